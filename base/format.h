@@ -1,0 +1,46 @@
+/* Number formats: storage types and their exact conversions to f32, rounding to nearest even from f32.
+ * e4m3 saturates at 448, e5m2 overflows to infinity (as torch's casts do). All inline: the tight loops use them. */
+#ifndef DSB_BASE_FORMAT_H
+#define DSB_BASE_FORMAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef enum dsb_dtype {
+    DSB_F64, DSB_F32, DSB_F16, DSB_BF16, DSB_FP8_E4M3, DSB_FP8_E5M2,
+    DSB_I64, DSB_I32, DSB_I16, DSB_I8, DSB_U8, DSB_BOOL, DSB_DTYPE_COUNT
+} dsb_dtype;
+
+/* Bytes of one element. */
+size_t dsb_dtype_size(dsb_dtype type);
+/* The safetensors name ("BF16"), and back; -1 if unknown. */
+const char *dsb_dtype_name(dsb_dtype type);
+int dsb_dtype_parse(const char *name);
+/* Widens n stored elements of a float type (F64 is narrowed) to f32. Returns 0, or -1 for an integer type. */
+int dsb_widen_f32(dsb_dtype type, const void *src, size_t n, float *dst);
+
+static inline uint32_t dsb_f32_bits(float x) {
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    return u;
+}
+static inline float dsb_f32_from_bits(uint32_t u) {
+    float x;
+    memcpy(&x, &u, 4);
+    return x;
+}
+static inline float dsb_bf16_to_f32(uint16_t h) { return dsb_f32_from_bits((uint32_t)h << 16); }
+static inline uint16_t dsb_f32_to_bf16(float x) {
+    uint32_t u = dsb_f32_bits(x);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
+    return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+float dsb_f16_to_f32(uint16_t h);
+uint16_t dsb_f32_to_f16(float x);
+float dsb_e4m3_to_f32(uint8_t c);
+uint8_t dsb_f32_to_e4m3(float x);
+float dsb_e5m2_to_f32(uint8_t c);
+uint8_t dsb_f32_to_e5m2(float x);
+
+#endif

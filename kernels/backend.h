@@ -1,0 +1,153 @@
+/* The backend table: what a device can do. The engine holds opaque device pointers and calls these rows, nothing else.
+ * Every row is batch-invariant and independent of the number of threads: an output row's bits depend on that row alone.
+ * f32 products: acc = fma(x[k], w[k], acc), k ascending from acc = 0, on every ISA; integer sums are exact (int32),
+ * the epilogue is f = fma((float)acc_g, w_scale_g, f) over groups ascending, then y = f * x_scale. So all ISAs agree bit for bit.
+ * All matrices are row-major, contiguous unless a stride (in elements) is given. Rows never fail except alloc and pack. */
+#ifndef DSB_KERNELS_BACKEND_H
+#define DSB_KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/format.h"
+#include "base/status.h"
+
+/* How a weight matrix is stored for its kernel. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
+typedef enum dsb_wkind { DSB_W_F32, DSB_W_BF16, DSB_W_F16, DSB_W_I8, DSB_W_I4 } dsb_wkind;
+
+/* A packed weight matrix W (rows = outputs, cols = inputs), made by `pack`, freed by `unpack`. Layout is the backend's own. */
+typedef struct dsb_wmat {
+    dsb_wkind kind;
+    int64_t rows, cols;
+    int64_t group;   /* inputs per scale; == cols for one scale a row; integer kinds only; the last group may be short */
+    void *data;      /* device, owned */
+    float *scales;   /* device, owned; NULL for float kinds */
+    size_t bytes;    /* of data and scales, for GB/s */
+    const char *kernel; /* the row that multiplies it: "avx2/gemm_i8" */
+} dsb_wmat;
+
+/* Activations as a product reads them: f32 rows, or int8 rows with one scale each. */
+typedef struct dsb_act {
+    int64_t n, cols;
+    const float *f32; /* (n, cols) or NULL */
+    const int8_t *q;  /* (n, cols) or NULL: codes within ±127 */
+    const float *scale; /* (n): dynamic, or the static one repeated */
+} dsb_act;
+
+/* One run of rows that attend to one another: causal, query i of n_q sees keys 0 .. n_kv - n_q + i. */
+typedef struct dsb_seq {
+    int64_t q0, n_q;   /* rows of q and of the output */
+    int64_t kv0, n_kv; /* rows of k and v */
+} dsb_seq;
+
+typedef struct dsb_attention_shape {
+    int64_t heads, qk_dim, v_dim; /* q, k: (rows, heads, qk_dim); v, out: (rows, heads, v_dim) */
+    float scale;
+} dsb_attention_shape;
+
+typedef enum dsb_scoring { DSB_SCORE_SOFTMAX, DSB_SCORE_SIGMOID } dsb_scoring;
+typedef enum dsb_group_rank { DSB_GROUP_MAX, DSB_GROUP_TOP2 } dsb_group_rank; /* V2: best score; V3: sum of the two best */
+
+/* Router: logits -> k experts a token. selection score = score + bias; groups not kept are masked by 0 (original V3 code). */
+typedef struct dsb_router_shape {
+    int64_t n_expert, k, n_group, topk_group; /* n_group <= 1: no groups */
+    dsb_scoring scoring;
+    dsb_group_rank group_rank;
+    bool norm_topk;        /* divide the k weights by their sum (+1e-20) */
+    bool scale_after_norm; /* apply `scale` also when norm_topk (V3 yes, V2 no) */
+    float scale;           /* routed_scaling_factor */
+} dsb_router_shape;
+
+/* Sums over elements of reference x and test y, f64, in index order. Derived figures: METRICS.md, "Tensors and layers". */
+typedef struct dsb_moments {
+    int64_t n, nonfinite; /* elements; those of y (or x) that are NaN or Inf: counted, kept out of the sums */
+    int64_t first_bad;    /* index of the first non-finite element, or -1 */
+    double xx, yy, xy, dd; /* Σx², Σy², Σxy, Σ(x−y)² */
+    double max_diff, max_x, max_y; /* max |x−y|, |x|, |y| */
+} dsb_moments;
+
+/* One position's figures, reference logits p against test logits q over a vocabulary; f64 sums. All in nats. */
+typedef struct dsb_logit_row {
+    double nll_ref, nll_test;          /* of the target; 0 if target < 0 */
+    double kld, kld_reverse, js, tv;
+    double p_ref, p_test;              /* probability of the target */
+    double conf_ref;                   /* the reference's largest probability */
+    int32_t top_ref, top_test;         /* argmax, ties to the lower index */
+    int32_t overlap5, overlap10;       /* |top-k ∩ top-k|, ties to the lower index */
+    int32_t nonfinite;                 /* non-finite logits in either row */
+} dsb_logit_row;
+
+typedef struct dsb_backend {
+    const char *name; /* "cpu" */
+    const char *isa;  /* "ref", "avx2" */
+    /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
+    dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
+    void (*release)(void *p);
+    void (*upload)(void *device, const void *host, size_t bytes);
+    void (*download)(void *host, const void *device, size_t bytes);
+    void (*copy)(void *device_dst, const void *device_src, size_t bytes);
+    void (*zero)(void *device, size_t bytes);
+    void (*sync)(void);
+
+    /* Packs host f32 weights (rows, cols) as F32, BF16 or F16 (rounded to nearest even; exact where they fit). */
+    dsb_status (*pack_float)(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
+    /* Packs host int8 codes (rows, cols) with f32 scales (rows, ceil(cols/group)) as I8, or I4 if all codes are within ±7. */
+    dsb_status (*pack_int)(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+    void (*unpack)(dsb_wmat *w); /* frees */
+
+    /* y (n, rows) = x · Wᵀ. Float kinds need x.f32, integer kinds x.q. */
+    void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
+    /* Per-token symmetric int8: scale = absmax/127 (f32 division), q = round_half_even(x/scale), 0 where scale is 0. */
+    void (*quantize_dynamic)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
+    /* One given scale, clamped to ±127; returns how many were clipped. */
+    int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
+
+    void (*rms_norm)(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride);
+    /* Rotates the last `dim` of each head in place: interleaved pairs (2i, 2i+1) of each row by position pos[row];
+     * cos, sin: (max_pos, dim/2) f32. x: n rows of `heads` vectors `head_stride` apart, rows row_stride apart. */
+    void (*rope)(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, const int32_t *pos, const float *cos_table, const float *sin_table);
+    void (*attention)(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
+    /* out = silu(gate) * up, elementwise over n values. round: results (and the silu) rounded to BF16. */
+    void (*silu_mul)(const float *gate, const float *up, int64_t n, bool round, float *out);
+    void (*round_bf16)(float *x, int64_t n); /* in place, nearest even */
+    void (*round_f16)(float *x, int64_t n);
+    /* BF16 storage of streams: exact both ways for rounded values. */
+    void (*load_bf16)(const uint16_t *src, int64_t n, float *dst);
+    void (*store_bf16)(const float *src, int64_t n, uint16_t *dst);
+    void (*add)(float *y, const float *x, int64_t n); /* y += x */
+    /* Embedding and gather: dst[i] = src[idx[i]], rows of d. */
+    void (*gather)(const float *src, const int32_t *idx, int64_t n, int64_t d, float *dst);
+    /* acc[idx[i]] = fma(weight[i], x[i], acc[idx[i]]); weight NULL means 1; an index occurs at most once a call. */
+    void (*scatter_add)(float *acc, const int32_t *idx, const float *weight, const float *x, int64_t n, int64_t d);
+    /* logits, scores: (n, n_expert); bias (n_expert) or NULL. idx, weight: (n, k) ascending by expert id.
+     * margin: (n) selection score of the k-th kept minus the best not kept (+inf if none). scores may be NULL. */
+    void (*route)(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
+
+    /* Reductions that metrics need. `x` NULL means zeros. */
+    void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
+    float (*absmax)(const float *x, int64_t n);
+    /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
+    void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
+} dsb_backend;
+
+/* The CPU's best backend here ("avx2", later more), or the named level ("ref", "avx2"); NULL if this machine lacks it. */
+const dsb_backend *dsb_backend_cpu(const char *isa);
+
+/* Adds b to a: chunks are added in their order, so that sums don't depend on threads. */
+void dsb_moments_add(dsb_moments *a, const dsb_moments *b);
+
+/* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
+typedef struct dsb_roofline {
+    double read_gbps, triad_gbps, f32_gflops, int8_gops;
+} dsb_roofline;
+void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
+
+/* The kernel table, for `dsbench list kernels`: best first, reference last. */
+typedef struct dsb_kernel_row {
+    const char *name, *isa, *what;
+    bool available;
+} dsb_kernel_row;
+int dsb_kernel_list(const dsb_kernel_row **rows);
+
+#endif

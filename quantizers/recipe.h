@@ -1,0 +1,73 @@
+/* Recipes: a scheme is an ordered list of rules; the first rule that matches a tensor decides it (DESIGN.md §2).
+ * Roles: embed attn.{q,q_a,q_b,kv_a,kv_b,k,v,o} dense.{gate,up,down} shared.{gate,up,down} expert.{gate,up,down} router lm_head.
+ * "role": "*" covers the 2-D weights of blocks; router, embed, lm_head are `keep` unless named by a rule. */
+#ifndef DSB_QUANTIZERS_RECIPE_H
+#define DSB_QUANTIZERS_RECIPE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "quantizers/quantize.h"
+
+typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
+typedef struct dsb_activation_row {
+    const char *name, *what;
+} dsb_activation_row;
+int dsb_activation_list(const dsb_activation_row **rows); /* indexed by dsb_activation */
+
+typedef enum dsb_role {
+    DSB_ROLE_EMBED, DSB_ROLE_ATTN_Q, DSB_ROLE_ATTN_Q_A, DSB_ROLE_ATTN_Q_B, DSB_ROLE_ATTN_KV_A, DSB_ROLE_ATTN_KV_B,
+    DSB_ROLE_ATTN_K, DSB_ROLE_ATTN_V, DSB_ROLE_ATTN_O, DSB_ROLE_DENSE_GATE, DSB_ROLE_DENSE_UP, DSB_ROLE_DENSE_DOWN,
+    DSB_ROLE_SHARED_GATE, DSB_ROLE_SHARED_UP, DSB_ROLE_SHARED_DOWN, DSB_ROLE_EXPERT_GATE, DSB_ROLE_EXPERT_UP,
+    DSB_ROLE_EXPERT_DOWN, DSB_ROLE_ROUTER, DSB_ROLE_LM_HEAD, DSB_ROLE_COUNT
+} dsb_role;
+const char *dsb_role_name(dsb_role role); /* "attn.q_a" */
+
+/* A rule's test on an expert; a rank is the expert's share of experts of its layer with a smaller figure, in [0,1). */
+typedef enum dsb_when { DSB_WHEN_ALWAYS, DSB_WHEN_ACTIVITY_RANK_BELOW, DSB_WHEN_MEAN_ABS_RANK_BELOW, DSB_WHEN_MEAN_ABS_BELOW } dsb_when;
+
+typedef struct dsb_rule {
+    const char *match; /* glob over tensor names, or NULL */
+    const char *role;  /* glob over role names, or NULL */
+    dsb_when when;
+    double when_value;
+    const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
+    int64_t group;
+    bool zero_point;
+    const char *algorithm; /* "rtn" */
+    dsb_activation activation;
+    double static_margin;  /* widen a static scale by this factor (1) */
+} dsb_rule;
+
+typedef struct dsb_recipe {
+    const char *name, *what;
+    const char *source;  /* the checkpoint this scheme reads, relative to the model's directory unless absolute; NULL: the reference's own */
+    bool carrier_bf16;   /* inputs and outputs of products and the residual are BF16: every scheme but the reference */
+    int n_rule;
+    const dsb_rule *rules;
+    bool needs_calibration; /* a rule has int8-static or an activity rank */
+    const char *json;       /* its canonical text, stored with the run */
+} dsb_recipe;
+
+/* What a rule may test of an expert tensor; zeros for tensors of no expert. */
+typedef struct dsb_expert_facts {
+    bool is_expert, activity_known;
+    double activity_rank, mean_abs_rank, mean_abs;
+} dsb_expert_facts;
+
+/* The preset by name, or NULL; and the table for `list schemes`. */
+dsb_status dsb_recipe_preset(const dsb_recipe **out, dsb_arena *arena, const char *name, dsb_err *err);
+typedef struct dsb_preset_row {
+    const char *name, *what, *json;
+} dsb_preset_row;
+int dsb_preset_list(const dsb_preset_row **rows);
+/* A recipe from a file, or from parsed JSON. DSB_EINPUT names file, rule number, key, found and wanted; unknown keys are errors. */
+dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char *path, dsb_err *err);
+dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
+/* The first rule that matches, or NULL for keep. */
+const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts);
+
+#endif
