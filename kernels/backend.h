@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/format.h"
+#include "base/moments.h"
 #include "base/status.h"
 
 /* How a weight matrix is stored for its kernel. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
@@ -58,25 +59,6 @@ typedef struct dsb_router_shape {
     bool scale_after_norm; /* apply `scale` also when norm_topk (V3 yes, V2 no) */
     float scale;           /* routed_scaling_factor */
 } dsb_router_shape;
-
-/* Sums over elements of reference x and test y, f64, in index order. Derived figures: METRICS.md, "Tensors and layers". */
-typedef struct dsb_moments {
-    int64_t n, nonfinite; /* elements; those of y (or x) that are NaN or Inf: counted, kept out of the sums */
-    int64_t first_bad;    /* index of the first non-finite element, or -1 */
-    double xx, yy, xy, dd; /* Σx², Σy², Σxy, Σ(x−y)² */
-    double max_diff, max_x, max_y; /* max |x−y|, |x|, |y| */
-} dsb_moments;
-
-/* One position's figures, reference logits p against test logits q over a vocabulary; f64 sums. All in nats. */
-typedef struct dsb_logit_row {
-    double nll_ref, nll_test;          /* of the target; 0 if target < 0 */
-    double kld, kld_reverse, js, tv;
-    double p_ref, p_test;              /* probability of the target */
-    double conf_ref;                   /* the reference's largest probability */
-    int32_t top_ref, top_test;         /* argmax, ties to the lower index */
-    int32_t overlap5, overlap10;       /* |top-k ∩ top-k|, ties to the lower index */
-    int32_t nonfinite;                 /* non-finite logits in either row */
-} dsb_logit_row;
 
 typedef struct dsb_backend {
     const char *name; /* "cpu" */
@@ -133,9 +115,6 @@ typedef struct dsb_backend {
 
 /* The CPU's best backend here ("avx2", later more), or the named level ("ref", "avx2"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
-
-/* Adds b to a: chunks are added in their order, so that sums don't depend on threads. */
-void dsb_moments_add(dsb_moments *a, const dsb_moments *b);
 
 /* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
 typedef struct dsb_roofline {
