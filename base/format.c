@@ -90,8 +90,14 @@ uint8_t dsb_f32_to_e5m2(float x) {
     return sign | (uint8_t)f32_to_small(a, 2, 15);
 }
 
+/* Files promise no alignment. */
+static uint16_t load_u16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return h;
+}
+
 int dsb_widen_f32(dsb_dtype type, const void *src, size_t n, float *dst) {
-    const uint16_t *h = src;
     const uint8_t *b = src;
     switch (type) {
     case DSB_F32: memcpy(dst, src, n * 4); return 0;
@@ -103,10 +109,10 @@ int dsb_widen_f32(dsb_dtype type, const void *src, size_t n, float *dst) {
         }
         return 0;
     case DSB_BF16:
-        for (size_t i = 0; i < n; i++) dst[i] = dsb_bf16_to_f32(h[i]);
+        for (size_t i = 0; i < n; i++) dst[i] = dsb_bf16_to_f32(load_u16(b + 2 * i));
         return 0;
     case DSB_F16:
-        for (size_t i = 0; i < n; i++) dst[i] = dsb_f16_to_f32(h[i]);
+        for (size_t i = 0; i < n; i++) dst[i] = dsb_f16_to_f32(load_u16(b + 2 * i));
         return 0;
     case DSB_FP8_E4M3:
         for (size_t i = 0; i < n; i++) dst[i] = dsb_e4m3_to_f32(b[i]);

@@ -89,6 +89,8 @@ typedef struct dsb_backend {
     /* Rotates the last `dim` of each head in place: interleaved pairs (2i, 2i+1) of each row by position pos[row];
      * cos, sin: (max_pos, dim/2) f32. x: n rows of `heads` vectors `head_stride` apart, rows row_stride apart. */
     void (*rope)(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, const int32_t *pos, const float *cos_table, const float *sin_table);
+    /* MLA: kv (n, heads, nope+v_dim) and one rotated k_pe row of `rope` values a token (kpe_stride apart) -> k (n, heads, nope+rope), v (n, heads, v_dim). */
+    void (*mla_assemble)(const float *kv, const float *k_pe, int64_t kpe_stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v);
     void (*attention)(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
     /* out = silu(gate) * up, elementwise over n values. round: results (and the silu) rounded to BF16. */
     void (*silu_mul)(const float *gate, const float *up, int64_t n, bool round, float *out);

@@ -1,0 +1,32 @@
+/* A Hugging Face model directory: one safetensors file or shards with an index; tensors found by name.
+ * Stored integer codes (compressed-tensors int-quantized and pack-quantized) are read as codes, never re-quantized. */
+#ifndef DSB_ENGINE_CHECKPOINT_H
+#define DSB_ENGINE_CHECKPOINT_H
+
+#include "engine/safetensors.h"
+#include "quantizers/quantize.h"
+
+typedef struct dsb_checkpoint {
+    char *dir;
+    int n_file;
+    dsb_st_file *files; /* owned */
+    size_t bytes;       /* of all tensors */
+} dsb_checkpoint;
+
+/* DSB_EINPUT: no model.safetensors and no index, a shard missing, a path that leaves the directory, an indexed tensor absent. */
+dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *err);
+void dsb_checkpoint_close(dsb_checkpoint *cp);
+const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name);
+
+/* Widens the float tensor `name` of exactly these dimensions (cols 0: one-dimensional) into dst. Missing, other shape,
+ * or integer type: DSB_EINPUT, naming both. *stored (may be NULL) is its type. */
+dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, float *dst, dsb_dtype *stored, dsb_err *err);
+
+/* A linear weight `stem` + ".weight": floats into w, or integer codes into *codes (codes->format is NULL for floats)
+ * together with their dequantized form in w. *stored is DSB_I8 for codes. */
+dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);
+
+/* SHA-256 over names, types, shapes and bytes of all tensors, in file order. */
+dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* One safetensors file, mapped: names, types, shapes and borrowed bytes, all checked against the file's size.
+ * Source: the format's own description (8-byte header length, JSON header, data). */
+#ifndef DSB_ENGINE_SAFETENSORS_H
+#define DSB_ENGINE_SAFETENSORS_H
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/memory.h"
+#include "base/status.h"
+
+enum { DSB_ST_MAX_DIM = 4 };
+
+typedef struct dsb_st_tensor {
+    const char *name;
+    dsb_dtype dtype;
+    int ndim;
+    int64_t shape[DSB_ST_MAX_DIM];
+    const uint8_t *data; /* borrowed until dsb_st_close; may be unaligned */
+    size_t bytes;
+} dsb_st_tensor;
+
+typedef struct dsb_st_file {
+    const char *path;
+    dsb_map map;
+    dsb_arena arena;
+    int64_t n_tensor;
+    dsb_st_tensor *tensors; /* ascending by name */
+} dsb_st_file;
+
+/* DSB_EINPUT if missing, truncated or malformed: names the file, the tensor, what was found and wanted. */
+dsb_status dsb_st_open(dsb_st_file *f, const char *path, dsb_err *err);
+void dsb_st_close(dsb_st_file *f);
+/* The tensor, or NULL. */
+const dsb_st_tensor *dsb_st_find(const dsb_st_file *f, const char *name);
+
+#endif
