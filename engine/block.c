@@ -1,0 +1,203 @@
+#include "engine/block.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Slots of the workspace; attention and feed-forward never hold theirs at the same time. */
+enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN };
+
+void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
+
+void dsb_workspace_release(dsb_workspace *ws) {
+    for (int i = 0; i < DSB_WS_SLOTS; i++)
+        if (ws->slot[i]) ws->be->release(ws->slot[i]);
+    *ws = (dsb_workspace){0};
+}
+
+dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err) {
+    if (bytes > ws->bytes[slot]) {
+        if (ws->slot[slot]) ws->be->release(ws->slot[slot]);
+        ws->slot[slot] = NULL;
+        ws->bytes[slot] = 0;
+        DSB_TRY(ws->be->alloc(&ws->slot[slot], bytes, "activations", err));
+        ws->bytes[slot] = bytes;
+    }
+    *out = ws->slot[slot];
+    return DSB_OK;
+}
+
+#define TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(ws, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+
+/* x as `l` reads it: f32, or quantized to int8. */
+static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, dsb_workspace *ws, dsb_act *act, dsb_err *err) {
+    int64_t cols = l->w.cols;
+    *act = (dsb_act){.n = n, .cols = cols, .f32 = x};
+    if (l->activation == DSB_ACT_NONE) return DSB_OK;
+    int8_t *q;
+    float *scale;
+    TAKE(WS_CODES, q, n * cols);
+    TAKE(WS_SCALES, scale, n);
+    if (l->activation == DSB_ACT_INT8_STATIC) {
+        ws->clipped += ws->be->quantize_static(x, n, cols, l->static_scale, q, scale);
+        ws->static_values += n * cols;
+    } else {
+        ws->be->quantize_dynamic(x, n, cols, q, scale);
+    }
+    *act = (dsb_act){.n = n, .cols = cols, .q = q, .scale = scale};
+    return DSB_OK;
+}
+
+static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->activation == b->activation && (a->activation != DSB_ACT_INT8_STATIC || a->static_scale == b->static_scale); }
+
+static void multiply(const dsb_model *m, const dsb_linear *l, const dsb_act *act, bool bf16, float *y) {
+    m->be->gemm(&l->w, act, y);
+    if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
+}
+
+static dsb_status linear(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {
+    dsb_act act;
+    DSB_TRY(prepare_act(l, x, n, ws, &act, err));
+    multiply(m, l, &act, bf16, y);
+    return DSB_OK;
+}
+
+static void observe(const dsb_input_observer *obs, dsb_role role, const float *x, int64_t n, int64_t cols) {
+    if (obs) obs->input(obs->ctx, role, x, n, cols);
+}
+
+static void norm(const dsb_model *m, const float *x, int64_t stride, const float *w, double eps, int64_t n, int64_t d, bool bf16, float *y) {
+    m->be->rms_norm(x, stride, w, eps, n, d, y, d);
+    if (bf16) m->be->round_bf16(y, n * d);
+}
+
+/* The norms inside MLA use this eps whatever config.json says, as the original code does. */
+static const double k_lora_eps = 1e-6;
+
+/* q (n, heads, nope+rope), not yet rotated. */
+static dsb_status project_q(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float **q, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    TAKE(WS_Q, *q, n * c->heads * (c->nope + c->rope_dim));
+    if (c->q_lora == 0) {
+        observe(obs, DSB_ROLE_ATTN_Q, h, n, c->d_model);
+        return linear(m, &w->q, bf16, h, n, ws, *q, err);
+    }
+    float *qa;
+    TAKE(WS_QA, qa, n * c->q_lora);
+    observe(obs, DSB_ROLE_ATTN_Q_A, h, n, c->d_model);
+    DSB_TRY(linear(m, &w->q_a, bf16, h, n, ws, qa, err));
+    norm(m, qa, c->q_lora, w->q_a_norm, k_lora_eps, n, c->q_lora, bf16, qa);
+    observe(obs, DSB_ROLE_ATTN_Q_B, qa, n, c->q_lora);
+    return linear(m, &w->q_b, bf16, qa, n, ws, *q, err);
+}
+
+/* k and v of n rows: latent, its norm, kv_b, and the rotated shared part of k. */
+static dsb_status project_kv(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const int32_t *pos, const dsb_input_observer *obs, dsb_workspace *ws, float *k, float *v, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    int64_t latent = c->kv_lora + c->rope_dim;
+    float *ckv, *cn, *kv;
+    TAKE(WS_CKV, ckv, n * latent);
+    TAKE(WS_C, cn, n * c->kv_lora);
+    TAKE(WS_KV, kv, n * c->heads * (c->nope + c->v_dim));
+    observe(obs, DSB_ROLE_ATTN_KV_A, h, n, c->d_model);
+    DSB_TRY(linear(m, &w->kv_a, bf16, h, n, ws, ckv, err));
+    norm(m, ckv, latent, w->kv_a_norm, k_lora_eps, n, c->kv_lora, bf16, cn);
+    observe(obs, DSB_ROLE_ATTN_KV_B, cn, n, c->kv_lora);
+    DSB_TRY(linear(m, &w->kv_b, bf16, cn, n, ws, kv, err));
+    m->be->rope(ckv + c->kv_lora, n, 1, latent, latent, c->rope_dim, pos, m->cos_table, m->sin_table);
+    if (bf16) m->be->round_bf16(ckv, n * latent);
+    m->be->mla_assemble(kv, ckv + c->kv_lora, latent, n, c->heads, c->nope, c->v_dim, c->rope_dim, k, v);
+    return DSB_OK;
+}
+
+dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    int64_t qk = c->nope + c->rope_dim;
+    float *h, *q, *k, *v, *att;
+    TAKE(WS_H, h, n * c->d_model);
+    norm(m, x, c->d_model, w->input_norm, c->rms_eps, n, c->d_model, bf16, h);
+    DSB_TRY(project_q(m, w, bf16, h, n, obs, ws, &q, err));
+    m->be->rope(q + c->nope, n, c->heads, c->heads * qk, qk, c->rope_dim, pos, m->cos_table, m->sin_table);
+    if (bf16) m->be->round_bf16(q, n * c->heads * qk);
+    if (kv) {
+        if (kv->len + n > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)n);
+        k = kv->k;
+        v = kv->v;
+        DSB_TRY(project_kv(m, w, bf16, h, n, pos, obs, ws, k + kv->len * c->heads * qk, v + kv->len * c->heads * c->v_dim, err));
+        kv->len += n;
+    } else {
+        TAKE(WS_K, k, n * c->heads * qk);
+        TAKE(WS_V, v, n * c->heads * c->v_dim);
+        DSB_TRY(project_kv(m, w, bf16, h, n, pos, obs, ws, k, v, err));
+    }
+    TAKE(WS_ATT, att, n * c->heads * c->v_dim);
+    dsb_attention_shape shape = {.heads = c->heads, .qk_dim = qk, .v_dim = c->v_dim, .scale = c->attention_scale};
+    m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    if (bf16) m->be->round_bf16(att, n * c->heads * c->v_dim);
+    observe(obs, DSB_ROLE_ATTN_O, att, n, c->heads * c->v_dim);
+    return linear(m, &w->o, bf16, att, n, ws, out, err);
+}
+
+dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    enum { ROWS = 2048 }; /* bounds the intermediate's memory; rows are independent */
+    int64_t d = m->config.d_model, ff = w->gate.w.rows;
+    float *g, *u;
+    for (int64_t at = 0; at < n; at += ROWS) {
+        int64_t rows = n - at < ROWS ? n - at : ROWS;
+        dsb_act act;
+        TAKE(WS_Q, g, rows * ff);
+        TAKE(WS_KV, u, rows * ff);
+        observe(obs, gate_role, x + at * d, rows, d);
+        DSB_TRY(prepare_act(&w->gate, x + at * d, rows, ws, &act, err));
+        multiply(m, &w->gate, &act, bf16, g);
+        if (!same_act(&w->gate, &w->up)) DSB_TRY(prepare_act(&w->up, x + at * d, rows, ws, &act, err));
+        multiply(m, &w->up, &act, bf16, u);
+        m->be->silu_mul(g, u, rows * ff, bf16, g);
+        observe(obs, gate_role + 2, g, rows, ff);
+        DSB_TRY(linear(m, &w->down, bf16, g, rows, ws, out + at * d, err));
+    }
+    return DSB_OK;
+}
+
+void dsb_ffn_norm(const dsb_model *m, const dsb_router_weights *w, bool bf16, const float *x, int64_t n, float *y) {
+    norm(m, x, m->config.d_model, w->norm, m->config.rms_eps, n, m->config.d_model, bf16, y);
+}
+
+dsb_status dsb_routing_alloc(dsb_routing *r, const dsb_config *c, int64_t n, bool scores, dsb_err *err) {
+    *r = (dsb_routing){.n = n, .k = c->router.k, .n_expert = c->n_expert};
+    DSB_TRY(DSB_NEW(r->idx, n * r->k, "routing", err));
+    DSB_TRY(DSB_NEW(r->weight, n * r->k, "routing", err));
+    DSB_TRY(DSB_NEW(r->margin, n, "routing", err));
+    if (!scores) return DSB_OK;
+    DSB_TRY(DSB_NEW(r->logits, n * r->n_expert, "routing", err));
+    return DSB_NEW(r->scores, n * r->n_expert, "routing", err);
+}
+
+void dsb_routing_release(dsb_routing *r) {
+    free(r->logits);
+    free(r->scores);
+    free(r->idx);
+    free(r->weight);
+    free(r->margin);
+    *r = (dsb_routing){0};
+}
+
+dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err) {
+    const dsb_backend *be = m->be;
+    int64_t e = r->n_expert, k = r->k;
+    float *logits, *scores, *weight, *margin;
+    int32_t *idx;
+    TAKE(WS_LOGITS, logits, n * e);
+    TAKE(WS_SCORES, scores, n * e);
+    TAKE(WS_IDX, idx, n * k);
+    TAKE(WS_WEIGHT, weight, n * k);
+    TAKE(WS_MARGIN, margin, n);
+    DSB_TRY(linear(m, &w->w, false, x, n, ws, logits, err));
+    be->route(&m->config.router, logits, w->bias, n, scores, idx, weight, margin);
+    be->sync();
+    be->download(r->idx + at * k, idx, (size_t)(n * k) * sizeof *idx);
+    be->download(r->weight + at * k, weight, (size_t)(n * k) * sizeof *weight);
+    be->download(r->margin + at, margin, (size_t)n * sizeof *margin);
+    if (r->logits) be->download(r->logits + at * e, logits, (size_t)(n * e) * sizeof *logits);
+    if (r->scores) be->download(r->scores + at * e, scores, (size_t)(n * e) * sizeof *scores);
+    return DSB_OK;
+}

@@ -1,0 +1,83 @@
+/* One transformer block's parts, called by both drivers: attention (MLA), feed-forward (dense, shared or one expert), router.
+ * Streams are rows of d_model values on the device. `bf16` rounds inputs and outputs of products, as serving engines do. */
+#ifndef DSB_ENGINE_BLOCK_H
+#define DSB_ENGINE_BLOCK_H
+
+#include "engine/model.h"
+
+typedef struct dsb_attn_weights {
+    dsb_linear q, q_a, q_b, kv_a, kv_b, o;      /* q alone, or q_a and q_b */
+    float *input_norm, *q_a_norm, *kv_a_norm;   /* (d_model), (q_lora), (kv_lora) */
+    bool norms_borrowed;
+} dsb_attn_weights;
+
+typedef struct dsb_ffn_weights {
+    dsb_linear gate, up, down;
+} dsb_ffn_weights;
+
+typedef struct dsb_router_weights {
+    float *norm; /* post_attention_layernorm, (d_model); dense blocks have it too */
+    dsb_linear w;
+    float *bias; /* (n_expert) or NULL */
+    bool borrowed;
+} dsb_router_weights;
+
+/* Sees the input of each linear, for calibration. */
+typedef struct dsb_input_observer {
+    void *ctx;
+    void (*input)(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols);
+} dsb_input_observer;
+
+/* Scratch buffers of the device, grown when needed, kept between calls. */
+enum { DSB_WS_SLOTS = 16 };
+typedef struct dsb_workspace {
+    const dsb_backend *be;
+    void *slot[DSB_WS_SLOTS];
+    size_t bytes[DSB_WS_SLOTS];
+    int64_t clipped, static_values; /* running counts of activations quantized with static scales */
+} dsb_workspace;
+void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be);
+void dsb_workspace_release(dsb_workspace *ws);
+dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err);
+
+/* Keys and values of one sequence, expanded per head; rows 0 .. len are filled. */
+typedef struct dsb_kv_cache {
+    float *k, *v; /* (room, heads, nope+rope), (room, heads, v_dim) */
+    int64_t len, room;
+} dsb_kv_cache;
+
+/* out (n, d_model) = attention(norm(x)). pos: (n) device. kv NULL: seqs' keys are the rows of x themselves;
+ * else the n new rows are appended and seqs refer to cache rows. obs may be NULL. */
+dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
+
+/* out (n, d_model) = down(silu(gate(x)) * up(x)); x is already normed. roles: gate's; up and down follow it. */
+dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
+
+/* y (n, d_model) = norm(x), rounded when bf16. */
+void dsb_ffn_norm(const dsb_model *m, const dsb_router_weights *w, bool bf16, const float *x, int64_t n, float *y);
+
+/* Host-side routing of n tokens; arrays owned by the struct, sized by dsb_routing_alloc. */
+typedef struct dsb_routing {
+    int64_t n, k, n_expert;
+    float *logits, *scores; /* (n, n_expert); NULL unless asked for */
+    int32_t *idx;           /* (n, k) ascending */
+    float *weight, *margin; /* (n, k), (n) */
+} dsb_routing;
+dsb_status dsb_routing_alloc(dsb_routing *r, const dsb_config *c, int64_t n, bool scores, dsb_err *err);
+void dsb_routing_release(dsb_routing *r);
+/* Routes rows at..at+n of r by their normed inputs x (n, d_model). */
+dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err);
+
+/* Where the weights of one block are, in order, for loading. */
+int dsb_attn_specs(const dsb_config *c, int64_t layer, dsb_linear_spec specs[5]);
+dsb_linear *dsb_attn_linear(dsb_attn_weights *w, dsb_role role);
+/* kind: dense (expert -1), shared (-1) or expert e: gate, up, down. */
+void dsb_ffn_specs(const dsb_config *c, int64_t layer, dsb_role gate_role, int64_t expert, dsb_linear_spec specs[3]);
+void dsb_router_spec(const dsb_config *c, int64_t layer, dsb_linear_spec *spec);
+dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_attn_weights *w, dsb_err *err);
+dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_router_weights *w, dsb_err *err);
+void dsb_attn_release(const dsb_backend *be, dsb_attn_weights *w);
+void dsb_ffn_release(const dsb_backend *be, dsb_ffn_weights *w);
+void dsb_router_release(const dsb_backend *be, dsb_router_weights *w);
+
+#endif

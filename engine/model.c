@@ -1,0 +1,187 @@
+#include "engine/model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err) {
+    *m = (dsb_model){.be = be, .n_pos = n_pos};
+    DSB_TRY(dsb_config_load(&m->config, dir, err));
+    DSB_TRY(dsb_checkpoint_open(&m->checkpoint, dir, err));
+    size_t n;
+    float *host = NULL;
+    void *p;
+    if (!dsb_mul((size_t)n_pos, (size_t)m->config.rope_dim / 2 * 4, &n)) return dsb_fail(err, DSB_ENOMEM, "%s: context of %lld is too long", dir, (long long)n_pos);
+    dsb_status s = DSB_NEW(host, n / 2, "RoPE tables", err);
+    if (!s) s = be->alloc(&p, n, "RoPE tables", err);
+    if (!s) {
+        m->cos_table = p;
+        s = be->alloc(&p, n, "RoPE tables", err);
+    }
+    if (!s) {
+        m->sin_table = p;
+        dsb_rope_tables(&m->config, n_pos, host, host + n / 4);
+        be->upload(m->cos_table, host, n);
+        be->upload(m->sin_table, host + n / 4, n);
+    }
+    free(host);
+    if (s) dsb_model_close(m);
+    return s;
+}
+
+void dsb_model_close(dsb_model *m) {
+    if (m->cos_table) m->be->release(m->cos_table);
+    if (m->sin_table) m->be->release(m->sin_table);
+    dsb_checkpoint_close(&m->checkpoint);
+    m->cos_table = m->sin_table = NULL;
+}
+
+void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
+    if (!l->borrowed && l->w.data) be->unpack(&l->w);
+    *l = (dsb_linear){0};
+}
+
+void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) {
+    *s = (dsb_linear_spec){.role = role, .layer = layer, .expert = expert, .rows = rows, .cols = cols};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(s->stem, sizeof s->stem, fmt, args);
+    va_end(args);
+}
+
+void dsb_loader_init(dsb_loader *l, const dsb_model *m) { *l = (dsb_loader){.model = m}; }
+
+void dsb_loader_release(dsb_loader *l) {
+    free(l->w_ref);
+    free(l->w_own);
+    free(l->w_deq);
+    *l = (dsb_loader){0};
+}
+
+static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_err *err) {
+    size_t n;
+    if (!dsb_mul((size_t)spec->rows, (size_t)spec->cols, &n)) return dsb_fail(err, DSB_ENOMEM, "tensor %s: absurd shape", spec->stem);
+    if (n <= l->room) return DSB_OK;
+    const dsb_model *m = l->model;
+    dsb_loader_release(l);
+    l->model = m;
+    DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
+    DSB_TRY(DSB_NEW(l->w_own, n, spec->stem, err));
+    DSB_TRY(DSB_NEW(l->w_deq, n, spec->stem, err));
+    l->room = n;
+    return DSB_OK;
+}
+
+static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
+
+dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    dsb_qtensor codes;
+    if (out) *out = (dsb_linear){0};
+    DSB_TRY(loader_grow(l, spec, err));
+    l->ref_stem[0] = 0;
+    DSB_TRY(dsb_checkpoint_read_linear(&l->model->checkpoint, spec->stem, spec->rows, spec->cols, l->w_ref, &codes, &l->ref_dtype, err));
+    dsb_qtensor_release(&codes);
+    memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
+    if (!out) return DSB_OK;
+    return l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err);
+}
+
+/* Integer codes to a kernel's matrix; without integer activations, or with zero points, tiles are decoded to f32. */
+static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_input_range *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    out->activation = q->affine ? DSB_ACT_NONE : rule->activation;
+    if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    if (out->activation == DSB_ACT_INT8_STATIC) {
+        if (range && range->tokens > 0 && range->absmax > 0) {
+            out->static_scale = (float)(range->absmax * rule->static_margin) / 127.0f;
+        } else {
+            out->activation = DSB_ACT_INT8_DYNAMIC;
+            event->fell_back = true;
+        }
+    }
+    dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
+    return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
+}
+
+static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, dsb_qtensor *codes, const dsb_input_range *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    event->format = rule->format->name;
+    if (rule->format->is_float) {
+        dsb_qtensor q;
+        DSB_TRY(dsb_quantize_rtn(&q, rule->format, DSB_GROUP_CHANNEL, false, own, spec->rows, spec->cols, err));
+        dsb_dequantize(&q, own, l->w_deq);
+        event->stored_bytes = q.stored_bytes;
+        dsb_qtensor_release(&q);
+        dsb_wkind kind = strcmp(rule->format->name, "f16") == 0 ? DSB_W_F16 : strcmp(rule->format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
+        return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
+    }
+    if (!codes->format) { /* stored codes stay as they are */
+        dsb_status s = dsb_quantize_rtn(codes, rule->format, rule->group, rule->zero_point, own, spec->rows, spec->cols, err);
+        if (s) return s == DSB_ENONFINITE && err ? dsb_fail(err, DSB_EINPUT, "tensor %s.weight holds NaN or Inf; it can't be quantized", spec->stem) : s;
+    } else {
+        event->format = codes->format->name;
+    }
+    dsb_dequantize(codes, NULL, l->w_deq);
+    event->stored_bytes = codes->stored_bytes;
+    return pack_codes(l, rule, codes, range, out, event, err);
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_input_range *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    dsb_qtensor codes = {0};
+    char tensor[300];
+    *out = (dsb_linear){0};
+    *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
+    if (strcmp(l->ref_stem, spec->stem) != 0) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
+    const float *own = l->w_ref;
+    dsb_dtype stored = l->ref_dtype;
+    if (!s->own_source) {
+        DSB_TRY(dsb_checkpoint_read_linear(s->source, spec->stem, spec->rows, spec->cols, l->w_own, &codes, &stored, err));
+        own = l->w_own;
+    }
+    snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
+    const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
+    int64_t n = spec->rows * spec->cols;
+    dsb_status st = DSB_OK;
+    const float *deq = own;
+    if (rule && rule->format) {
+        st = load_ruled(l, rule, spec, own, &codes, range, out, event, err);
+        deq = l->w_deq;
+    } else if (ref && s->own_source) {
+        *out = *ref;
+        out->borrowed = true;
+        event->stored_bytes = (size_t)n * (stored == DSB_F32 ? 4 : stored == DSB_I8 ? 1 : 2);
+    } else {
+        st = be->pack_float(&out->w, kind_of(stored), own, spec->rows, spec->cols, err);
+        event->stored_bytes = codes.format ? codes.stored_bytes : (size_t)n * dsb_dtype_size(stored);
+    }
+    dsb_qtensor_release(&codes);
+    if (st) return st;
+    event->kernel = out->w.kernel;
+    event->activation = out->activation;
+    if (deq == l->w_ref) {
+        be->moments(l->w_ref, l->w_ref, n, &event->moments);
+    } else {
+        be->moments(l->w_ref, deq, n, &event->moments);
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) {
+    char name[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, sizeof name, fmt, args);
+    va_end(args);
+    float *host = NULL;
+    void *p = NULL;
+    *out = NULL;
+    dsb_status s = DSB_NEW(host, n, name, err);
+    if (!s) s = dsb_checkpoint_read(cp, name, n, 0, host, NULL, err);
+    if (!s) s = m->be->alloc(&p, (size_t)n * sizeof *host, name, err);
+    if (!s) m->be->upload(p, host, (size_t)n * sizeof *host);
+    free(host);
+    *out = p;
+    return s;
+}

@@ -1,0 +1,84 @@
+/* A model and its schemes, as both drivers see them; weights loaded one linear at a time.
+ * Loading order is the caller's: the reference first, then each scheme, so that the reference's tensor is read once. */
+#ifndef DSB_ENGINE_MODEL_H
+#define DSB_ENGINE_MODEL_H
+
+#include "base/memory.h"
+#include "engine/arch.h"
+#include "engine/checkpoint.h"
+#include "kernels/backend.h"
+#include "quantizers/recipe.h"
+
+typedef struct dsb_model {
+    const dsb_backend *be;
+    dsb_config config;
+    dsb_checkpoint checkpoint;
+    float *cos_table, *sin_table; /* device, (n_pos, rope_dim/2) */
+    int64_t n_pos;
+} dsb_model;
+
+/* Opens DIR and makes RoPE tables for n_pos positions. */
+dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err);
+void dsb_model_close(dsb_model *m);
+
+/* A recipe together with the checkpoint it reads. recipe NULL is the reference: f32 arithmetic over the stored weights. */
+typedef struct dsb_scheme {
+    const char *name;
+    const dsb_recipe *recipe;
+    const dsb_checkpoint *source; /* borrowed; the model's own where the recipe names none */
+    bool own_source;              /* source is the model's own checkpoint */
+    bool bf16;                    /* carrier: inputs and outputs of products and the residual are BF16 */
+} dsb_scheme;
+
+/* A linear layer ready to run. */
+typedef struct dsb_linear {
+    dsb_wmat w;
+    bool borrowed; /* w belongs to another linear */
+    dsb_activation activation;
+    float static_scale;
+} dsb_linear;
+void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
+
+/* Which weight: its role, place and size. stem + ".weight" is its tensor. */
+typedef struct dsb_linear_spec {
+    dsb_role role;
+    int64_t layer, expert; /* -1 where there is none */
+    int64_t rows, cols;
+    char stem[256];
+} dsb_linear_spec;
+void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+
+/* What calibration saw of one linear's input; tokens 0 means uncovered. */
+typedef struct dsb_input_range {
+    float absmax;
+    int64_t tokens;
+} dsb_input_range;
+
+/* What became of one tensor under one scheme. x is the reference's weight, y the dequantized one. */
+typedef struct dsb_tensor_event {
+    const dsb_linear_spec *spec;
+    dsb_moments moments;
+    const char *format, *kernel;
+    dsb_activation activation;
+    size_t stored_bytes;
+    bool fell_back; /* wanted a static scale, had no calibration tokens: dynamic instead */
+} dsb_tensor_event;
+
+/* Host buffers for one tensor at a time. */
+typedef struct dsb_loader {
+    const dsb_model *model;
+    float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned */
+    size_t room;
+    char ref_stem[256]; /* what w_ref holds */
+    dsb_dtype ref_dtype;
+} dsb_loader;
+void dsb_loader_init(dsb_loader *l, const dsb_model *m);
+void dsb_loader_release(dsb_loader *l);
+/* Reads the reference's tensor and packs it in its stored type (exact in f32). out may be NULL: read only. */
+dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
+/* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor. */
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_input_range *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
+/* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
+dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+#endif
