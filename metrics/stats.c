@@ -263,7 +263,7 @@ dsb_status dsb_holm(const double *p, int64_t n, double *adjusted, dsb_err *err) 
     if (n < 1) return DSB_OK;
     ranked *r;
     DSB_TRY(DSB_NEW(r, n, "p values", err));
-    for (int64_t i = 0; i < n; i++) r[i] = (ranked){ p[i], i };
+    for (int64_t i = 0; i < n; i++) r[i] = (ranked){ isnan(p[i]) ? 1 : p[i], i }; /* an undefined test proves nothing */
     qsort(r, (size_t)n, sizeof *r, compare_ranked);
     double worst = 0;
     for (int64_t i = 0; i < n; i++) {
