@@ -21,7 +21,8 @@ typedef struct dsb_routing_pair {
     int32_t *changed;                       /* out (n) |A∖B| of each token, or NULL */
 } dsb_routing_pair;
 
-/* Log-spaced bins of margins and score errors: 8 an octave from 2^-26 to 2^4; smaller and larger ones fall into the end bins. */
+/* Log-spaced bins of margins and score errors: 8 an octave from 2^-26 to 2^4; smaller and larger ones fall into the end bins.
+ * Bounded memory whatever the number of tokens, and counts add exactly; a bin is 9 % wide. */
 enum { DSB_MARGIN_BINS = 240 };
 
 typedef struct dsb_routing_acc {
@@ -46,6 +47,9 @@ void dsb_routing_acc_clear(dsb_routing_acc *acc);
 void dsb_routing_acc_add(dsb_routing_acc *acc, const dsb_routing_pair *pair);
 /* a += b; same shape. */
 void dsb_routing_acc_merge(dsb_routing_acc *a, const dsb_routing_acc *b);
+
+/* Pair for predictions: the weakest expert kept by the reference and the best one not kept (of those not above it, as
+ * group limits may exclude better ones); its score error difference is how far the test moved one against the other. */
 
 /* selection_change, slot_change, jaccard, top1_change, gate_l1, mass_lost, router_kld, group_change, rank_of_new,
  * predicted_change, load_*: values over tokens; NaN where not applicable (no scores, no groups, nothing new). */
