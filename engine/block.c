@@ -54,7 +54,7 @@ static void multiply(const dsb_model *m, const dsb_linear *l, const dsb_act *act
     if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
 }
 
-static dsb_status linear(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {
+dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {
     dsb_act act;
     DSB_TRY(prepare_act(l, x, n, ws, &act, err));
     multiply(m, l, &act, bf16, y);
@@ -79,15 +79,15 @@ static dsb_status project_q(const dsb_model *m, const dsb_attn_weights *w, bool 
     TAKE(WS_Q, *q, n * c->heads * (c->nope + c->rope_dim));
     if (c->q_lora == 0) {
         observe(obs, DSB_ROLE_ATTN_Q, h, n, c->d_model);
-        return linear(m, &w->q, bf16, h, n, ws, *q, err);
+        return dsb_linear_apply(m, &w->q, bf16, h, n, ws, *q, err);
     }
     float *qa;
     TAKE(WS_QA, qa, n * c->q_lora);
     observe(obs, DSB_ROLE_ATTN_Q_A, h, n, c->d_model);
-    DSB_TRY(linear(m, &w->q_a, bf16, h, n, ws, qa, err));
+    DSB_TRY(dsb_linear_apply(m, &w->q_a, bf16, h, n, ws, qa, err));
     norm(m, qa, c->q_lora, w->q_a_norm, k_lora_eps, n, c->q_lora, bf16, qa);
     observe(obs, DSB_ROLE_ATTN_Q_B, qa, n, c->q_lora);
-    return linear(m, &w->q_b, bf16, qa, n, ws, *q, err);
+    return dsb_linear_apply(m, &w->q_b, bf16, qa, n, ws, *q, err);
 }
 
 /* k and v of n rows: latent, its norm, kv_b, and the rotated shared part of k. */
@@ -99,10 +99,10 @@ static dsb_status project_kv(const dsb_model *m, const dsb_attn_weights *w, bool
     TAKE(WS_C, cn, n * c->kv_lora);
     TAKE(WS_KV, kv, n * c->heads * (c->nope + c->v_dim));
     observe(obs, DSB_ROLE_ATTN_KV_A, h, n, c->d_model);
-    DSB_TRY(linear(m, &w->kv_a, bf16, h, n, ws, ckv, err));
+    DSB_TRY(dsb_linear_apply(m, &w->kv_a, bf16, h, n, ws, ckv, err));
     norm(m, ckv, latent, w->kv_a_norm, k_lora_eps, n, c->kv_lora, bf16, cn);
     observe(obs, DSB_ROLE_ATTN_KV_B, cn, n, c->kv_lora);
-    DSB_TRY(linear(m, &w->kv_b, bf16, cn, n, ws, kv, err));
+    DSB_TRY(dsb_linear_apply(m, &w->kv_b, bf16, cn, n, ws, kv, err));
     m->be->rope(ckv + c->kv_lora, n, 1, latent, latent, c->rope_dim, pos, m->cos_table, m->sin_table);
     if (bf16) m->be->round_bf16(ckv, n * latent);
     m->be->mla_assemble(kv, ckv + c->kv_lora, latent, n, c->heads, c->nope, c->v_dim, c->rope_dim, k, v);
@@ -134,7 +134,7 @@ dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, 
     m->be->attention(&shape, seqs, n_seq, q, k, v, att);
     if (bf16) m->be->round_bf16(att, n * c->heads * c->v_dim);
     observe(obs, DSB_ROLE_ATTN_O, att, n, c->heads * c->v_dim);
-    return linear(m, &w->o, bf16, att, n, ws, out, err);
+    return dsb_linear_apply(m, &w->o, bf16, att, n, ws, out, err);
 }
 
 dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
@@ -153,7 +153,7 @@ dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_rol
         multiply(m, &w->up, &act, bf16, u);
         m->be->silu_mul(g, u, rows * ff, bf16, g);
         observe(obs, gate_role + 2, g, rows, ff);
-        DSB_TRY(linear(m, &w->down, bf16, g, rows, ws, out + at * d, err));
+        DSB_TRY(dsb_linear_apply(m, &w->down, bf16, g, rows, ws, out + at * d, err));
     }
     return DSB_OK;
 }
@@ -191,7 +191,7 @@ dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, c
     TAKE(WS_IDX, idx, n * k);
     TAKE(WS_WEIGHT, weight, n * k);
     TAKE(WS_MARGIN, margin, n);
-    DSB_TRY(linear(m, &w->w, false, x, n, ws, logits, err));
+    DSB_TRY(dsb_linear_apply(m, &w->w, false, x, n, ws, logits, err));
     be->route(&m->config.router, logits, w->bias, n, scores, idx, weight, margin);
     be->sync();
     be->download(r->idx + at * k, idx, (size_t)(n * k) * sizeof *idx);

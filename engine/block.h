@@ -50,6 +50,9 @@ typedef struct dsb_kv_cache {
  * else the n new rows are appended and seqs refer to cache rows. obs may be NULL. */
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
+/* y (n, rows) = x · Wᵀ with the linear's own activation format, rounded when bf16. */
+dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err);
+
 /* out (n, d_model) = down(silu(gate(x)) * up(x)); x is already normed. roles: gate's; up and down follow it. */
 dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 

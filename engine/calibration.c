@@ -1,0 +1,60 @@
+#include "engine/calibration.h"
+
+#include <stdlib.h>
+
+dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, dsb_err *err) {
+    *c = (dsb_calibration){.n_layer = config->n_layer, .n_expert = config->n_expert};
+    DSB_TRY(DSB_NEW(c->layers, c->n_layer, "calibration", err));
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        dsb_layer_calibration *x = &c->layers[l];
+        DSB_TRY(DSB_NEW(x->expert, c->n_expert * 3, "calibration", err));
+        DSB_TRY(DSB_NEW(x->activity, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->mean_abs, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->activity_rank, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->mean_abs_rank, c->n_expert, "calibration", err));
+    }
+    return DSB_OK;
+}
+
+void dsb_calibration_release(dsb_calibration *c) {
+    for (int64_t l = 0; c->layers && l < c->n_layer; l++) {
+        free(c->layers[l].expert);
+        free(c->layers[l].activity);
+        free(c->layers[l].mean_abs);
+        free(c->layers[l].activity_rank);
+        free(c->layers[l].mean_abs_rank);
+    }
+    free(c->layers);
+    *c = (dsb_calibration){0};
+}
+
+void dsb_range_observe(const dsb_backend *be, dsb_input_range *r, const float *x, int64_t n, int64_t cols) {
+    float a = be->absmax(x, n * cols);
+    if (a > r->absmax) r->absmax = a;
+    r->tokens += n;
+}
+
+void dsb_rank(const double *value, int64_t n, double *rank) {
+    for (int64_t i = 0; i < n; i++) {
+        int64_t below = 0;
+        for (int64_t j = 0; j < n; j++) below += value[j] < value[i];
+        rank[i] = (double)below / (double)n;
+    }
+}
+
+const dsb_input_range *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec) {
+    if (!c || spec->layer < 0) return NULL;
+    const dsb_layer_calibration *l = &c->layers[spec->layer];
+    return spec->expert >= 0 ? &l->expert[spec->expert * 3 + (spec->role - DSB_ROLE_EXPERT_GATE)] : &l->role[spec->role];
+}
+
+dsb_expert_facts dsb_calibration_facts(const dsb_calibration *c, const dsb_linear_spec *spec) {
+    dsb_expert_facts f = {.is_expert = spec->expert >= 0};
+    if (!c || !f.is_expert) return f;
+    const dsb_layer_calibration *l = &c->layers[spec->layer];
+    f.activity_known = l->activity_known;
+    f.activity_rank = l->activity_rank[spec->expert];
+    f.mean_abs = l->mean_abs[spec->expert];
+    f.mean_abs_rank = l->mean_abs_rank[spec->expert];
+    return f;
+}

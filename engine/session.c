@@ -1,0 +1,255 @@
+#include "engine/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "quantizers/quantize.h"
+
+void dsb_head_spec(const dsb_config *c, dsb_linear_spec *spec) {
+    dsb_linear_spec_make(spec, DSB_ROLE_LM_HEAD, -1, -1, c->vocab, c->d_model, c->tied ? "model.embed_tokens" : "lm_head");
+}
+
+dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t *ids, int64_t n, float *out, dsb_err *err) {
+    static const char k_name[] = "model.embed_tokens.weight";
+    const dsb_config *c = &m->config;
+    const dsb_st_tensor *t = dsb_checkpoint_find(scheme->source, k_name);
+    int64_t d = c->d_model;
+    if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", scheme->source->dir, k_name);
+    if (t->ndim != 2 || t->shape[0] != c->vocab || t->shape[1] != d)
+        return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: its shape is not (%lld, %lld) as config.json wants", scheme->source->dir, k_name, (long long)c->vocab, (long long)d);
+    size_t size = dsb_dtype_size(t->dtype);
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= c->vocab) return dsb_fail(err, DSB_EINPUT, "token %lld is %d; 0 to %lld is wanted by the model's vocabulary", (long long)i, ids[i], (long long)c->vocab - 1);
+        if (dsb_widen_f32(t->dtype, t->data + (size_t)ids[i] * (size_t)d * size, (size_t)d, out + i * d) != 0)
+            return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", scheme->source->dir, k_name, dsb_dtype_name(t->dtype));
+    }
+    const dsb_rule *rule = scheme->recipe ? dsb_recipe_match(scheme->recipe, DSB_ROLE_EMBED, k_name, NULL) : NULL;
+    if (rule && rule->format) {
+        if (rule->group == DSB_GROUP_TENSOR) return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s: the embedding can't be quantized with one scale; channel or a group size is wanted", scheme->name);
+        dsb_qtensor q;
+        DSB_TRY(dsb_quantize_rtn(&q, rule->format, rule->group, rule->zero_point, out, n, d, err));
+        dsb_dequantize(&q, out, out);
+        dsb_qtensor_release(&q);
+    }
+    if (scheme->bf16)
+        for (int64_t i = 0; i < n * d; i++) out[i] = dsb_bf16_to_f32(dsb_f32_to_bf16(out[i]));
+    return DSB_OK;
+}
+
+static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    dsb_tensor_event event;
+    dsb_expert_facts facts = dsb_calibration_facts(cal, spec);
+    DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, out, &event, err));
+    s->weight_bytes += out->w.bytes;
+    double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
+    s->token_bytes += (size_t)(share * (double)out->w.bytes);
+    s->token_ops += share * 2 * (double)spec->rows * (double)spec->cols;
+    return DSB_OK;
+}
+
+static dsb_status load_ffn(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_role gate, int64_t expert, dsb_ffn_weights *out, dsb_err *err) {
+    dsb_linear_spec specs[3];
+    dsb_ffn_specs(&s->m->config, layer, gate, expert, specs);
+    DSB_TRY(load_linear(s, l, cal, &specs[0], &out->gate, err));
+    DSB_TRY(load_linear(s, l, cal, &specs[1], &out->up, err));
+    return load_linear(s, l, cal, &specs[2], &out->down, err);
+}
+
+static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_err *err) {
+    const dsb_config *c = &s->m->config;
+    dsb_layer_weights *w = &s->layers[layer];
+    dsb_linear_spec specs[5], router;
+    int n = dsb_attn_specs(c, layer, specs);
+    for (int i = 0; i < n; i++) DSB_TRY(load_linear(s, l, cal, &specs[i], dsb_attn_linear(&w->attn, specs[i].role), err));
+    DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, &w->attn, err));
+    DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, &w->router, err));
+    if (!dsb_layer_is_moe(c, layer)) return load_ffn(s, l, cal, layer, DSB_ROLE_DENSE_GATE, -1, &w->dense, err);
+    dsb_router_spec(c, layer, &router);
+    DSB_TRY(load_linear(s, l, cal, &router, &w->router.w, err));
+    DSB_TRY(DSB_NEW(w->experts, c->n_expert, "experts", err));
+    for (int64_t e = 0; e < c->n_expert; e++) DSB_TRY(load_ffn(s, l, cal, layer, DSB_ROLE_EXPERT_GATE, e, &w->experts[e], err));
+    return c->n_shared ? load_ffn(s, l, cal, layer, DSB_ROLE_SHARED_GATE, -1, &w->dense, err) : DSB_OK;
+}
+
+static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t room, dsb_err *err) {
+    const dsb_config *c = &s->m->config;
+    const dsb_backend *be = s->m->be;
+    dsb_linear_spec head;
+    if (room > s->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens are wanted, but the model was opened for %lld positions", (long long)room, (long long)s->m->n_pos);
+    DSB_TRY(DSB_NEW(s->layers, c->n_layer, "layers", err));
+    DSB_TRY(DSB_NEW(s->kv, c->n_layer, "caches", err));
+    for (int64_t i = 0; i < c->n_layer; i++) {
+        DSB_TRY(load_layer(s, l, cal, i, err));
+        void *p;
+        DSB_TRY(be->alloc(&p, (size_t)(room * c->heads * (c->nope + c->rope_dim)) * sizeof(float), "key cache", err));
+        s->kv[i].k = p;
+        DSB_TRY(be->alloc(&p, (size_t)(room * c->heads * c->v_dim) * sizeof(float), "value cache", err));
+        s->kv[i].v = p;
+        s->kv[i].room = room;
+    }
+    DSB_TRY(dsb_load_vector(s->m, s->scheme->source, c->d_model, &s->final_norm, err, "model.norm.weight"));
+    dsb_head_spec(c, &head);
+    return load_linear(s, l, cal, &head, &s->lm_head, err);
+}
+
+dsb_status dsb_session_open(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, dsb_err *err) {
+    dsb_loader loader;
+    *s = (dsb_session){.m = m, .scheme = scheme};
+    dsb_workspace_init(&s->ws, m->be);
+    dsb_workspace_init(&s->moe_ws, m->be);
+    dsb_loader_init(&loader, m);
+    dsb_status st = open_parts(s, &loader, calibration, room, err);
+    dsb_loader_release(&loader);
+    if (st) dsb_session_close(s);
+    return st;
+}
+
+void dsb_session_close(dsb_session *s) {
+    if (!s->m) return;
+    const dsb_backend *be = s->m->be;
+    for (int64_t i = 0; i < s->m->config.n_layer; i++) {
+        if (s->layers) {
+            dsb_layer_weights *w = &s->layers[i];
+            dsb_attn_release(be, &w->attn);
+            dsb_router_release(be, &w->router);
+            dsb_ffn_release(be, &w->dense);
+            for (int64_t e = 0; w->experts && e < s->m->config.n_expert; e++) dsb_ffn_release(be, &w->experts[e]);
+            free(w->experts);
+        }
+        if (s->kv && s->kv[i].k) be->release(s->kv[i].k);
+        if (s->kv && s->kv[i].v) be->release(s->kv[i].v);
+    }
+    free(s->layers);
+    free(s->kv);
+    if (s->final_norm) be->release(s->final_norm);
+    dsb_linear_release(be, &s->lm_head);
+    dsb_workspace_release(&s->ws);
+    dsb_workspace_release(&s->moe_ws);
+    *s = (dsb_session){0};
+}
+
+void dsb_session_rewind(dsb_session *s) {
+    for (int64_t i = 0; i < s->m->config.n_layer; i++) s->kv[i].len = 0;
+    s->depth = 0;
+}
+
+void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, int64_t k, int64_t n_expert, int64_t *start, int32_t *rows, float *row_weight) {
+    memset(start, 0, (size_t)(n_expert + 1) * sizeof *start);
+    for (int64_t i = 0; i < n * k; i++) start[idx[i] + 1]++;
+    for (int64_t e = 0; e < n_expert; e++) start[e + 1] += start[e];
+    for (int64_t i = 0; i < n * k; i++) {
+        int64_t at = start[idx[i]]++;
+        rows[at] = (int32_t)(i / k);
+        row_weight[at] = weight[i];
+    }
+    for (int64_t e = n_expert; e > 0; e--) start[e] = start[e - 1];
+    start[0] = 0;
+}
+
+/* Slots of the session's own workspace. */
+enum { MS_X, MS_NORM, MS_OUT, MS_GATHER, MS_EXPERT, MS_ROWS, MS_WEIGHT, MS_START, MS_POS, MS_LOGITS, MS_HEAD, MS_HOST, MS_TOP };
+#define TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(moe_ws, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+
+dsb_status dsb_moe_forward(const dsb_model *m, const dsb_layer_weights *w, bool bf16, const float *x, int64_t n, const dsb_routing *r, dsb_workspace *ws, dsb_workspace *moe_ws, float *y, dsb_err *err) {
+    const dsb_backend *be = m->be;
+    int64_t d = m->config.d_model, *start;
+    float *gathered, *out, *weight;
+    int32_t *rows;
+    TAKE(MS_GATHER, gathered, n * d);
+    TAKE(MS_EXPERT, out, n * d);
+    TAKE(MS_ROWS, rows, n * r->k);
+    TAKE(MS_WEIGHT, weight, n * r->k);
+    TAKE(MS_START, start, r->n_expert + 1);
+    dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, rows, weight);
+    be->zero(y, (size_t)(n * d) * sizeof *y);
+    for (int64_t e = 0; e < r->n_expert; e++) {
+        int64_t at = start[e], count = start[e + 1] - at;
+        if (count == 0) continue;
+        be->gather(x, rows + at, count, d, gathered);
+        DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, ws, out, err));
+        be->scatter_add(y, rows + at, weight + at, out, count, d);
+    }
+    if (bf16) be->round_bf16(y, n * d);
+    if (m->config.n_shared == 0) return DSB_OK;
+    DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_SHARED_GATE, bf16, x, n, NULL, ws, out, err));
+    be->add(y, out, n * d);
+    if (bf16) be->round_bf16(y, n * d);
+    return DSB_OK;
+}
+
+/* One block over n new rows of x, in place. */
+static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t n, const int32_t *pos, dsb_routing *trace, dsb_err *err) {
+    const dsb_model *m = s->m;
+    const dsb_backend *be = m->be;
+    dsb_workspace *moe_ws = &s->moe_ws;
+    dsb_layer_weights *w = &s->layers[layer];
+    bool bf16 = s->scheme->bf16;
+    int64_t d = m->config.d_model;
+    float *out, *normed;
+    TAKE(MS_OUT, out, n * d);
+    TAKE(MS_NORM, normed, n * d);
+    dsb_seq seq = {.q0 = 0, .n_q = n, .kv0 = 0, .n_kv = s->kv[layer].len + n};
+    DSB_TRY(dsb_attention_forward(m, &w->attn, bf16, x, n, pos, &seq, 1, &s->kv[layer], NULL, &s->ws, out, err));
+    be->add(x, out, n * d);
+    if (bf16) be->round_bf16(x, n * d);
+    dsb_ffn_norm(m, &w->router, bf16, x, n, normed);
+    if (!dsb_layer_is_moe(&m->config, layer)) {
+        DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_DENSE_GATE, bf16, normed, n, NULL, &s->ws, out, err));
+    } else {
+        dsb_routing own = {.n = n, .k = m->config.router.k, .n_expert = m->config.n_expert}, *r = trace ? trace : &own;
+        if (!trace) { /* slots MS_LOGITS.. hold the decode loop's routing: no allocation there */
+            TAKE(MS_LOGITS, own.idx, n * own.k);
+            TAKE(MS_HEAD, own.weight, n * own.k);
+            TAKE(MS_HOST, own.margin, n);
+        }
+        DSB_TRY(dsb_router_forward(m, &w->router, normed, 0, n, &s->ws, r, err));
+        DSB_TRY(dsb_moe_forward(m, w, bf16, normed, n, r, &s->ws, moe_ws, out, err));
+    }
+    be->add(x, out, n * d);
+    if (bf16) be->round_bf16(x, n * d);
+    return DSB_OK;
+}
+
+static dsb_status head_forward(dsb_session *s, const float *x, int64_t n, float *logits, dsb_err *err) {
+    enum { ROWS = 128 };
+    const dsb_model *m = s->m;
+    dsb_workspace *moe_ws = &s->moe_ws;
+    int64_t d = m->config.d_model, v = m->config.vocab;
+    float *normed, *out;
+    TAKE(MS_NORM, normed, (n < ROWS ? n : ROWS) * d);
+    TAKE(MS_TOP, out, (n < ROWS ? n : ROWS) * v);
+    for (int64_t at = 0; at < n; at += ROWS) {
+        int64_t rows = n - at < ROWS ? n - at : ROWS;
+        m->be->rms_norm(x + at * d, d, s->final_norm, m->config.rms_eps, rows, d, normed, d);
+        if (s->scheme->bf16) m->be->round_bf16(normed, rows * d);
+        DSB_TRY(dsb_linear_apply(m, &s->lm_head, false, normed, rows, &s->ws, out, err));
+        m->be->sync();
+        m->be->download(logits + at * v, out, (size_t)(rows * v) * sizeof *out);
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err) {
+    const dsb_model *m = s->m;
+    dsb_workspace *moe_ws = &s->moe_ws;
+    int64_t d = m->config.d_model;
+    float *x, *host;
+    int32_t *pos, *host_pos;
+    if (n < 1 || s->depth + n > m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens after %lld don't fit the %lld positions", (long long)n, (long long)s->depth, (long long)m->n_pos);
+    TAKE(MS_X, x, n * d);
+    TAKE(MS_POS, pos, n);
+    TAKE(MS_NORM, host, n * d); /* CPU and device share memory here; a device backend uploads */
+    TAKE(MS_ROWS, host_pos, n);
+    DSB_TRY(dsb_embed(m, s->scheme, tokens, n, host, err));
+    m->be->upload(x, host, (size_t)(n * d) * sizeof *x);
+    for (int64_t i = 0; i < n; i++) host_pos[i] = (int32_t)(s->depth + i);
+    m->be->upload(pos, host_pos, (size_t)n * sizeof *pos);
+    for (int64_t l = 0; l < m->config.n_layer; l++) {
+        dsb_routing *trace = sink && sink->routing && dsb_layer_is_moe(&m->config, l) ? &sink->routing[l] : NULL;
+        DSB_TRY(layer_forward(s, l, x, n, pos, trace, err));
+        m->be->sync();
+        if (sink && sink->hidden) m->be->download(sink->hidden + l * n * d, x, (size_t)(n * d) * sizeof *x);
+    }
+    s->depth += n;
+    return n_logits > 0 ? head_forward(s, x + (n - n_logits) * d, n_logits, logits, err) : DSB_OK;
+}

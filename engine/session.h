@@ -1,0 +1,54 @@
+/* The token-major driver: a whole scheme in memory, a KV cache, prefill and decode as a serving engine does; also `trace`.
+ * Calls the same block parts as the sweep, whose kernels are batch-invariant: the same tokens give the same bits. */
+#ifndef DSB_ENGINE_SESSION_H
+#define DSB_ENGINE_SESSION_H
+
+#include "engine/block.h"
+#include "engine/calibration.h"
+
+typedef struct dsb_layer_weights {
+    dsb_attn_weights attn;
+    dsb_router_weights router; /* of a dense block: only its norm */
+    dsb_ffn_weights dense;     /* or the shared expert */
+    dsb_ffn_weights *experts;  /* (n_expert) or NULL */
+} dsb_layer_weights;
+
+typedef struct dsb_session {
+    const dsb_model *m;
+    const dsb_scheme *scheme;
+    dsb_layer_weights *layers;
+    float *final_norm;
+    dsb_linear lm_head;
+    dsb_kv_cache *kv; /* one a layer */
+    dsb_workspace ws, moe_ws;
+    int64_t depth;         /* tokens in the cache */
+    size_t weight_bytes;   /* all packed weights */
+    size_t token_bytes;    /* read per decoded token: all but the experts not chosen */
+    double token_ops;      /* 2 x multiply-adds of one token's products, attention left out */
+} dsb_session;
+
+/* What a forward pass leaves for a trace; every pointer may be NULL. */
+typedef struct dsb_trace_sink {
+    float *hidden;         /* (n_layer, n, d_model) host */
+    dsb_routing *routing;  /* (n_layer), allocated with scores, rows 0..n */
+} dsb_trace_sink;
+
+/* Loads every weight; calibration may be NULL where the recipe needs none. room: tokens the caches hold. */
+dsb_status dsb_session_open(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, dsb_err *err);
+void dsb_session_close(dsb_session *s);
+void dsb_session_rewind(dsb_session *s); /* empties the caches */
+/* Runs n tokens after those in the cache; logits (host) of the last `n_logits` of them, or none. */
+dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err);
+
+/* Embedding rows of ids as the scheme stores them, host f32. DSB_EINPUT names a token outside the vocabulary. */
+dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t *ids, int64_t n, float *out, dsb_err *err);
+/* The vocabulary projection's place. */
+void dsb_head_spec(const dsb_config *c, dsb_linear_spec *spec);
+
+/* MoE of n normed rows x: experts ascending, then the shared expert; y (n, d_model). Used by the session; the sweep goes expert by expert over all streams. */
+dsb_status dsb_moe_forward(const dsb_model *m, const dsb_layer_weights *w, bool bf16, const float *x, int64_t n, const dsb_routing *r, dsb_workspace *ws, dsb_workspace *moe_ws, float *y, dsb_err *err);
+
+/* Rows of each expert, ascending: start (n_expert+1), rows (n*k) and the slot's gate weight. */
+void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, int64_t k, int64_t n_expert, int64_t *start, int32_t *rows, float *row_weight);
+
+#endif

@@ -1,0 +1,230 @@
+#include "engine/sweep.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/sweep_internal.h"
+
+void sw_load(const sweep *sw, const sw_stream *s, int64_t at, int64_t n, float *dst) {
+    int64_t d = sw->m->config.d_model;
+    if (s->bf16) {
+        sw->be->load_bf16((const uint16_t *)s->rows + at * d, n * d, dst);
+    } else {
+        sw->be->copy(dst, (const float *)s->rows + at * d, (size_t)(n * d) * sizeof *dst);
+    }
+}
+
+void sw_store(const sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *src) {
+    int64_t d = sw->m->config.d_model;
+    if (s->bf16) {
+        sw->be->store_bf16(src, n * d, (uint16_t *)s->rows + at * d);
+    } else {
+        sw->be->copy((float *)s->rows + at * d, src, (size_t)(n * d) * sizeof *src);
+    }
+}
+
+dsb_status sw_gather(sweep *sw, const sw_stream *s, const int32_t *rows, int64_t n, float *dst, dsb_err *err) {
+    int64_t d = sw->m->config.d_model;
+    if (!s->bf16) {
+        sw->be->gather(s->rows, rows, n, d, dst);
+        return DSB_OK;
+    }
+    float *raw; /* pairs of bf16 move as 4-byte words: d_model is even */
+    SW_TAKE(ST_RAW, raw, n * d / 2);
+    sw->be->gather(s->rows, rows, n, d / 2, raw);
+    sw->be->load_bf16((const uint16_t *)raw, n * d, dst);
+    return DSB_OK;
+}
+
+dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err) {
+    dsb_moments moments = {0};
+    sw->be->moments(ref, test, sw->plan->n_ctx * sw->m->config.d_model, &moments);
+    dsb_layer_event e = {.scheme = scheme, .layer = layer, .chunk = chunk, .point = point, .kind = kind, .moments = &moments};
+    return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
+}
+
+dsb_status sw_load_reference(sweep *sw, int slot, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loaders[slot], spec, out, err); }
+
+dsb_status sw_load_scheme(sweep *sw, int slot, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
+    dsb_tensor_event event;
+    dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
+    DSB_TRY(dsb_load_scheme(&sw->loaders[slot], &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, &event, err));
+    return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
+}
+
+void sw_progress(sweep *sw, double work, const char *what) {
+    sw->work_done += work;
+    if (sw->plan->obs->progress) sw->plan->obs->progress(sw->plan->obs->ctx, sw->work_done / sw->work_total, what);
+}
+
+static dsb_status stream_alloc(sweep *sw, sw_stream *s, bool bf16, int64_t n, dsb_err *err) {
+    size_t values = (size_t)(n * sw->m->config.d_model);
+    void *p;
+    s->bf16 = bf16;
+    s->n = n;
+    if (n == 0) return DSB_OK;
+    DSB_TRY(sw->be->alloc(&s->rows, values * (bf16 ? 2 : 4), "hidden states", err));
+    DSB_TRY(sw->be->alloc(&p, values * 4, "MLP outputs", err));
+    s->out = p;
+    return DSB_OK;
+}
+
+static void stream_release(sweep *sw, sw_stream *s) {
+    if (s->rows) sw->be->release(s->rows);
+    if (s->out) sw->be->release(s->out);
+}
+
+/* Embeds tokens into a stream, tile by tile. */
+static dsb_status embed(sweep *sw, sw_stream *s, const dsb_scheme *scheme, const int32_t *tokens, dsb_err *err) {
+    int64_t d = sw->m->config.d_model;
+    float *x, *host;
+    DSB_TRY(DSB_NEW(host, SW_TILE * d, "embedding", err));
+    dsb_status st = dsb_workspace_take(&sw->tile, ST_X, (size_t)(SW_TILE * d) * sizeof *x, (void **)&x, err);
+    for (int64_t at = 0; at < s->n && !st; at += SW_TILE) {
+        int64_t n = s->n - at < SW_TILE ? s->n - at : SW_TILE;
+        st = dsb_embed(sw->m, scheme, tokens + at, n, host, err);
+        if (st) break;
+        sw->be->upload(x, host, (size_t)(n * d) * sizeof *x);
+        sw_store(sw, s, at, n, x);
+    }
+    free(host);
+    return st;
+}
+
+/* Which chunks give isolated figures: every isolated_every-th, the first included. */
+static dsb_status choose_isolated(sweep *sw, dsb_err *err) {
+    const dsb_sweep_plan *p = sw->plan;
+    int64_t every = p->isolated_every < 1 ? 1 : p->isolated_every;
+    if (p->n_scheme == 0) every = p->n_chunk + 1;
+    DSB_TRY(DSB_NEW(sw->iso_chunks, p->n_chunk + 1, "chunks", err));
+    DSB_TRY(DSB_NEW(sw->all_chunks, p->n_chunk + 1, "chunks", err));
+    for (int64_t c = 0; c < p->n_chunk; c++) {
+        sw->all_chunks[c] = c;
+        if (c % every == 0 && p->n_scheme > 0) sw->iso_chunks[sw->n_iso_chunk++] = c;
+    }
+    sw->n_iso = sw->n_iso_chunk * p->n_ctx;
+    DSB_TRY(DSB_NEW(sw->iso_rows, sw->n_iso + 1, "chunks", err));
+    for (int64_t i = 0; i < sw->n_iso; i++) sw->iso_rows[i] = (int32_t)(sw->iso_chunks[i / p->n_ctx] * p->n_ctx + i % p->n_ctx);
+    return DSB_OK;
+}
+
+static dsb_status scheme_open(sweep *sw, int i, dsb_err *err) {
+    sw_scheme *s = &sw->schemes[i];
+    const dsb_scheme *scheme = &sw->plan->schemes[i];
+    void *p;
+    dsb_workspace_init(&s->ws, sw->be);
+    DSB_TRY(stream_alloc(sw, &s->acc, scheme->bf16, sw->n_tok, err));
+    DSB_TRY(stream_alloc(sw, &s->block, scheme->bf16, sw->n_iso, err));
+    DSB_TRY(sw->be->alloc(&p, (size_t)(sw->n_iso * sw->m->config.d_model) * sizeof(float), "MLP outputs", err));
+    s->iso_out = p;
+    if (sw->m->config.n_expert > 0) {
+        DSB_TRY(dsb_routing_alloc(&s->acc_route, &sw->m->config, sw->n_tok, false, err));
+        DSB_TRY(dsb_routing_alloc(&s->block_route, &sw->m->config, sw->n_iso, false, err));
+    }
+    return embed(sw, &s->acc, scheme, sw->plan->tokens, err);
+}
+
+static dsb_status sweep_open(sweep *sw, dsb_err *err) {
+    const dsb_sweep_plan *p = sw->plan;
+    const dsb_config *c = &sw->m->config;
+    sw->n_tok = p->n_chunk * p->n_ctx;
+    sw->reference = (dsb_scheme){.name = "reference", .source = &sw->m->checkpoint, .own_source = true};
+    dsb_workspace_init(&sw->ws, sw->be);
+    dsb_workspace_init(&sw->tile, sw->be);
+    for (int i = 0; i < SW_LOADERS; i++) dsb_loader_init(&sw->loaders[i], sw->m);
+    if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
+    DSB_TRY(choose_isolated(sw, err));
+    sw->tile_chunks = SW_TILE / p->n_ctx > 0 ? SW_TILE / p->n_ctx : 1;
+    int64_t tile_rows = sw->tile_chunks * p->n_ctx;
+    int32_t *host_pos;
+    void *dev;
+    DSB_TRY(DSB_NEW(host_pos, tile_rows, "positions", err));
+    for (int64_t i = 0; i < tile_rows; i++) host_pos[i] = (int32_t)(i % p->n_ctx);
+    dsb_status s = sw->be->alloc(&dev, (size_t)tile_rows * sizeof *host_pos, "positions", err);
+    if (!s) {
+        sw->pos = dev;
+        sw->be->upload(dev, host_pos, (size_t)tile_rows * sizeof *host_pos);
+    }
+    free(host_pos);
+    if (s) return s;
+    DSB_TRY(DSB_NEW(sw->seqs, sw->tile_chunks, "chunks", err));
+    for (int64_t i = 0; i < sw->tile_chunks; i++) sw->seqs[i] = (dsb_seq){.q0 = i * p->n_ctx, .n_q = p->n_ctx, .kv0 = i * p->n_ctx, .n_kv = p->n_ctx};
+    DSB_TRY(stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
+    DSB_TRY(stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
+    if (c->n_expert > 0) {
+        DSB_TRY(dsb_routing_alloc(&sw->ref_route, c, sw->n_tok, true, err));
+        DSB_TRY(dsb_routing_alloc(&sw->cal_route, c, sw->calib.n, false, err));
+    }
+    DSB_TRY(embed(sw, &sw->ref, &sw->reference, p->tokens, err));
+    DSB_TRY(embed(sw, &sw->calib, &sw->reference, p->cal_tokens, err));
+    DSB_TRY(DSB_NEW(sw->schemes, p->n_scheme + 1, "schemes", err));
+    for (int i = 0; i < p->n_scheme; i++) DSB_TRY(scheme_open(sw, i, err));
+    return DSB_OK;
+}
+
+static void sweep_close(sweep *sw) {
+    for (int i = 0; sw->schemes && i < sw->plan->n_scheme; i++) {
+        sw_scheme *s = &sw->schemes[i];
+        stream_release(sw, &s->acc);
+        stream_release(sw, &s->block);
+        if (s->iso_out) sw->be->release(s->iso_out);
+        dsb_attn_release(sw->be, &s->attn);
+        dsb_router_release(sw->be, &s->router);
+        if (s->ws.be) dsb_workspace_release(&s->ws);
+        dsb_routing_release(&s->acc_route);
+        dsb_routing_release(&s->block_route);
+    }
+    free(sw->schemes);
+    dsb_attn_release(sw->be, &sw->ref_attn);
+    dsb_router_release(sw->be, &sw->ref_router);
+    stream_release(sw, &sw->ref);
+    stream_release(sw, &sw->calib);
+    dsb_routing_release(&sw->ref_route);
+    dsb_routing_release(&sw->cal_route);
+    for (int i = 0; i < SW_LOADERS; i++) dsb_loader_release(&sw->loaders[i]);
+    dsb_workspace_release(&sw->ws);
+    dsb_workspace_release(&sw->tile);
+    if (sw->pos) sw->be->release(sw->pos);
+    free(sw->seqs);
+    free(sw->iso_chunks);
+    free(sw->all_chunks);
+    free(sw->iso_rows);
+}
+
+static dsb_status clip_events(sweep *sw, int64_t layer, dsb_err *err) {
+    for (int i = 0; i < sw->plan->n_scheme; i++) {
+        sw_scheme *s = &sw->schemes[i];
+        dsb_clip_event e = {.scheme = i, .layer = layer, .values = s->ws.static_values - s->values_before, .clipped = s->ws.clipped - s->clipped_before};
+        s->values_before = s->ws.static_values;
+        s->clipped_before = s->ws.clipped;
+        if (e.values > 0) DSB_TRY(sw->plan->obs->clip(sw->plan->obs->ctx, &e, err));
+    }
+    return DSB_OK;
+}
+
+static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
+    const dsb_observer *obs = sw->plan->obs;
+    int64_t n = sw->m->config.n_layer;
+    sw->work_total = (double)n + 0.5;
+    for (int64_t l = 0; l < n; l++) {
+        DSB_TRY(sw_attention(sw, l, err));
+        DSB_TRY(sw_mlp(sw, l, err));
+        DSB_TRY(clip_events(sw, l, err));
+        DSB_TRY(obs->block_done(obs->ctx, l, err));
+    }
+    if (sw->n_tok == 0) return DSB_OK;
+    DSB_TRY(sw_head(sw, err));
+    return obs->block_done(obs->ctx, n, err);
+}
+
+dsb_status dsb_sweep_run(const dsb_sweep_plan *plan, dsb_calibration *cal, dsb_err *err) {
+    sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal};
+    *cal = (dsb_calibration){0};
+    DSB_TRY(dsb_calibration_init(cal, &plan->m->config, err));
+    cal->n_token = plan->n_cal_chunk * plan->n_ctx;
+    dsb_status s = sweep_open(&sw, err);
+    if (!s) s = sweep_blocks(&sw, err);
+    sweep_close(&sw);
+    return s;
+}

@@ -1,0 +1,114 @@
+/* Attention of one block: calibration first, then tile by tile the reference and every scheme. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/sweep_internal.h"
+
+typedef struct range_ctx {
+    const sweep *sw;
+    dsb_layer_calibration *layer;
+} range_ctx;
+
+static void observe_range(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
+    range_ctx *r = ctx;
+    dsb_range_observe(r->sw->be, &r->layer->role[role], x, n, cols);
+}
+
+static dsb_status load_reference(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
+    dsb_attn_release(sw->be, &sw->ref_attn);
+    for (int i = 0; i < n; i++) DSB_TRY(sw_load_reference(sw, i, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), err));
+    return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, &sw->ref_attn, err);
+}
+
+static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
+    for (int s = 0; s < sw->plan->n_scheme; s++) {
+        dsb_attn_weights *w = &sw->schemes[s].attn;
+        dsb_attn_release(sw->be, w);
+        for (int i = 0; i < n; i++) DSB_TRY(sw_load_scheme(sw, i, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(w, specs[i].role), err));
+        if (sw->plan->schemes[s].own_source) {
+            w->input_norm = sw->ref_attn.input_norm;
+            w->q_a_norm = sw->ref_attn.q_a_norm;
+            w->kv_a_norm = sw->ref_attn.kv_a_norm;
+            w->norms_borrowed = true;
+        } else {
+            DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, w, err));
+        }
+    }
+    return DSB_OK;
+}
+
+/* x (n rows: whole chunks) -> out, the attention's output. */
+static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    return dsb_attention_forward(sw->m, w, bf16, x, n, sw->pos, sw->seqs, n / sw->plan->n_ctx, NULL, obs, ws, out, err);
+}
+
+static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, rows = sw->tile_chunks * sw->plan->n_ctx;
+    range_ctx ctx = {sw, &sw->cal->layers[layer]};
+    dsb_input_observer obs = {&ctx, observe_range};
+    float *x, *out;
+    SW_TAKE(ST_X, x, rows * d);
+    SW_TAKE(ST_OUT, out, rows * d);
+    for (int64_t at = 0; at < sw->calib.n; at += rows) {
+        int64_t n = sw->calib.n - at < rows ? sw->calib.n - at : rows;
+        sw_load(sw, &sw->calib, at, n, x);
+        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, &obs, &sw->ws, out, err));
+        sw->be->add(x, out, n * d);
+        sw_store(sw, &sw->calib, at, n, x);
+    }
+    return DSB_OK;
+}
+
+/* One scheme on the chunks at .. at+n rows; x_ref, a_ref: the reference's block input and attention output there. */
+static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64_t n, const float *x_ref, const float *a_ref, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx;
+    sw_scheme *st = &sw->schemes[s];
+    bool bf16 = sw->plan->schemes[s].bf16;
+    float *x, *out;
+    SW_TAKE(ST_ISO, x, n * d);
+    SW_TAKE(ST_ISO_OUT, out, n * d);
+    sw_load(sw, &st->acc, at, n, x);
+    DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, &st->ws, out, err));
+    for (int64_t c = 0; c < n / ctx; c++)
+        DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ACCUMULATED, at / ctx + c, a_ref + c * ctx * d, out + c * ctx * d, err));
+    sw->be->add(x, out, n * d);
+    if (bf16) sw->be->round_bf16(x, n * d);
+    sw_store(sw, &st->acc, at, n, x);
+    for (int64_t j = 0; j < sw->n_iso_chunk; j++) {
+        int64_t row = sw->iso_chunks[j] * ctx;
+        if (row < at || row >= at + n) continue;
+        const float *ref_out = a_ref + (row - at) * d;
+        sw->be->copy(x, x_ref + (row - at) * d, (size_t)(ctx * d) * sizeof *x);
+        if (bf16) sw->be->round_bf16(x, ctx * d);
+        DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, &st->ws, out, err));
+        DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ISOLATED, sw->iso_chunks[j], ref_out, out, err));
+        sw->be->add(x, out, ctx * d);
+        if (bf16) sw->be->round_bf16(x, ctx * d);
+        sw_store(sw, &st->block, j * ctx, ctx, x);
+    }
+    return DSB_OK;
+}
+
+dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, rows = sw->tile_chunks * sw->plan->n_ctx;
+    dsb_linear_spec specs[5];
+    int n_spec = dsb_attn_specs(&sw->m->config, layer, specs);
+    char what[64];
+    snprintf(what, sizeof what, "block %lld of %lld: attention", (long long)layer + 1, (long long)sw->m->config.n_layer);
+    DSB_TRY(load_reference(sw, layer, specs, n_spec, err));
+    if (sw->calib.n > 0) DSB_TRY(calibrate(sw, layer, err));
+    DSB_TRY(load_schemes(sw, layer, specs, n_spec, err));
+    float *x, *out;
+    SW_TAKE(ST_X, x, rows * d);
+    SW_TAKE(ST_OUT, out, rows * d);
+    for (int64_t at = 0; at < sw->n_tok; at += rows) {
+        int64_t n = sw->n_tok - at < rows ? sw->n_tok - at : rows;
+        sw_load(sw, &sw->ref, at, n, x);
+        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, &sw->ws, out, err));
+        for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(scheme_tile(sw, s, layer, at, n, x, out, err));
+        sw->be->add(x, out, n * d);
+        sw_store(sw, &sw->ref, at, n, x);
+        sw_progress(sw, 0.4 * (double)n / (double)sw->n_tok, what);
+    }
+    return DSB_OK;
+}
