@@ -49,8 +49,9 @@ void dsb_llama_acc_release(dsb_llama_acc *acc);
 /* One position: test (n_vocab) f32. is_logits: raw logits, else ln p already (from another `_logits_` file: not renormalised). */
 void dsb_llama_acc_row(dsb_llama_acc *acc, const dsb_llama_row *base, const float *test, bool is_logits, int64_t n_vocab, int32_t target);
 
-/* llama_ppl, llama_ppl_base, llama_ln_ratio, llama_kld_mean, …; lo, hi = value ∓ llama.cpp's "±". Nothing below n = 100. */
-void dsb_llama_figures(const dsb_llama_acc *acc, dsb_figures *out);
+/* llama_ppl, llama_ppl_base, llama_ln_ratio, llama_kld_mean, …; lo, hi = value ∓ llama.cpp's "±". Nothing below n = 100.
+ * Sorts acc->kld and acc->p_diff. */
+void dsb_llama_figures(dsb_llama_acc *acc, dsb_figures *out);
 
 /* Two files, the base and the test. DSB_ECOMPARE if contexts, vocabularies or tokens differ. */
 dsb_status dsb_llama_compare(const char *base_path, const char *test_path, dsb_figures *out, int64_t *n, dsb_err *err);

@@ -122,7 +122,7 @@ static int32_t compare_sets(dsb_routing_acc *acc, partial *sum, const token *t) 
     double l1 = 0;
     while (i < k || j < k) {
         bool left = j >= k || (i < k && t->a[i] < t->b[j]), right = i >= k || (j < k && t->b[j] < t->a[i]);
-        double wa = left || !right ? t->wa[i] / t->sum_a : 0, wb = right || !left ? t->wb[j] / t->sum_b : 0;
+        double wa = right ? 0 : t->wa[i] / t->sum_a, wb = left ? 0 : t->wb[j] / t->sum_b;
         l1 += fabs(wa - wb);
         if (left) add_lost(acc, sum, t->a[i], wa);
         else if (right) add_new(acc, sum, t, t->b[j]);
