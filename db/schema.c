@@ -1,0 +1,108 @@
+/* Version 1 of the record. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (METRICS.md).
+ * Everything that belongs to a scheme hangs on scheme(run_id, name): deleting a scheme deletes its rows. */
+#include "db/schema.h"
+
+#define OF_SCHEME                                                                     \
+    " run_id TEXT NOT NULL, scheme TEXT NOT NULL,"
+#define OF_SCHEME_KEY                                                                 \
+    " FOREIGN KEY (run_id, scheme) REFERENCES scheme (run_id, name) ON DELETE CASCADE"
+#define MOMENTS                                                                       \
+    " n INTEGER, nonfinite INTEGER, first_bad INTEGER, xx REAL, yy REAL, xy REAL, dd REAL," \
+    " max_diff REAL, max_x REAL, max_y REAL,"
+#define DERIVED                                                                       \
+    " dd / nullif(xx, 0) AS nmse, sqrt(dd / nullif(xx, 0)) AS rel_l2,"                \
+    " CASE WHEN dd > 0 AND xx > 0 THEN -10 * log10(dd / xx) END AS sqnr_db,"          \
+    " xy / nullif(sqrt(xx * yy), 0) AS cosine"
+
+static const char version_1[] =
+    "CREATE TABLE host (id INTEGER PRIMARY KEY, name_hash TEXT, cpu TEXT, os TEXT, cores INTEGER, memory_bytes INTEGER) STRICT;"
+    "CREATE TABLE model (id INTEGER PRIMARY KEY, path TEXT, name TEXT, arch TEXT, sha256 TEXT, n_param INTEGER,"
+    " n_layer INTEGER, d_model INTEGER, n_expert INTEGER, k INTEGER, bytes INTEGER) STRICT;"
+    "CREATE TABLE dataset (id INTEGER PRIMARY KEY, path TEXT, name TEXT, sha256 TEXT, bytes INTEGER, reflowed INTEGER) STRICT;"
+
+    "CREATE TABLE run (id TEXT PRIMARY KEY NOT NULL, created_utc TEXT NOT NULL,"
+    " status TEXT NOT NULL CHECK (status IN ('running', 'done', 'failed', 'nonfinite')),"
+    " command_line TEXT, suite_json TEXT, convention TEXT, build_version TEXT, build_hash TEXT, isa TEXT, device TEXT,"
+    " n_ctx INTEGER, n_chunk INTEGER, n_token INTEGER, n_scored INTEGER, seed INTEGER, threads INTEGER,"
+    " wall_s REAL, peak_rss_bytes INTEGER,"
+    " host_id INTEGER NOT NULL REFERENCES host (id), model_id INTEGER NOT NULL REFERENCES model (id),"
+    " dataset_id INTEGER NOT NULL REFERENCES dataset (id), calibration_id INTEGER NOT NULL REFERENCES dataset (id)) STRICT;"
+    "CREATE INDEX run_created ON run (created_utc);"
+
+    "CREATE TABLE scheme (run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE, name TEXT NOT NULL,"
+    " ordinal INTEGER NOT NULL, what TEXT, recipe_json TEXT, source TEXT, kernels TEXT,"
+    " weight_bytes INTEGER, n_param INTEGER, bpw_total REAL, bpw_blocks REAL,"
+    " PRIMARY KEY (run_id, name)) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE recipe_rule (" OF_SCHEME " ordinal INTEGER NOT NULL, pattern TEXT, format TEXT, grouping TEXT,"
+    " algorithm TEXT, activation TEXT, condition TEXT,"
+    " PRIMARY KEY (run_id, scheme, ordinal)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE tensor_error (" OF_SCHEME " tensor TEXT NOT NULL, role TEXT, layer INTEGER NOT NULL, expert INTEGER NOT NULL,"
+    MOMENTS " stored_bytes INTEGER, n_weight INTEGER, bpw REAL, format TEXT, grouping TEXT, algorithm TEXT, kernel TEXT,"
+    " PRIMARY KEY (run_id, scheme, layer, tensor)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE layer_error (" OF_SCHEME " layer INTEGER NOT NULL, point TEXT NOT NULL, kind TEXT NOT NULL,"
+    MOMENTS " f16_headroom_bits REAL, saturation REAL,"
+    " PRIMARY KEY (run_id, scheme, layer, point, kind)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE routing_layer (" OF_SCHEME " layer INTEGER NOT NULL, kind TEXT NOT NULL, metric TEXT NOT NULL,"
+    " value REAL, n INTEGER, unit TEXT,"
+    " PRIMARY KEY (run_id, scheme, layer, kind, metric)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE routing_expert (" OF_SCHEME " layer INTEGER NOT NULL, expert INTEGER NOT NULL, kind TEXT NOT NULL,"
+    " hits_ref INTEGER, hits_test INTEGER, moved_away INTEGER, moved_to INTEGER, mass_ref REAL, mass_test REAL, nmse REAL,"
+    " PRIMARY KEY (run_id, scheme, layer, expert, kind)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE chunk_quality (" OF_SCHEME " chunk INTEGER NOT NULL, n INTEGER, nll_ref REAL, nll_test REAL, kld REAL,"
+    " kld_reverse REAL, js REAL, tv REAL, delta_p REAL, delta_p2 REAL, top1_same INTEGER, correct_ref INTEGER,"
+    " correct_test INTEGER, route_n INTEGER, route_changed INTEGER, slot_n INTEGER, slot_changed INTEGER,"
+    " PRIMARY KEY (run_id, scheme, chunk)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE quality (" OF_SCHEME " metric TEXT NOT NULL, value REAL, lo REAL, hi REAL, n INTEGER, unit TEXT,"
+    " PRIMARY KEY (run_id, scheme, metric)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE quality_detail (" OF_SCHEME " kind TEXT NOT NULL, layer INTEGER NOT NULL, bin INTEGER NOT NULL, label TEXT,"
+    " lo REAL, hi REAL, value REAL, n INTEGER,"
+    " PRIMARY KEY (run_id, scheme, kind, layer, bin)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE throughput (" OF_SCHEME " phase TEXT NOT NULL, n_token INTEGER NOT NULL, depth INTEGER NOT NULL,"
+    " batch INTEGER NOT NULL, repeats INTEGER, tps_median REAL, tps_min REAL, tps_max REAL, gbps REAL, gops REAL,"
+    " roofline_percent REAL, busy_percent REAL, triad_gbps REAL, peak_gops REAL, weight_bytes INTEGER,"
+    " ttft_ms REAL, tpot_ms REAL, kernel TEXT,"
+    " PRIMARY KEY (run_id, scheme, phase, n_token, depth, batch)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE calibration_coverage (" OF_SCHEME " layer INTEGER NOT NULL, expert INTEGER NOT NULL, tokens INTEGER,"
+    " minimum INTEGER, fallback TEXT,"
+    " PRIMARY KEY (run_id, scheme, layer, expert)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE event (run_id TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE, seq INTEGER NOT NULL, scheme TEXT,"
+    " layer INTEGER, level TEXT NOT NULL, text TEXT, PRIMARY KEY (run_id, seq)) STRICT, WITHOUT ROWID;"
+
+    "CREATE VIEW run_facts AS SELECT run.*, model.name AS model, model.arch, model.sha256 AS model_sha256,"
+    " dataset.name AS text, dataset.sha256 AS text_sha256, calibration.name AS calibration_text, host.cpu, host.os, host.cores"
+    " FROM run JOIN model ON model.id = model_id JOIN dataset ON dataset.id = dataset_id"
+    " JOIN dataset AS calibration ON calibration.id = calibration_id JOIN host ON host.id = host_id;"
+
+    "CREATE VIEW tensor_figures AS SELECT *," DERIVED " FROM tensor_error;"
+    "CREATE VIEW worst_layer AS SELECT *," DERIVED " FROM layer_error ORDER BY run_id, nmse DESC;"
+    "CREATE VIEW worst_expert AS SELECT *, (moved_away + moved_to) * 1.0 / nullif(hits_ref, 0) AS moved_share"
+    " FROM routing_expert ORDER BY run_id, nmse DESC;"
+    "CREATE VIEW scheme_summary AS SELECT s.run_id, s.ordinal, s.name AS scheme, s.bpw_total, s.bpw_blocks, s.weight_bytes,"
+    " max(CASE q.metric WHEN 'ppl' THEN q.value END) AS ppl,"
+    " max(CASE q.metric WHEN 'delta_nll' THEN q.value END) AS delta_nll,"
+    " max(CASE q.metric WHEN 'delta_nll' THEN q.lo END) AS delta_nll_lo,"
+    " max(CASE q.metric WHEN 'delta_nll' THEN q.hi END) AS delta_nll_hi,"
+    " max(CASE q.metric WHEN 'kld_mean' THEN q.value END) AS kld_mean,"
+    " max(CASE q.metric WHEN 'kld_p99' THEN q.value END) AS kld_p99,"
+    " max(CASE q.metric WHEN 'top1_agreement' THEN q.value END) AS top1_agreement,"
+    " (SELECT avg(value) FROM routing_layer r WHERE r.run_id = s.run_id AND r.scheme = s.name AND r.layer >= 0"
+    "  AND r.kind = 'accumulated' AND r.metric = 'selection_change') AS selection_change,"
+    " (SELECT max(dd / nullif(xx, 0)) FROM layer_error l WHERE l.run_id = s.run_id AND l.scheme = s.name"
+    "  AND l.kind = 'accumulated' AND l.point = 'block') AS worst_layer_nmse,"
+    " (SELECT max(tps_median) FROM throughput t WHERE t.run_id = s.run_id AND t.scheme = s.name AND t.phase = 'prefill') AS prefill_tps,"
+    " (SELECT max(tps_median) FROM throughput t WHERE t.run_id = s.run_id AND t.scheme = s.name AND t.phase = 'decode') AS decode_tps"
+    " FROM scheme s LEFT JOIN quality q ON q.run_id = s.run_id AND q.scheme = s.name GROUP BY s.run_id, s.name"
+    " ORDER BY s.run_id, s.ordinal;";
+
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1 };

@@ -1,0 +1,126 @@
+/* Which struct field is which column. */
+#include "db/tables.h"
+
+#include "db/rows.h"
+
+#define TEXT(type, field) { #field, DSB_COL_TEXT, offsetof(type, field) }
+#define INT(type, field) { #field, DSB_COL_INT, offsetof(type, field) }
+#define COUNT(type, field) { #field, DSB_COL_COUNT, offsetof(type, field) }
+#define REAL(type, field) { #field, DSB_COL_REAL, offsetof(type, field) }
+#define MOMENT(type, field, kind) { #field, kind, offsetof(type, m.field) }
+#define MOMENTS(type)                                                                                      \
+    MOMENT(type, n, DSB_COL_INT), MOMENT(type, nonfinite, DSB_COL_INT), MOMENT(type, first_bad, DSB_COL_COUNT), \
+    MOMENT(type, xx, DSB_COL_REAL), MOMENT(type, yy, DSB_COL_REAL), MOMENT(type, xy, DSB_COL_REAL),        \
+    MOMENT(type, dd, DSB_COL_REAL), MOMENT(type, max_diff, DSB_COL_REAL), MOMENT(type, max_x, DSB_COL_REAL), \
+    MOMENT(type, max_y, DSB_COL_REAL)
+#define TABLE(name, columns, type, scheme, order) \
+    { name, columns, (int)(sizeof columns / sizeof *columns), sizeof(type), scheme, order }
+
+#define T dsb_scheme_record
+static const dsb_column scheme[] = {
+    TEXT(T, name), INT(T, ordinal), TEXT(T, what), TEXT(T, recipe_json), TEXT(T, source), TEXT(T, kernels),
+    COUNT(T, weight_bytes), COUNT(T, n_param), REAL(T, bpw_total), REAL(T, bpw_blocks),
+};
+#undef T
+#define T dsb_recipe_rule_row
+static const dsb_column recipe_rule[] = {
+    TEXT(T, scheme), INT(T, ordinal), TEXT(T, pattern), TEXT(T, format), TEXT(T, grouping), TEXT(T, algorithm),
+    TEXT(T, activation), TEXT(T, condition),
+};
+#undef T
+#define T dsb_tensor_error
+static const dsb_column tensor_error[] = {
+    TEXT(T, scheme), TEXT(T, tensor), TEXT(T, role), INT(T, layer), INT(T, expert), MOMENTS(T), COUNT(T, stored_bytes),
+    COUNT(T, n_weight), REAL(T, bpw), TEXT(T, format), TEXT(T, grouping), TEXT(T, algorithm), TEXT(T, kernel),
+};
+#undef T
+#define T dsb_layer_error
+static const dsb_column layer_error[] = {
+    TEXT(T, scheme), INT(T, layer), TEXT(T, point), TEXT(T, kind), MOMENTS(T), REAL(T, f16_headroom_bits), REAL(T, saturation),
+};
+#undef T
+#define T dsb_routing_layer
+static const dsb_column routing_layer[] = {
+    TEXT(T, scheme), INT(T, layer), TEXT(T, kind), TEXT(T, metric), REAL(T, value), COUNT(T, n), TEXT(T, unit),
+};
+#undef T
+#define T dsb_routing_expert
+static const dsb_column routing_expert[] = {
+    TEXT(T, scheme), INT(T, layer), INT(T, expert), TEXT(T, kind), COUNT(T, hits_ref), COUNT(T, hits_test),
+    COUNT(T, moved_away), COUNT(T, moved_to), REAL(T, mass_ref), REAL(T, mass_test), REAL(T, nmse),
+};
+#undef T
+#define T dsb_chunk_quality
+static const dsb_column chunk_quality[] = {
+    TEXT(T, scheme), INT(T, chunk), COUNT(T, n), REAL(T, nll_ref), REAL(T, nll_test), REAL(T, kld), REAL(T, kld_reverse),
+    REAL(T, js), REAL(T, tv), REAL(T, delta_p), REAL(T, delta_p2), COUNT(T, top1_same), COUNT(T, correct_ref),
+    COUNT(T, correct_test), COUNT(T, route_n), COUNT(T, route_changed), COUNT(T, slot_n), COUNT(T, slot_changed),
+};
+#undef T
+#define T dsb_quality
+static const dsb_column quality[] = {
+    TEXT(T, scheme), TEXT(T, metric), REAL(T, value), REAL(T, lo), REAL(T, hi), COUNT(T, n), TEXT(T, unit),
+};
+#undef T
+#define T dsb_quality_detail
+static const dsb_column quality_detail[] = {
+    TEXT(T, scheme), TEXT(T, kind), INT(T, layer), INT(T, bin), TEXT(T, label), REAL(T, lo), REAL(T, hi), REAL(T, value), COUNT(T, n),
+};
+#undef T
+#define T dsb_throughput
+static const dsb_column throughput[] = {
+    TEXT(T, scheme), TEXT(T, phase), INT(T, n_token), INT(T, depth), INT(T, batch), COUNT(T, repeats), REAL(T, tps_median),
+    REAL(T, tps_min), REAL(T, tps_max), REAL(T, gbps), REAL(T, gops), REAL(T, roofline_percent), REAL(T, busy_percent),
+    REAL(T, triad_gbps), REAL(T, peak_gops), COUNT(T, weight_bytes), REAL(T, ttft_ms), REAL(T, tpot_ms), TEXT(T, kernel),
+};
+#undef T
+#define T dsb_calibration_coverage
+static const dsb_column calibration_coverage[] = {
+    TEXT(T, scheme), INT(T, layer), INT(T, expert), COUNT(T, tokens), COUNT(T, minimum), TEXT(T, fallback),
+};
+#undef T
+#define T dsb_event
+static const dsb_column event[] = {
+    INT(T, seq), TEXT(T, scheme), INT(T, layer), TEXT(T, level), TEXT(T, text),
+};
+#undef T
+
+const dsb_table dsb_tables[DSB_TABLE_COUNT] = {
+    [DSB_TABLE_SCHEME] = TABLE("scheme", scheme, dsb_scheme_record, "name", "ordinal, name"),
+    [DSB_TABLE_RECIPE_RULE] = TABLE("recipe_rule", recipe_rule, dsb_recipe_rule_row, "scheme", "scheme, ordinal"),
+    [DSB_TABLE_TENSOR_ERROR] = TABLE("tensor_error", tensor_error, dsb_tensor_error, "scheme", "scheme, layer, tensor"),
+    [DSB_TABLE_LAYER_ERROR] = TABLE("layer_error", layer_error, dsb_layer_error, "scheme", "scheme, layer, point, kind"),
+    [DSB_TABLE_ROUTING_LAYER] = TABLE("routing_layer", routing_layer, dsb_routing_layer, "scheme", "scheme, layer, kind, metric"),
+    [DSB_TABLE_ROUTING_EXPERT] = TABLE("routing_expert", routing_expert, dsb_routing_expert, "scheme", "scheme, layer, expert, kind"),
+    [DSB_TABLE_CHUNK_QUALITY] = TABLE("chunk_quality", chunk_quality, dsb_chunk_quality, "scheme", "scheme, chunk"),
+    [DSB_TABLE_QUALITY] = TABLE("quality", quality, dsb_quality, "scheme", "scheme, metric"),
+    [DSB_TABLE_QUALITY_DETAIL] = TABLE("quality_detail", quality_detail, dsb_quality_detail, "scheme", "scheme, kind, layer, bin"),
+    [DSB_TABLE_THROUGHPUT] = TABLE("throughput", throughput, dsb_throughput, "scheme", "scheme, phase, n_token, depth, batch"),
+    [DSB_TABLE_CALIBRATION_COVERAGE] =
+        TABLE("calibration_coverage", calibration_coverage, dsb_calibration_coverage, "scheme", "scheme, layer, expert"),
+    [DSB_TABLE_EVENT] = TABLE("event", event, dsb_event, "scheme", "seq"),
+};
+
+#define T dsb_run_record
+static const dsb_column run[] = {
+    TEXT(T, id), TEXT(T, created_utc), TEXT(T, status), TEXT(T, command_line), TEXT(T, suite_json), TEXT(T, convention),
+    TEXT(T, build_version), TEXT(T, build_hash), TEXT(T, isa), TEXT(T, device), COUNT(T, n_ctx), COUNT(T, n_chunk),
+    COUNT(T, n_token), COUNT(T, n_scored), INT(T, seed), COUNT(T, threads), REAL(T, wall_s), COUNT(T, peak_rss_bytes),
+};
+#undef T
+#define T dsb_host_facts
+static const dsb_column host[] = { TEXT(T, name_hash), TEXT(T, cpu), TEXT(T, os), COUNT(T, cores), COUNT(T, memory_bytes) };
+#undef T
+#define T dsb_model_facts
+static const dsb_column model[] = {
+    TEXT(T, path), TEXT(T, name), TEXT(T, arch), TEXT(T, sha256), COUNT(T, n_param), COUNT(T, n_layer), COUNT(T, d_model),
+    COUNT(T, n_expert), COUNT(T, k), COUNT(T, bytes),
+};
+#undef T
+#define T dsb_dataset_facts
+static const dsb_column dataset[] = { TEXT(T, path), TEXT(T, name), TEXT(T, sha256), COUNT(T, bytes), COUNT(T, reflowed) };
+
+const dsb_table dsb_table_run = TABLE("run", run, dsb_run_record, NULL, NULL);
+const dsb_table dsb_table_host = TABLE("host", host, dsb_host_facts, NULL, NULL);
+const dsb_table dsb_table_model = TABLE("model", model, dsb_model_facts, NULL, NULL);
+const dsb_table dsb_table_dataset = TABLE("dataset", dataset, dsb_dataset_facts, NULL, NULL);
