@@ -88,15 +88,14 @@ typedef struct dsb_routing_expert {
     double nmse;                    /* of the expert's output on the same tokens */
 } dsb_routing_expert;
 
-/* Sums over the scored positions of one chunk: the independent unit of every comparison. */
+/* Means over the scored positions of one chunk, the independent unit of every comparison. NAN where not measured. */
 typedef struct dsb_chunk_quality {
     const char *scheme;
-    int64_t chunk, n;
-    double nll_ref, nll_test, kld, kld_reverse, js, tv, delta_p, delta_p2; /* sums, nats */
-    int64_t top1_same;                 /* positions with the same top-1 */
-    int64_t correct_ref, correct_test; /* positions whose top-1 is the true next token */
-    int64_t route_n, route_changed;    /* (token, layer) pairs; those with another expert set, accumulated */
-    int64_t slot_n, slot_changed;      /* the same in slots */
+    int64_t chunk, n, n_target;         /* scored positions; those with a true next token (nll, accuracy) */
+    double nll_ref, nll_test, kld;      /* nats/token */
+    double top1;                        /* share of positions with the same top-1 */
+    double accuracy_ref, accuracy_test; /* share whose top-1 is the true next token */
+    double selection_change, slot_change; /* accumulated routing, over all MoE layers */
 } dsb_chunk_quality;
 
 typedef struct dsb_quality {

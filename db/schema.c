@@ -54,9 +54,8 @@ static const char version_1[] =
     " hits_ref INTEGER, hits_test INTEGER, moved_away INTEGER, moved_to INTEGER, mass_ref REAL, mass_test REAL, nmse REAL,"
     " PRIMARY KEY (run_id, scheme, layer, expert, kind)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
 
-    "CREATE TABLE chunk_quality (" OF_SCHEME " chunk INTEGER NOT NULL, n INTEGER, nll_ref REAL, nll_test REAL, kld REAL,"
-    " kld_reverse REAL, js REAL, tv REAL, delta_p REAL, delta_p2 REAL, top1_same INTEGER, correct_ref INTEGER,"
-    " correct_test INTEGER, route_n INTEGER, route_changed INTEGER, slot_n INTEGER, slot_changed INTEGER,"
+    "CREATE TABLE chunk_quality (" OF_SCHEME " chunk INTEGER NOT NULL, n INTEGER, n_target INTEGER, nll_ref REAL,"
+    " nll_test REAL, kld REAL, top1 REAL, accuracy_ref REAL, accuracy_test REAL, selection_change REAL, slot_change REAL,"
     " PRIMARY KEY (run_id, scheme, chunk)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE quality (" OF_SCHEME " metric TEXT NOT NULL, value REAL, lo REAL, hi REAL, n INTEGER, unit TEXT,"

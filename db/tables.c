@@ -52,9 +52,8 @@ static const dsb_column routing_expert[] = {
 #undef T
 #define T dsb_chunk_quality
 static const dsb_column chunk_quality[] = {
-    TEXT(T, scheme), INT(T, chunk), COUNT(T, n), REAL(T, nll_ref), REAL(T, nll_test), REAL(T, kld), REAL(T, kld_reverse),
-    REAL(T, js), REAL(T, tv), REAL(T, delta_p), REAL(T, delta_p2), COUNT(T, top1_same), COUNT(T, correct_ref),
-    COUNT(T, correct_test), COUNT(T, route_n), COUNT(T, route_changed), COUNT(T, slot_n), COUNT(T, slot_changed),
+    TEXT(T, scheme), INT(T, chunk), COUNT(T, n), COUNT(T, n_target), REAL(T, nll_ref), REAL(T, nll_test), REAL(T, kld),
+    REAL(T, top1), REAL(T, accuracy_ref), REAL(T, accuracy_test), REAL(T, selection_change), REAL(T, slot_change),
 };
 #undef T
 #define T dsb_quality

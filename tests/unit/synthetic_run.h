@@ -119,11 +119,9 @@ static dsb_status synthetic_put_quality(dsb_db *db, const char *id, int s, dsb_e
                            { k->name, "bits_per_byte", "bits/byte", nll / 2.02, NAN, NAN, n } };
     for (int m = 0; m < 9; m++) DSB_TRY(dsb_db_put_quality(db, id, &rows[m], err));
     for (int c = 0; c < SYNTHETIC_CHUNKS; c++) {
-        double ref = 256 * (ref_nll + 0.25 * synthetic_noise(0, c, 77)), u = synthetic_noise(s, c, 5);
-        int64_t right = 105 + (int64_t)(9 * synthetic_noise(0, c, 3)), lost = (int64_t)(105 * flip * 0.35 * (1 + 0.4 * u));
-        dsb_chunk_quality row = { k->name, c, 256, ref, ref + 256 * (k->delta + se * 4 * u), 256 * k->kld * (1 + 0.2 * u), 256 * k->kld, 64 * k->kld,
-                                  256 * sqrt(k->kld) / 3, -256 * k->delta / 8, k->kld, 256 - (int64_t)(256 * flip * (1 + 0.2 * u)), right, right - lost,
-                                  512 * 7, (int64_t)(512 * 7 * k->route * (1 + 0.2 * u)), 512 * 28, (int64_t)(512 * 28 * k->route / 3.4) };
+        double ref = ref_nll + 0.25 * synthetic_noise(0, c, 77), u = synthetic_noise(s, c, 5), right = 0.41 + 0.035 * synthetic_noise(0, c, 3);
+        dsb_chunk_quality row = { k->name, c, 256, 256, ref, ref + k->delta + se * 4 * u, k->kld * (1 + 0.2 * u), 1 - flip * (1 + 0.2 * u), right,
+                                  right * (1 - flip * 0.35 * (1 + 0.4 * u)), k->route * (1 + 0.2 * u), k->route / 3.4 * (1 + 0.2 * u) };
         DSB_TRY(dsb_db_put_chunk_quality(db, id, &row, err));
     }
     for (int b = 0; b < 28 && s; b++) { /* log10 KLD from -8 to 0 in bins of a quarter and more */
