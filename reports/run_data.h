@@ -1,0 +1,42 @@
+/* A run as read from the record, in one arena, and the look-ups that reports share. */
+#ifndef DSB_REPORTS_RUN_DATA_H
+#define DSB_REPORTS_RUN_DATA_H
+
+#include "db/db.h"
+
+#define DSB_REFERENCE "reference" /* the scheme everything is measured against */
+#define DSB_FLOOR "bf16"          /* the same weights with the carrier of serving engines: the noise floor */
+
+typedef struct dsb_run_data {
+    dsb_run_record run;
+    dsb_scheme_record *schemes;
+    dsb_layer_error *layers;
+    dsb_routing_layer *routing;
+    dsb_routing_expert *experts;
+    dsb_chunk_quality *chunks;
+    dsb_quality *quality;
+    dsb_quality_detail *detail;
+    dsb_throughput *speed;
+    dsb_calibration_coverage *coverage;
+    dsb_event *events;
+    int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_speed, n_coverage, n_event;
+} dsb_run_data;
+
+/* Everything but the tensors (a big model has very many); rows live in the arena. */
+dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
+
+/* NULL or NAN where the run has no such row. */
+const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme);
+const dsb_quality *dsb_run_quality(const dsb_run_data *d, const char *scheme, const char *metric);
+double dsb_run_value(const dsb_run_data *d, const char *scheme, const char *metric);
+const dsb_layer_error *dsb_run_layer(const dsb_run_data *d, const char *scheme, int64_t layer, const char *point, const char *kind);
+double dsb_run_routing(const dsb_run_data *d, const char *scheme, int64_t layer, const char *kind, const char *metric);
+/* Mean over the MoE layers (layer >= 0). */
+double dsb_run_routing_mean(const dsb_run_data *d, const char *scheme, const char *kind, const char *metric);
+/* The scheme's first row of that phase in key order: the same workload for every scheme. */
+const dsb_throughput *dsb_run_speed(const dsb_run_data *d, const char *scheme, const char *phase);
+/* Layers 0 .. n−1 and experts 0 .. n−1 that the rows speak of. */
+int64_t dsb_run_layer_count(const dsb_run_data *d);
+int64_t dsb_run_expert_count(const dsb_run_data *d);
+
+#endif
