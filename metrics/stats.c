@@ -226,8 +226,11 @@ dsb_status dsb_bootstrap_t(const double *sum, const double *count, int64_t n, do
     dsb_status st = DSB_NEW(t, BOOTSTRAP_REPS, "bootstrap pivots", err);
     if (!st) {
         int64_t m = bootstrap_pivots(sum, count, n, seed, all, pick, t);
-        *lo = all.value - dsb_quantile_sorted(t, m, 0.5 + level / 2) * all.se;
-        *hi = all.value - dsb_quantile_sorted(t, m, 0.5 - level / 2) * all.se;
+        /* Where many resamples have no spread (few chunks, or nearly all alike) their pivots are missing from one end. */
+        bool usable = m >= BOOTSTRAP_REPS * 99 / 100;
+        double plain = dsb_t_quantile(0.5 + level / 2, (double)(n - 1));
+        *lo = all.value - (usable ? dsb_quantile_sorted(t, m, 0.5 + level / 2) : plain) * all.se;
+        *hi = all.value - (usable ? dsb_quantile_sorted(t, m, 0.5 - level / 2) : -plain) * all.se;
         free(t);
     }
     free(pick);

@@ -34,7 +34,8 @@ double dsb_min_detectable(double se, int64_t n, double alpha, double power);
 double dsb_sign_flip_p(const double *d, int64_t n, int reps, uint64_t seed);
 
 /* Bootstrap-t interval of the ratio Σsum/Σcount over chunks (count NULL: the mean of sum).
- * NaN below 4 chunks or with a non-finite sum; lo = hi = estimate where nothing varies. DSB_ENOMEM. */
+ * NaN below 4 chunks or with a non-finite sum; lo = hi = estimate where nothing varies; Student's interval where
+ * more than 1 % of the 1999 resamples have no spread. DSB_ENOMEM. */
 dsb_status dsb_bootstrap_t(const double *sum, const double *count, int64_t n, double level, uint64_t seed, double *lo, double *hi, dsb_err *err);
 
 /* (SE of the mean from chunks / SE taking all n values as independent)²; chunk_start (n_chunk + 1) offsets into x. */
