@@ -1,0 +1,228 @@
+/* The summary as tables and sentences. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reports/summary.h"
+
+static double percent_ppl(double delta_nll) { return 100 * expm1(delta_nll); }
+
+const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena) {
+    switch (d->standing) {
+    case DSB_STANDING_REFERENCE: return "reference";
+    case DSB_STANDING_FLOOR: return "noise floor";
+    case DSB_STANDING_WITHIN: return "not distinguishable from " DSB_FLOOR;
+    case DSB_STANDING_UNSURE: return "no perplexity difference shown";
+    case DSB_STANDING_UNKNOWN: return "not measured";
+    default:
+        return dsb_text_format(arena, "perplexity %+.2g %% [%+.2g, %+.2g]", percent_ppl(d->delta_nll.value), percent_ppl(d->delta_nll.lo),
+                               percent_ppl(d->delta_nll.hi));
+    }
+}
+
+void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {
+        { "scheme", "scheme", NULL, true },
+        { "ppl", "ppl", "95 %", false },
+        { "delta_nll", "Δnll [95 %]", "10⁻³ nats/token", false },
+        { "kld_mean", "KLD mean", "nats/token", false },
+        { "kld_p99", "KLD p99", "nats/token", false },
+        { "top1_agreement", "same top-1", "%", false },
+        { "accuracy_kept", "accuracy kept", "%", false },
+        { "selection_change", "rerouted", "% of tokens", false },
+        { "worst_layer_nmse", "worst layer", "nmse (layer)", false },
+        { "verdict", "verdict", NULL, true },
+        { "delta_nll_lo", NULL, NULL, false }, { "delta_nll_hi", NULL, NULL, false }, { "kld_lo", NULL, NULL, false }, { "kld_hi", NULL, NULL, false },
+        { "worst_layer", NULL, NULL, false },
+    };
+    dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_digest *d = &s->schemes[i];
+        double half = (d->ppl.hi - d->ppl.lo) / 2;
+        dsb_grid_text(g, d->scheme->name);
+        if (isnan(half)) dsb_grid_figure(g, d->ppl.value, "%.3f", d->ppl.value);
+        else dsb_grid_figure(g, d->ppl.value, "%.3f ± %.2f", d->ppl.value, half);
+        if (isnan(d->delta_nll.lo)) dsb_grid_figure(g, d->delta_nll.value, "%+.2f", 1e3 * d->delta_nll.value);
+        else dsb_grid_figure(g, d->delta_nll.value, "%+.2f [%+.2f, %+.2f]", 1e3 * d->delta_nll.value, 1e3 * d->delta_nll.lo, 1e3 * d->delta_nll.hi);
+        dsb_grid_figure(g, d->kld.value, "%.2e", d->kld.value);
+        dsb_grid_figure(g, d->kld_p99, "%.2e", d->kld_p99);
+        dsb_grid_figure(g, d->top1_agreement, "%.2f", 100 * d->top1_agreement);
+        dsb_grid_figure(g, d->accuracy_kept, "%.2f", 100 * d->accuracy_kept);
+        dsb_grid_figure(g, d->selection_change, "%.2f", 100 * d->selection_change);
+        dsb_grid_figure(g, d->worst_nmse, "%.1e (%lld)", d->worst_nmse, (long long)d->worst_layer);
+        dsb_grid_text(g, dsb_summary_verdict(d, arena));
+        dsb_grid_figure(g, d->delta_nll.lo, "%g", d->delta_nll.lo);
+        dsb_grid_figure(g, d->delta_nll.hi, "%g", d->delta_nll.hi);
+        dsb_grid_figure(g, d->kld.lo, "%g", d->kld.lo);
+        dsb_grid_figure(g, d->kld.hi, "%g", d->kld.hi);
+        dsb_grid_int(g, d->worst_layer);
+    }
+}
+
+static double tps(const dsb_throughput *t) { return t ? t->tps_median : NAN; }
+
+/* Enough digits for three figures: 1480, 71.3, 6.54. */
+static void speed_cell(dsb_grid *g, const dsb_throughput *t) {
+    double v = tps(t);
+    dsb_grid_figure(g, v, "%.*f", v < 10 ? 2 : v < 100 ? 1 : 0, v);
+}
+
+void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {
+        { "scheme", "scheme", NULL, true },
+        { "bpw", "bits", "per weight", false },
+        { "weight_bytes", "size", NULL, false },
+        { "smaller_than_f32", "smaller", "than FP32", false },
+        { "smaller_than_bf16", "smaller", "than BF16", false },
+        { "prefill_tps", "prefill", "tokens/s", false },
+        { "prefill_vs_bf16", "faster", "than bf16", false },
+        { "prefill_vs_f32", "faster", "than FP32", false },
+        { "decode_tps", "decode", "tokens/s", false },
+        { "decode_vs_bf16", "faster", "than bf16", false },
+        { "decode_vs_f32", "faster", "than FP32", false },
+        { "kernels", "kernels", NULL, true },
+    };
+    dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_digest *d = &s->schemes[i];
+        dsb_grid_text(g, d->scheme->name);
+        dsb_grid_figure(g, d->scheme->bpw_total, "%.2f", d->scheme->bpw_total);
+        dsb_grid_figure(g, d->bytes, "%s", dsb_text_size(arena, d->bytes));
+        dsb_grid_figure(g, d->vs_f32_size, "%.2f×", d->vs_f32_size);
+        dsb_grid_figure(g, d->vs_bf16_size, "%.2f×", d->vs_bf16_size);
+        speed_cell(g, d->prefill);
+        dsb_grid_figure(g, d->prefill_vs_bf16, "%.2f×", d->prefill_vs_bf16);
+        dsb_grid_figure(g, d->prefill_vs_f32, "%.2f×", d->prefill_vs_f32);
+        speed_cell(g, d->decode);
+        dsb_grid_figure(g, d->decode_vs_bf16, "%.2f×", d->decode_vs_bf16);
+        dsb_grid_figure(g, d->decode_vs_f32, "%.2f×", d->decode_vs_f32);
+        dsb_grid_text(g, d->scheme->kernels);
+    }
+}
+
+/* "yes 3.97×" against a least value, judged as it prints: a quarter is 4.0× with one decimal. */
+static void claim_cell(dsb_grid *g, dsb_arena *arena, double value, double least) {
+    if (isnan(value)) dsb_grid_text(g, NULL);
+    else dsb_grid_text(g, dsb_text_format(arena, "%s %.1f×", round(value * 10) / 10 >= least ? "yes" : "no", value));
+}
+
+void dsb_summary_claim(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {
+        { "scheme", "scheme", NULL, true },
+        { "size_vs_f32", "¼ of the size?", "against FP32", false },
+        { "prefill_vs_f32", "2–3× prefill?", "against FP32", false },
+        { "decode_vs_f32", "2–3× decode?", "against FP32", false },
+        { "size_vs_bf16", "¼ of the size?", "against BF16", false },
+        { "prefill_vs_bf16", "2–3× prefill?", "against bf16", false },
+        { "decode_vs_bf16", "2–3× decode?", "against bf16", false },
+        { "accuracy", "95 % of the accuracy?", "top-1, next token", false },
+    };
+    dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_digest *d = &s->schemes[i];
+        if (d->standing == DSB_STANDING_REFERENCE) continue;
+        dsb_grid_text(g, d->scheme->name);
+        claim_cell(g, arena, d->vs_f32_size, 4);
+        claim_cell(g, arena, d->prefill_vs_f32, 2);
+        claim_cell(g, arena, d->decode_vs_f32, 2);
+        claim_cell(g, arena, d->vs_bf16_size, 4);
+        claim_cell(g, arena, d->prefill_vs_bf16, 2);
+        claim_cell(g, arena, d->decode_vs_bf16, 2);
+        if (isnan(d->accuracy_kept)) dsb_grid_text(g, NULL);
+        else dsb_grid_text(g, dsb_text_format(arena, "%s %.1f %%", d->accuracy_kept >= 0.95 ? "yes" : "no", 100 * d->accuracy_kept));
+    }
+}
+
+static const char *name_of(const dsb_digest *d, dsb_arena *arena) {
+    const char *name = dsb_text_clean(arena, d->scheme->name);
+    return name ? name : "?";
+}
+
+static void describe(const dsb_digest *d, dsb_arena *arena, dsb_text *out) {
+    dsb_text_printf(out, "%s: %.2f bits per weight", name_of(d, arena), d->scheme->bpw_total);
+    if (!isnan(d->vs_bf16_size)) dsb_text_printf(out, ", %.1f× smaller than BF16", d->vs_bf16_size);
+    if (!isnan(d->decode_vs_bf16)) dsb_text_printf(out, ", decodes %.1f× as fast as bf16", d->decode_vs_bf16);
+    dsb_text_printf(out, ", perplexity %+.2f %%", percent_ppl(d->delta_nll.value));
+    if (!isnan(d->delta_nll.lo)) dsb_text_printf(out, " [%+.2f, %+.2f]", percent_ppl(d->delta_nll.lo), percent_ppl(d->delta_nll.hi));
+    if (!isnan(d->top1_agreement)) dsb_text_printf(out, ", same next token %.1f %% of the time", 100 * d->top1_agreement);
+}
+
+void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out) {
+    if (!s->ship) dsb_text_put(out, "No scheme of this run keeps the perplexity within 1 % (upper end of the 95 % interval).");
+    if (s->ship) {
+        dsb_text_put(out, "Ship ");
+        describe(s->ship, arena, out);
+        dsb_text_put(out, ". It is the smallest whose perplexity rises by at most 1 % (upper end of the 95 % interval).");
+    }
+    if (s->frugal) {
+        dsb_text_put(out, "\nWhere 5 % may be lost, ");
+        describe(s->frugal, arena, out);
+        dsb_text_put(out, ".");
+    }
+    if (s->faithful && s->faithful != s->ship && s->faithful != s->frugal) {
+        dsb_text_put(out, "\nNearest to the reference, ");
+        describe(s->faithful, arena, out);
+        dsb_text_put(out, ".");
+    }
+}
+
+static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
+    dsb_grid accuracy, cost;
+    dsb_summary_accuracy(s, arena, &accuracy);
+    dsb_summary_cost(s, arena, &cost);
+    json_t *schemes = dsb_grid_json(&accuracy), *more = dsb_grid_json(&cost), *doc = json_object();
+    for (size_t i = 0; i < json_array_size(schemes); i++) json_object_update_missing(json_array_get(schemes, i), json_array_get(more, i));
+    json_decref(more);
+    const char *id = dsb_text_clean(arena, s->data->run.id);
+    json_object_set_new(doc, "run", json_string(id ? id : ""));
+    json_object_set_new(doc, "status", s->data->run.status ? json_string(s->data->run.status) : json_null());
+    json_object_set_new(doc, "ship", s->ship ? json_string(name_of(s->ship, arena)) : json_null());
+    json_object_set_new(doc, "schemes", schemes);
+    return doc;
+}
+
+static void section(const dsb_grid *g, dsb_report_format format, const char *title, dsb_text *out) {
+    dsb_text_printf(out, format == DSB_REPORT_MARKDOWN ? "\n### %s\n\n" : "\n%s\n", title);
+    dsb_grid_write(g, format, out, NULL);
+}
+
+static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_format format, dsb_text *out, dsb_err *err) {
+    const dsb_run_record *run = &s->data->run;
+    const char *nothing = "?";
+    dsb_grid g;
+    if (format == DSB_REPORT_JSON) {
+        json_t *doc = merged_json(s, arena);
+        char *text = doc ? json_dumps(doc, JSON_INDENT(1)) : NULL;
+        json_decref(doc);
+        dsb_text_put(out, text);
+        dsb_text_put(out, "\n");
+        bool ok = text != NULL;
+        free(text);
+        return ok ? dsb_text_check(out, "the summary", err) : dsb_fail(err, DSB_ENOMEM, "out of memory while writing the summary");
+    }
+    const char *model = dsb_text_clean(arena, run->model.name ? run->model.name : nothing), *text = dsb_text_clean(arena, run->dataset.name ? run->dataset.name : nothing);
+    dsb_text_printf(out, "Run %s (%s): model %s, text %s, %lld chunks of %lld tokens, %lld scored, convention %s\n", run->id, run->status, model, text,
+                    (long long)run->n_chunk, (long long)run->n_ctx, (long long)run->n_scored, run->convention ? run->convention : nothing);
+    dsb_summary_accuracy(s, arena, &g);
+    section(&g, format, "Accuracy against the reference", out);
+    dsb_summary_cost(s, arena, &g);
+    section(&g, format, "Size and speed", out);
+    dsb_summary_claim(s, arena, &g);
+    section(&g, format, "\"A quarter of the size, 2 to 3 times the speed, 95 % of the accuracy\": is it so?", out);
+    dsb_text_put(out, "\n");
+    dsb_summary_answer(s, arena, out);
+    dsb_text_put(out, "\n");
+    return dsb_text_check(out, "the summary", err);
+}
+
+dsb_status dsb_summary_print(dsb_db *db, const char *run_id, dsb_report_format format, dsb_text *out, dsb_err *err) {
+    dsb_arena arena;
+    dsb_run_data data;
+    dsb_summary summary;
+    dsb_arena_init(&arena);
+    dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
+    if (!s) s = dsb_summary_make(&data, &arena, &summary, err);
+    if (!s) s = print_run(&summary, &arena, format, out, err);
+    dsb_arena_release(&arena);
+    return s;
+}
