@@ -1,0 +1,116 @@
+#include "reports/plot_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "reports/gnuplot.h"
+#include "reports/plots/plots.h"
+
+static const dsb_plot plots[] = {
+    { "pareto", "Accuracy against bits per weight", dsb_plot_pareto },
+    { "perplexity", "Change of perplexity, with 95 % intervals", dsb_plot_perplexity },
+    { "kld", "Distribution of KLD over positions", dsb_plot_kld },
+    { "error", "Error of each block's output, accumulated", dsb_plot_error_accumulated },
+    { "error_isolated", "Error that each block adds by itself", dsb_plot_error_isolated },
+    { "routing", "Tokens sent to other experts, by layer", dsb_plot_routing_drift },
+    { "heat_drift", "Tokens that left or joined each expert", dsb_plot_heat_drift },
+    { "heat_load", "Load of each expert, and how it changes", dsb_plot_heat_load },
+    { "expert_error", "Error of each expert's output", dsb_plot_expert_error },
+    { "throughput", "Prefill and decode speed", dsb_plot_throughput },
+};
+
+int dsb_plot_list(const dsb_plot **rows) {
+    *rows = plots;
+    return (int)(sizeof plots / sizeof *plots);
+}
+
+const dsb_plot *dsb_plot_find(const char *name) {
+    for (size_t i = 0; i < sizeof plots / sizeof *plots; i++)
+        if (!strcmp(plots[i].name, name)) return &plots[i];
+    return NULL;
+}
+
+/* noenhanced: '_', '{}', '^' and '@' in names are letters. */
+static const char *const terminals[] = {
+    [DSB_PICTURE_SVG] = "set terminal svg size 900,560 dynamic noenhanced font 'DejaVu Sans,Verdana,sans-serif,13' background rgb 'white'\n",
+    [DSB_PICTURE_PNG] = "set terminal pngcairo size 900,560 noenhanced font 'DejaVu Sans,10' background rgb 'white'\n",
+    [DSB_PICTURE_TERMINAL] = "set terminal dumb size 118,34 noenhanced\n",
+};
+
+static const char preamble[] =
+    "set encoding utf8\n"
+    "set datafile missing '?'\n"
+    "set style line 100 linecolor rgb '#d9d9d9' linewidth 1\n"
+    "set style line 101 linecolor rgb '#444444' linewidth 1\n"
+    "set border 3 linestyle 101\n"
+    "set grid back linestyle 100\n"
+    "set tics nomirror textcolor rgb '#222222'\n"
+    "set key outside right top Left reverse samplen 3 spacing 1.25 noenhanced\n";
+
+dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture picture, dsb_text *out, bool *drawn, dsb_err *err) {
+    dsb_text script;
+    dsb_arena arena;
+    dsb_text_init(&script);
+    dsb_arena_init(&arena);
+    dsb_text_put(&script, terminals[picture]);
+    dsb_text_put(&script, preamble);
+    *drawn = plot->write(s, &arena, &script);
+    dsb_status st = dsb_text_check(&script, "a plot", err);
+    if (!st && *drawn) {
+        dsb_err why = { 0 };
+        st = dsb_gnuplot_run(script.data, DSB_GNUPLOT_LIMIT_S, out, &why);
+        if (st) dsb_fail(err, st, "plot %s: %s", plot->name, why.text);
+    }
+    dsb_arena_release(&arena);
+    dsb_text_release(&script);
+    return st;
+}
+
+static dsb_status write_picture(const char *dir, const dsb_plot *plot, dsb_picture picture, const dsb_text *image, dsb_text *out, dsb_err *err) {
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s.%s", dir, plot->name, picture == DSB_PICTURE_PNG ? "png" : "svg");
+    if (n < 0 || (size_t)n >= sizeof path) return dsb_fail(err, DSB_EOUTPUT, "%.200s…: the path is too long; name a shorter --out", dir);
+    DSB_TRY(dsb_file_write(path, image->data, image->size, err));
+    dsb_text_printf(out, "%s\n", path);
+    return DSB_OK;
+}
+
+static dsb_status one(const dsb_plot *plot, const dsb_summary *s, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err) {
+    dsb_text image;
+    bool drawn = false;
+    dsb_text_init(&image);
+    dsb_status st = dsb_plot_draw(plot, s, picture, &image, &drawn, err);
+    if (!st && drawn && picture == DSB_PICTURE_TERMINAL) dsb_text_bytes(out, image.data, image.size);
+    else if (!st && drawn) st = write_picture(dir, plot, picture, &image, out, err);
+    dsb_text_release(&image);
+    return st;
+}
+
+static dsb_status chosen(const dsb_plot *only, const dsb_summary *s, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err) {
+    dsb_status first = DSB_OK;
+    if (picture != DSB_PICTURE_TERMINAL) DSB_TRY(dsb_dir_make(dir, err));
+    for (size_t i = 0; i < sizeof plots / sizeof *plots; i++) {
+        dsb_err why = { 0 };
+        if (only && only != &plots[i]) continue;
+        dsb_status st = one(&plots[i], s, picture, dir, out, &why);
+        if (st && !first) first = dsb_fail(err, st, "%s", why.text);
+    }
+    return first;
+}
+
+dsb_status dsb_plot_run(dsb_db *db, const char *run_id, const char *name, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err) {
+    const dsb_plot *only = name ? dsb_plot_find(name) : NULL;
+    if (name && !only) return dsb_fail(err, DSB_EUSAGE, "--plot %s: no such plot; `dsbench list plots` names them", name);
+    dsb_arena arena;
+    dsb_run_data data;
+    dsb_summary summary;
+    dsb_arena_init(&arena);
+    dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
+    if (!s) s = dsb_summary_make(&data, &arena, &summary, err);
+    size_t before = out->size;
+    if (!s) s = chosen(only, &summary, picture, dir, out, err);
+    if (!s && out->size == before) s = dsb_fail(err, DSB_EINPUT, "run %s has no data for %s; choose another plot or run", run_id, name ? name : "any plot");
+    dsb_arena_release(&arena);
+    return s;
+}
