@@ -17,7 +17,7 @@ dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err
 void dsb_text_file_release(dsb_text_file *text);
 
 /* Hard-wrapped text in place: lines stripped of blanks, lines of a paragraph joined by one space, paragraphs by one
- * empty line, one newline at the end; sha256 is made anew. Only the built-in texts are treated so, never a user's. */
+ * empty line, no newline at the end; sha256 is made anew. Only the built-in texts are treated so, never a user's. */
 void dsb_text_reflow(dsb_text_file *text);
 
 /* Byte offset of the first byte that is not well-formed UTF-8, or n. */

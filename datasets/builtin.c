@@ -1,0 +1,56 @@
+#include "datasets/builtin.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const dsb_builtin dsb_builtin_table[DSB_BUILTIN_COUNT] = {
+    [DSB_BUILTIN_EVALUATION] = { "jargon", "The Jargon File 4.4.7", "jargon.txt", "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97" },
+    [DSB_BUILTIN_CALIBRATION] = { "fortunes", "fortune cookies", "fortunes.txt", "91f1c7e7c1de5793fd98e0acbdc7be20443114f733f578444e7e1204360dd782" },
+};
+
+/* The folder of the running program, without its last slash. */
+static bool executable_dir(char out[PATH_MAX]) {
+    ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
+    if (n <= 0) return false;
+    out[n] = 0;
+    char *slash = strrchr(out, '/');
+    if (slash) *slash = 0;
+    return slash != NULL;
+}
+
+dsb_status dsb_dataset_builtin_path(dsb_builtin_kind kind, char **path, dsb_err *err) {
+    const dsb_builtin *b = &dsb_builtin_table[kind];
+    const char *data = getenv("DSBENCH_DATA");
+    char exe[PATH_MAX] = "build";
+    *path = NULL;
+    bool given = data && *data;
+    if (!given && !executable_dir(exe)) strcpy(exe, "build");
+    int n = given ? asprintf(path, "%s/%s", data, b->file) : asprintf(path, "%s/data/%s", exe, b->file);
+    if (n < 0) {
+        *path = NULL;
+        return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its path", b->file);
+    }
+    if (access(*path, R_OK) == 0) return DSB_OK;
+    dsb_status s = dsb_fail(err, DSB_EINPUT, "%s: the built-in text \"%s\" (%s) isn't there; `make data` fetches it, DSBENCH_DATA names another folder", *path, b->name, b->title);
+    free(*path);
+    *path = NULL;
+    return s;
+}
+
+dsb_status dsb_dataset_builtin_load(dsb_builtin_kind kind, dsb_text_file *out, dsb_err *err) {
+    const dsb_builtin *b = &dsb_builtin_table[kind];
+    char *path;
+    *out = (dsb_text_file){0};
+    DSB_TRY(dsb_dataset_builtin_path(kind, &path, err));
+    dsb_status s = dsb_text_file_load(out, path, err);
+    if (!s && strcmp(out->sha256, b->sha256) != 0)
+        s = dsb_fail(err, DSB_EINPUT, "%s: SHA-256 is %s, but %s is wanted; `make data` after removing it", path, out->sha256, b->sha256);
+    free(path);
+    if (s) dsb_text_file_release(out);
+    else dsb_text_reflow(out);
+    return s;
+}

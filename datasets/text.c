@@ -1,0 +1,115 @@
+#include "datasets/text.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+
+/* Length of the well-formed sequence at p (at most n bytes), or 0. Bounds of the second byte: Unicode, table 3-7. */
+static size_t utf8_sequence(const unsigned char *p, size_t n) {
+    unsigned char c = p[0];
+    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
+    if (len == 0 || len > n) return 0;
+    if (len == 1) return 1;
+    unsigned char lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < lo || p[1] > hi) return 0;
+    for (size_t i = 2; i < len; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    return len;
+}
+
+size_t dsb_utf8_check(const char *text, size_t n) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t i = 0;
+    while (i < n) {
+        uint64_t word;
+        while (i + 8 <= n && (memcpy(&word, p + i, 8), (word & 0x8080808080808080u) == 0)) i += 8;
+        if (i == n) break;
+        size_t len = utf8_sequence(p + i, n - i);
+        if (len == 0) return i;
+        i += len;
+    }
+    return n;
+}
+
+static dsb_status read_stream(FILE *f, const char *path, char **data, size_t *n, dsb_err *err) {
+    size_t room = 0;
+    *data = NULL;
+    *n = 0;
+    for (;;) {
+        if (room - *n < 65536) {
+            room = room ? 2 * room : 1 << 20;
+            char *grown = realloc(*data, room);
+            if (!grown) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for %zu bytes of text", path, room);
+            *data = grown;
+        }
+        size_t k = fread(*data + *n, 1, room - *n - 1, f);
+        if (k == 0) break;
+        *n += k;
+    }
+    if (ferror(f)) return dsb_fail(err, DSB_EINPUT, "%s: can't be read: %s", path, strerror(errno));
+    return DSB_OK;
+}
+
+static dsb_status read_file(const char *path, char **data, size_t *n, dsb_err *err) {
+    dsb_map map;
+    DSB_TRY(dsb_map_open(&map, path, err));
+    *n = map.size;
+    dsb_status s = DSB_NEW(*data, map.size + 1, path, err);
+    if (!s && map.size) memcpy(*data, map.data, map.size);
+    dsb_map_close(&map);
+    return s;
+}
+
+dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err) {
+    *out = (dsb_text_file){0};
+    bool piped = strcmp(path, "-") == 0;
+    if (piped) path = "standard input";
+    dsb_status s = piped ? read_stream(stdin, path, &out->data, &out->n, err) : read_file(path, &out->data, &out->n, err);
+    size_t bad = s ? 0 : dsb_utf8_check(out->data, out->n);
+    if (!s && bad < out->n)
+        s = dsb_fail(err, DSB_EINPUT, "%s: byte 0x%02x at offset %zu isn't UTF-8; convert the text first (iconv -t UTF-8)", path, (unsigned char)out->data[bad], bad);
+    if (s) {
+        dsb_text_file_release(out);
+        return s;
+    }
+    out->data[out->n] = 0;
+    dsb_sha256_hex(out->data, out->n, out->sha256);
+    return DSB_OK;
+}
+
+void dsb_text_file_release(dsb_text_file *text) {
+    free(text->data);
+    *text = (dsb_text_file){0};
+}
+
+static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+void dsb_text_reflow(dsb_text_file *text) {
+    char *d = text->data;
+    size_t to = 0;
+    bool open = false; /* the paragraph before this line goes on */
+    for (size_t from = 0; from < text->n;) {
+        const char *newline = memchr(d + from, '\n', text->n - from);
+        size_t end = newline ? (size_t)(newline - d) : text->n, next = end + 1;
+        while (from < end && is_blank(d[from])) from++;
+        while (end > from && is_blank(d[end - 1])) end--;
+        if (from < end) {
+            /* Never longer than what was read: the newlines before this line pay for what joins it. */
+            if (open) d[to++] = ' ';
+            else if (to) d[to++] = '\n', d[to++] = '\n';
+            memmove(d + to, d + from, end - from);
+            to += end - from;
+        }
+        open = from < end;
+        from = next;
+    }
+    text->n = to;
+    if (d) d[to] = 0;
+    dsb_sha256_hex(d ? d : "", to, text->sha256);
+}
