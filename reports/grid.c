@@ -6,7 +6,7 @@
 #include <string.h>
 
 void dsb_grid_init(dsb_grid *g, dsb_arena *arena, const dsb_grid_head *heads, int n_column) {
-    *g = (dsb_grid){ .arena = arena, .heads = heads, .n_column = n_column };
+    *g = (dsb_grid){ .arena = arena, .heads = heads, .n_column = n_column, .marked = -1 };
 }
 
 int64_t dsb_grid_rows(const dsb_grid *g) { return (int64_t)g->n_cell / g->n_column; }
@@ -131,7 +131,7 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
     }
     dsb_text_put(out, "</tr></thead>\n<tbody>\n");
     for (int64_t r = 0; r < dsb_grid_rows(g); r++) {
-        dsb_text_put(out, "<tr>");
+        dsb_text_put(out, r == g->marked ? "<tr class=\"marked\">" : "<tr>");
         for (int c = 0; c < g->n_column; c++) {
             if (!g->heads[c].title) continue;
             dsb_text_put(out, g->heads[c].left ? "<td class=\"l\">" : "<td>");

@@ -30,6 +30,7 @@ typedef struct dsb_grid {
     int n_column;
     dsb_cell *cells; /* (n_cell), in the arena */
     size_t n_cell, room;
+    int64_t marked; /* a row that stands out in HTML, -1: none */
     bool failed;
 } dsb_grid;
 

@@ -48,6 +48,13 @@ static const char preamble[] =
     "set tics nomirror textcolor rgb '#222222'\n"
     "set key outside right top Left reverse samplen 3 spacing 1.25 noenhanced\n";
 
+/* Which run it shows, small in the lower corner: pictures travel alone. */
+static void write_origin(const dsb_run_record *run, dsb_arena *arena, dsb_text *script) {
+    dsb_text_put(script, "set label 99 ");
+    dsb_gnuplot_quote(script, dsb_text_format(arena, "dsbench · %.40s · %.40s · run %.40s", run->model.name ? run->model.name : "?", run->dataset.name ? run->dataset.name : "?", run->id), 0);
+    dsb_text_put(script, " at screen 0.99,0.018 right font ',9' textcolor rgb '#8a8a8a'\n");
+}
+
 dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture picture, dsb_text *out, bool *drawn, dsb_err *err) {
     dsb_text script;
     dsb_arena arena;
@@ -55,6 +62,7 @@ dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture
     dsb_arena_init(&arena);
     dsb_text_put(&script, terminals[picture]);
     dsb_text_put(&script, preamble);
+    if (picture != DSB_PICTURE_TERMINAL) write_origin(&s->data->run, &arena, &script);
     *drawn = plot->write(s, &arena, &script);
     dsb_status st = dsb_text_check(&script, "a plot", err);
     if (!st && *drawn) {

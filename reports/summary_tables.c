@@ -39,6 +39,7 @@ void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_digest *d = &s->schemes[i];
         double half = (d->ppl.hi - d->ppl.lo) / 2;
+        if (d == s->ship) g->marked = i;
         dsb_grid_text(g, d->scheme->name);
         if (isnan(half)) dsb_grid_figure(g, d->ppl.value, "%.3f", d->ppl.value);
         else dsb_grid_figure(g, d->ppl.value, "%.3f ± %.2f", d->ppl.value, half);
@@ -85,6 +86,7 @@ void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_digest *d = &s->schemes[i];
+        if (d == s->ship) g->marked = i;
         dsb_grid_text(g, d->scheme->name);
         dsb_grid_figure(g, d->scheme->bpw_total, "%.2f", d->scheme->bpw_total);
         dsb_grid_figure(g, d->bytes, "%s", dsb_text_size(arena, d->bytes));
@@ -121,6 +123,7 @@ void dsb_summary_claim(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_digest *d = &s->schemes[i];
         if (d->standing == DSB_STANDING_REFERENCE) continue;
+        if (d == s->ship) g->marked = dsb_grid_rows(g);
         dsb_grid_text(g, d->scheme->name);
         claim_cell(g, arena, d->vs_f32_size, 4);
         claim_cell(g, arena, d->prefill_vs_f32, 2);

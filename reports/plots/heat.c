@@ -93,7 +93,7 @@ bool dsb_plot_heat_drift(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         dsb_gnuplot_quote(script, shown[i]->scheme->name, 30);
         dsb_text_put(script, " offset 0,-0.7\n");
         if (i == 0) dsb_text_put(script, "set colorbox user origin 0.885,0.09 size 0.02,0.77\n");
-        else dsb_text_put(script, "unset colorbox\n");
+        else dsb_text_put(script, "unset colorbox\nunset label 99\n");
         dsb_text_printf(script, "set xlabel %s\nset ylabel %s\n", i / columns == rows - 1 ? "'expert' offset 0,0.6" : "''", i % columns ? "''" : "'layer' offset 1.2,0");
         /* A value below the scale's end is drawn at the end: zero has no logarithm. */
         dsb_text_printf(script, "plot $heat%d using 1:2:($3 < %g ? %g : $3) with image pixels\n", i, fmax(most / 1000, 1e-3), fmax(most / 1000, 1e-3));
@@ -119,15 +119,15 @@ bool dsb_plot_heat_load(const dsb_summary *s, dsb_arena *arena, dsb_text *script
     for (int64_t i = 0; i < d->n_expert_row; i++)
         if (is_accumulated(&d->experts[i], worst->scheme->name)) most = fmax(most, fabs(load_change_percent(d, &d->experts[i])));
     axes(d, 16, 8, script);
-    dsb_text_put(script, "set multiplot layout 2,1 margins 0.08,0.86,0.1,0.93 spacing 0,0.17\n");
+    dsb_text_put(script, "set multiplot layout 2,1 margins 0.08,0.85,0.11,0.93 spacing 0,0.17\n");
     dsb_text_put(script, sequential);
     dsb_plot_labels(script, "Load of each expert under the reference", "", "layer");
-    dsb_text_put(script, "set cblabel 'tokens, 1 = even share'\nset cbrange [0:*]\nplot $load using 1:2:3 with image pixels\n");
+    dsb_text_put(script, "set cblabel 'tokens, 1 = even share' offset 1.2,0\nset cbrange [0:*]\nplot $load using 1:2:3 with image pixels\n");
     dsb_text_put(script, diverging);
     dsb_text_put(script, "set title 'Change of load under '.");
     dsb_gnuplot_quote(script, worst->scheme->name, 40);
     dsb_text_put(script, ".', the scheme that reroutes most'\n");
     dsb_plot_labels(script, NULL, "expert", "layer");
-    dsb_text_printf(script, "set cblabel 'change of tokens, %%'\nset cbrange [%g:%g]\nplot $change using 1:2:3 with image pixels\nunset multiplot\n", -most, most);
+    dsb_text_printf(script, "unset label 99\nset cblabel 'change of tokens, %%' offset 1.2,0\nset cbrange [%g:%g]\nplot $change using 1:2:3 with image pixels\nunset multiplot\n", -most, most);
     return true;
 }

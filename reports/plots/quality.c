@@ -55,7 +55,7 @@ bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     dsb_plot_labels(script, "Accuracy against size: lower and further left is better", "bits per weight, all tensors, scales included",
                     "mean KLD to the reference, nats/token, log scale");
     dsb_text_put(script, "set logscale y\nset format y '%.0e'\nset xrange [0:*]\nset offsets 0,1,0,0\n"
-                         "plot $front using 1:2 with fsteps linecolor rgb '#b0b0b0' linewidth 3 title 'Pareto front'");
+                         "plot $front using 1:2 with steps linecolor rgb '#b0b0b0' linewidth 3 title 'Pareto front'");
     for (int64_t i = 0; i < s->n; i++) {
         if (!has_point(&s->schemes[i])) continue;
         dsb_text_printf(script, ", $points every ::%lld::%lld using 1:2:3:4 with yerrorbars ", (long long)i, (long long)i);
@@ -70,7 +70,14 @@ bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
 /* Asinh-like axis: tenths of a percent and tens of percent in one picture, zero in the middle. */
 bool dsb_plot_perplexity(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     int64_t n = 0, row = 0;
-    for (int64_t i = 0; i < s->n; i++) n += dsb_plot_shown(&s->schemes[i]) && !isnan(s->schemes[i].delta_nll.value);
+    double left = -0.03, right = 0.1;
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_quality *q = &s->schemes[i].delta_nll;
+        if (!dsb_plot_shown(&s->schemes[i]) || isnan(q->value)) continue;
+        left = fmin(left, 100 * expm1(fmin(q->value, isnan(q->lo) ? q->value : q->lo)));
+        right = fmax(right, 100 * expm1(fmax(q->value, isnan(q->hi) ? q->value : q->hi)));
+        n++;
+    }
     if (!n) return false;
     dsb_text_put(script, "$ppl << END\n");
     for (int64_t i = 0; i < s->n; i++) {
@@ -93,11 +100,11 @@ bool dsb_plot_perplexity(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     dsb_text_put(script, ")\n");
     dsb_plot_labels(script, "Change of perplexity against the reference, with 95 % intervals", "perplexity change, % (axis linear near zero, logarithmic beyond 0.1 %)", NULL);
     dsb_text_printf(script,
-                    "set yrange [-0.7:%lld.7]\nset bmargin 5\nset nonlinear x via asinh(x/0.1) inverse 0.1*sinh(x)\n"
+                    "set yrange [-0.7:%lld.7]\nset xrange [%g:%g]\nset bmargin 5\nset nonlinear x via asinh(x/0.1) inverse 0.1*sinh(x)\n"
                     "set xtics (-100, -30, -10, -3, -1, -0.3, -0.1, 0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)\nset xtics format '%%g'\nunset key\n"
                     "set arrow 1 from first 0, graph 0 to first 0, graph 1 nohead linecolor rgb '#444444' linewidth 1.5\nset bars 1.5\n"
                     "plot $ppl using 1:2:3:4 with xerrorbars linecolor rgb '#0072B2' linewidth 2 pointtype 7 pointsize 1.1\n",
-                    (long long)n - 1);
+                    (long long)n - 1, left * 1.4, right * 1.4);
     return true;
 }
 

@@ -16,6 +16,7 @@ static void write_speeds(const dsb_summary *s, bool decode, const char *block, d
         dsb_plot_number(script, t->tps_median);
         dsb_plot_number(script, isnan(t->tps_min) ? t->tps_median : t->tps_min);
         dsb_plot_number(script, isnan(t->tps_max) ? t->tps_median : t->tps_max);
+        dsb_text_printf(script, " %.*f", t->tps_median < 10 ? 2 : t->tps_median < 100 ? 1 : 0, t->tps_median);
         dsb_text_put(script, "\n");
     }
     dsb_text_put(script, "END\n");
@@ -27,14 +28,30 @@ static const dsb_throughput *any_speed(const dsb_summary *s, bool decode) {
     return found;
 }
 
+static double fastest(const dsb_summary *s, bool decode) {
+    double most = 0;
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_throughput *t = decode ? s->schemes[i].decode : s->schemes[i].prefill;
+        if (t) most = fmax(most, fmax(t->tps_median, isnan(t->tps_max) ? 0 : t->tps_max));
+    }
+    return most > 0 ? most : 1;
+}
+
+/* 1, 2 or 5 times a power of ten: about four tics over the range. */
+static double tic_step(double most) {
+    double power = pow(10, floor(log10(most / 4))), rest = most / 4 / power;
+    return power * (rest <= 1 ? 1 : rest <= 2 ? 2 : rest <= 5 ? 5 : 10);
+}
+
 static void panel(const dsb_summary *s, bool decode, dsb_text *script) {
     const dsb_throughput *t = any_speed(s, decode);
     const char *block = decode ? "$decode" : "$prefill";
     if (decode) dsb_text_printf(script, "set title 'Decode: %lld tokens after %lld, batch %lld'\n", (long long)t->n_token, (long long)t->depth, (long long)t->batch);
     else dsb_text_printf(script, "set title 'Prefill: %lld tokens at once'\n", (long long)t->n_token);
+    dsb_text_printf(script, "set xrange [0:%g]\nset xtics %g\n", fastest(s, decode) * 1.2, tic_step(fastest(s, decode)));
     dsb_text_printf(script, "plot %s using ($2/2):1:($2/2):(0.36) with boxxyerror linecolor rgb '%s' fillstyle solid 0.85 noborder, ", block, decode ? "#E69F00" : "#56B4E9");
     dsb_text_printf(script, "%s using 2:1:3:4 with xerrorbars linecolor rgb '#222222' linewidth 1.2 pointtype -1, ", block);
-    dsb_text_printf(script, "%s using 2:1:(sprintf('  %%.3g', $2)) with labels left offset 0.6,0 textcolor rgb '#222222'\n", block);
+    dsb_text_printf(script, "%s using 4:1:(strcol(5)) with labels left offset 0.6,0 textcolor rgb '#222222'\n", block);
 }
 
 bool dsb_plot_throughput(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
@@ -43,7 +60,7 @@ bool dsb_plot_throughput(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     write_speeds(s, false, "$prefill", script);
     write_speeds(s, true, "$decode", script);
     dsb_text_printf(script, "set multiplot layout 1,%d margins 0.17,0.97,0.13,0.84 spacing 0.06,0 title 'Tokens per second: median of the repeats, whiskers to the slowest and the fastest'\n", prefill + decode);
-    dsb_text_printf(script, "unset key\nunset grid\nset grid xtics back linestyle 100\nset yrange [-0.6:%lld.6]\nset xrange [0:*]\nset offsets 0,graph 0.22,0,0\nset xlabel 'tokens/s'\nset bars 0.6\nset xtics autofreq rotate by 0\nset ytics (", (long long)s->n - 1);
+    dsb_text_printf(script, "unset key\nunset grid\nset grid xtics back linestyle 100\nset yrange [-0.6:%lld.6]\nset xlabel 'tokens/s'\nset bars 0.6\nset ytics (", (long long)s->n - 1);
     for (int64_t i = 0; i < s->n; i++) {
         dsb_text_put(script, i ? ", " : "");
         dsb_gnuplot_quote_tic(script, s->schemes[i].scheme->name, DSB_PLOT_NAME_MOST);
@@ -51,7 +68,11 @@ bool dsb_plot_throughput(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     }
     dsb_text_put(script, ")\n");
     if (prefill) panel(s, false, script);
-    if (prefill && decode) dsb_text_put(script, "set format y ''\n");
+    if (prefill && decode) {
+        dsb_text_put(script, "unset label 99\nset ytics (");
+        for (int64_t i = 0; i < s->n; i++) dsb_text_printf(script, "%s'' %lld", i ? ", " : "", (long long)i);
+        dsb_text_put(script, ")\n");
+    }
     if (decode) panel(s, true, script);
     dsb_text_put(script, "unset multiplot\n");
     return true;

@@ -1,0 +1,29 @@
+/* The detailed tables: layers, tensors, routing, experts, speed, coverage; worst first. Filters are shared by all. */
+#ifndef DSB_REPORTS_INSPECT_H
+#define DSB_REPORTS_INSPECT_H
+
+#include "reports/grid.h"
+#include "reports/run_data.h"
+
+typedef struct dsb_filter {
+    const char *scheme, *kind, *sort; /* NULL: all, all, the table's first metric */
+    int64_t layer, expert;            /* -1: all */
+    int64_t top;                      /* rows shown, 0: all */
+} dsb_filter;
+#define DSB_FILTER_ALL { NULL, NULL, NULL, -1, -1, 0 }
+
+/* Each fails with DSB_EUSAGE if `sort` names none of its metrics (the message lists them). */
+dsb_status dsb_inspect_layers(const dsb_run_data *d, const dsb_filter *f, dsb_arena *arena, dsb_grid *out, dsb_err *err);
+dsb_status dsb_inspect_tensors(const dsb_tensor_error *rows, int64_t n, const dsb_filter *f, dsb_arena *arena, dsb_grid *out, dsb_err *err);
+dsb_status dsb_inspect_routing(const dsb_run_data *d, const dsb_filter *f, dsb_arena *arena, dsb_grid *out, dsb_err *err);
+dsb_status dsb_inspect_experts(const dsb_run_data *d, const dsb_filter *f, dsb_arena *arena, dsb_grid *out, dsb_err *err);
+
+/* Per scheme: routing over all layers; every throughput row; coverage of the calibration. In the record's order. */
+void dsb_inspect_routing_summary(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
+void dsb_inspect_speed(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
+void dsb_inspect_coverage(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
+
+/* DSB_EUSAGE, with the schemes there are, if the run has no scheme of that name (NULL is fine). */
+dsb_status dsb_inspect_check_scheme(const dsb_run_data *d, const char *scheme, dsb_err *err);
+
+#endif
