@@ -153,7 +153,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         out->borrowed = true;
         event->stored_bytes = (size_t)n * (stored == DSB_F32 ? 4 : stored == DSB_I8 ? 1 : 2);
     } else {
-        st = be->pack_float(&out->w, kind_of(stored), own, spec->rows, spec->cols, err);
+        st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
         event->stored_bytes = codes.format ? codes.stored_bytes : (size_t)n * dsb_dtype_size(stored);
     }
     dsb_qtensor_release(&codes);

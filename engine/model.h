@@ -27,6 +27,7 @@ typedef struct dsb_scheme {
     const dsb_recipe *recipe;
     const dsb_checkpoint *source; /* borrowed; the model's own where the recipe names none */
     bool own_source;              /* source is the model's own checkpoint */
+    bool f32_weights;             /* kept weights are held as FP32 whatever their stored type: the speed baseline */
     bool bf16;                    /* carrier: inputs and outputs of products and the residual are BF16 */
 } dsb_scheme;
 

@@ -1,0 +1,329 @@
+/* `dsbench logits REF TEST`: the figures of two dumps of logits, whichever engine made them. */
+#include <getopt.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "engine/safetensors.h"
+#include "harness/commands.h"
+#include "kernels/backend.h"
+#include "metrics/llama_logits.h"
+#include "metrics/logits.h"
+#include "metrics/moments.h"
+
+static const char USAGE[] =
+    "usage: dsbench logits REF TEST [--json] [--chunk N]\n"
+    "\n"
+    "Figures of the logits TEST against the logits REF, both of the same text.\n"
+    "  REF, TEST   safetensors with `logits` (n, vocabulary) in F32, F16 or BF16 and `tokens` (n) in I32 or I64:\n"
+    "              row i predicts tokens[i+1], the last row has no target. `targets` (n), if there, is used\n"
+    "              instead: row i predicts targets[i], -1 for none. TEST needs neither.\n"
+    "              Or two `_logits_` files of llama-perplexity --kl-divergence-base.\n"
+    "  --chunk N   intervals take N consecutive positions as one independent unit (default 512)\n"
+    "  --json      an object instead of a table\n"
+    "exit: 0 done, 1 non-finite logits, 2 bad input, 3 not comparable\n";
+
+typedef struct options {
+    const char *ref, *test;
+    int64_t chunk;
+    bool json, help;
+} options;
+
+/* What the command found. */
+typedef struct answer {
+    int64_t n, vocab;
+    dsb_figures figures, reference;
+    dsb_moment_figures tensor;
+    bool llama;
+    int64_t nonfinite, first_nonfinite;
+} answer;
+
+/* One dump: its logits and, where it has them, what each row predicts. */
+typedef struct dump {
+    dsb_st_file file;
+    const dsb_st_tensor *logits;
+    int32_t *target; /* (n) owned; NULL without tokens and targets */
+} dump;
+
+static dsb_status options_parse(options *o, int argc, char **argv, dsb_err *err) {
+    static const struct option known[] = { { "json", no_argument, NULL, 'j' }, { "chunk", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { "quiet", no_argument, NULL, 'q' }, { 0 } };
+    *o = (options){ .chunk = 512 };
+    optind = 0;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (c == 'j') o->json = true;
+        else if (c == 'h') o->help = true;
+        else if (c == 'c') {
+            char *end;
+            o->chunk = strtoll(optarg, &end, 10);
+            if (*end || o->chunk < 1) return dsb_fail(err, DSB_EUSAGE, "logits: --chunk %s; wanted a number from 1 up", optarg);
+        } else if (c != 'q') return dsb_fail(err, DSB_EUSAGE, "logits: unknown option or missing value near '%s'; see dsbench logits --help", argv[optind - 1]);
+    }
+    if (o->help) return DSB_OK;
+    if (argc - optind != 2) return dsb_fail(err, DSB_EUSAGE, "logits: %d files named; wanted two: dsbench logits REF TEST", argc - optind);
+    o->ref = argv[optind];
+    o->test = argv[optind + 1];
+    return DSB_OK;
+}
+
+static dsb_status logits_find(dump *d, dsb_err *err) {
+    const dsb_st_tensor *t = d->logits = dsb_st_find(&d->file, "logits");
+    if (!t) return dsb_fail(err, DSB_EINPUT, "%s: no tensor `logits` among its %lld; wanted (positions, vocabulary)", d->file.path, (long long)d->file.n_tensor);
+    if (t->ndim != 2 || t->shape[0] < 1 || t->shape[1] < 1 || t->shape[1] > INT32_MAX)
+        return dsb_fail(err, DSB_EINPUT, "%s: `logits` has %d dimensions or an empty one; wanted (positions, vocabulary)", d->file.path, t->ndim);
+    if (t->dtype != DSB_F32 && t->dtype != DSB_F16 && t->dtype != DSB_BF16)
+        return dsb_fail(err, DSB_EINPUT, "%s: `logits` is %s; wanted F32, F16 or BF16", d->file.path, dsb_dtype_name(t->dtype));
+    return DSB_OK;
+}
+
+static int64_t token_at(const dsb_st_tensor *t, int64_t i) {
+    int64_t wide;
+    int32_t narrow;
+    if (t->dtype == DSB_I64) {
+        memcpy(&wide, t->data + 8 * i, 8);
+        return wide;
+    }
+    memcpy(&narrow, t->data + 4 * i, 4);
+    return narrow;
+}
+
+/* targets[i], or tokens[i+1]; -1 is "none" in `targets` only. */
+static dsb_status targets_read(dump *d, dsb_err *err) {
+    const dsb_st_tensor *given = dsb_st_find(&d->file, "targets"), *t = given ? given : dsb_st_find(&d->file, "tokens");
+    int64_t n = d->logits->shape[0], vocab = d->logits->shape[1];
+    if (!t) return DSB_OK;
+    if (t->dtype != DSB_I32 && t->dtype != DSB_I64)
+        return dsb_fail(err, DSB_EINPUT, "%s: `%s` is %s; wanted I32 or I64", d->file.path, t->name, dsb_dtype_name(t->dtype));
+    if (t->ndim != 1 || t->shape[0] != n)
+        return dsb_fail(err, DSB_EINPUT, "%s: `%s` has %d dimensions, first %lld; wanted one of %lld, a number for each row of `logits`", d->file.path, t->name, t->ndim, (long long)(t->ndim ? t->shape[0] : 0),
+                        (long long)n);
+    DSB_TRY(DSB_NEW(d->target, n, "targets", err));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t id = token_at(t, i);
+        if (id >= vocab || id < (given ? -1 : 0))
+            return dsb_fail(err, DSB_EINPUT, "%s: `%s`[%lld] is %lld; wanted 0 to %lld, the columns of `logits`", d->file.path, t->name, (long long)i, (long long)id, (long long)vocab - 1);
+        if (given) d->target[i] = (int32_t)id;
+        else if (i) d->target[i - 1] = (int32_t)id;
+    }
+    if (!given) d->target[n - 1] = -1;
+    return DSB_OK;
+}
+
+static void dump_close(dump *d) {
+    free(d->target);
+    dsb_st_close(&d->file);
+}
+
+static dsb_status dump_open(dump *d, const char *path, dsb_err *err) {
+    memset(d, 0, sizeof *d);
+    DSB_TRY(dsb_st_open(&d->file, path, err));
+    dsb_status st = logits_find(d, err);
+    if (!st) st = targets_read(d, err);
+    if (st) dump_close(d);
+    return st;
+}
+
+/* The test's tokens, where it has them, must be the reference's. */
+static dsb_status pair_check(const dump *ref, const dump *test, dsb_err *err) {
+    const int64_t *a = ref->logits->shape, *b = test->logits->shape;
+    if (a[1] != b[1])
+        return dsb_fail(err, DSB_ECOMPARE, "%s: vocabulary of %lld tokens, %s has %lld; figures need the same one", test->file.path, (long long)b[1], ref->file.path, (long long)a[1]);
+    if (a[0] != b[0])
+        return dsb_fail(err, DSB_ECOMPARE, "%s: %lld positions, %s has %lld; both must be dumped from the same text", test->file.path, (long long)b[0], ref->file.path, (long long)a[0]);
+    if (!ref->target) return dsb_fail(err, DSB_EINPUT, "%s: neither `tokens` nor `targets`; wanted one of them, to know what each row predicts", ref->file.path);
+    const dsb_st_tensor *x = dsb_st_find(&ref->file, "tokens"), *y = dsb_st_find(&test->file, "tokens");
+    for (int64_t i = 0; x && y && i < a[0] && x->ndim == 1 && y->ndim == 1 && x->shape[0] == a[0] && y->shape[0] == a[0]; i++)
+        if (token_at(x, i) != token_at(y, i))
+            return dsb_fail(err, DSB_ECOMPARE, "%s: token %lld is %lld, in %s it is %lld; both must be dumped from the same text", test->file.path, (long long)i, (long long)token_at(y, i), ref->file.path,
+                            (long long)token_at(x, i));
+    for (int64_t i = 0; test->target && i < a[0]; i++)
+        if (ref->target[i] != test->target[i])
+            return dsb_fail(err, DSB_ECOMPARE, "%s: row %lld predicts token %d, in %s it is %d; both must be dumped from the same text", test->file.path, (long long)i, test->target[i], ref->file.path,
+                            ref->target[i]);
+    return DSB_OK;
+}
+
+static void rows_widen(const dsb_st_tensor *t, int64_t first, int64_t n, float *out) {
+    int64_t vocab = t->shape[1];
+    dsb_widen_f32(t->dtype, t->data + (size_t)first * (size_t)vocab * dsb_dtype_size(t->dtype), (size_t)(n * vocab), out);
+}
+
+/* Row figures of all positions, a batch of rows in memory at a time. */
+static dsb_status rows_measure(const dump *ref, const dump *test, dsb_logit_row *rows, dsb_moments *sum, dsb_err *err) {
+    enum { BATCH_FLOATS = 4 << 20 };
+    int64_t n = ref->logits->shape[0], vocab = ref->logits->shape[1], batch = BATCH_FLOATS / vocab;
+    if (batch < 1) batch = 1;
+    if (batch > n) batch = n;
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    float *x, *y;
+    DSB_TRY(DSB_NEW(x, batch * vocab * 2, "rows of logits", err));
+    y = x + batch * vocab;
+    for (int64_t i = 0; i < n; i += batch) {
+        int64_t m = n - i < batch ? n - i : batch;
+        rows_widen(ref->logits, i, m, x);
+        rows_widen(test->logits, i, m, y);
+        be->logit_rows(x, y, ref->target + i, m, vocab, rows + i);
+        for (int64_t r = 0; r < m; r++) { /* row by row: the sum must not depend on the batch */
+            dsb_moments one;
+            be->moments(x + r * vocab, y + r * vocab, vocab, &one);
+            dsb_moments_add(sum, &one);
+        }
+    }
+    free(x);
+    return DSB_OK;
+}
+
+static dsb_status run_measure(const dump *ref, const dump *test, int64_t chunk, dsb_logit_row *rows, int64_t *starts, answer *out, dsb_err *err) {
+    dsb_moments sum = { 0 };
+    DSB_TRY(rows_measure(ref, test, rows, &sum, err));
+    dsb_logit_run run = { .rows = rows, .target = ref->target, .chunk_start = starts, .n_chunk = (out->n + chunk - 1) / chunk };
+    for (int64_t c = 0; c <= run.n_chunk; c++) starts[c] = c * chunk < out->n ? c * chunk : out->n;
+    DSB_TRY(dsb_logit_figures(&run, &out->figures, err));
+    out->first_nonfinite = dsb_logit_first_nonfinite(&run, &out->nonfinite);
+    out->tensor = dsb_moments_figures(&sum);
+    return dsb_logit_figures_reference(&run, &out->reference, err);
+}
+
+static dsb_status dumps_measure(const dump *ref, const dump *test, int64_t chunk, answer *out, dsb_err *err) {
+    DSB_TRY(pair_check(ref, test, err));
+    out->n = ref->logits->shape[0];
+    out->vocab = ref->logits->shape[1];
+    dsb_logit_row *rows;
+    int64_t *starts;
+    DSB_TRY(DSB_NEW(rows, out->n, "figures of positions", err));
+    dsb_status st = DSB_NEW(starts, out->n / chunk + 2, "chunk offsets", err);
+    if (!st) {
+        st = run_measure(ref, test, chunk, rows, starts, out, err);
+        free(starts);
+    }
+    free(rows);
+    return st;
+}
+
+static dsb_status safetensors_measure(const options *o, answer *out, dsb_err *err) {
+    dump ref, test;
+    DSB_TRY(dump_open(&ref, o->ref, err));
+    dsb_status st = dump_open(&test, o->test, err);
+    if (!st) {
+        st = dumps_measure(&ref, &test, o->chunk, out, err);
+        dump_close(&test);
+    }
+    dump_close(&ref);
+    return st;
+}
+
+static dsb_status llama_measure(const options *o, answer *out, dsb_err *err) {
+    out->llama = true;
+    out->first_nonfinite = -1;
+    return dsb_llama_compare(o->ref, o->test, &out->figures, &out->n, err);
+}
+
+static dsb_status measure(const options *o, answer *out, dsb_err *err) {
+    bool a = dsb_llama_is_logits(o->ref), b = dsb_llama_is_logits(o->test);
+    memset(out, 0, sizeof *out);
+    if (a != b && !access(a ? o->test : o->ref, R_OK))
+        return dsb_fail(err, DSB_ECOMPARE, "%s is a llama.cpp `_logits_` file and %s is not; wanted two of one kind", a ? o->ref : o->test, a ? o->test : o->ref);
+    return a ? llama_measure(o, out, err) : safetensors_measure(o, out, err);
+}
+
+static void print_figure(const dsb_figure *f, bool plus_minus) {
+    if (isnan(f->value)) printf("  %-22s %14s", f->metric, "-");
+    else printf("  %-22s %14.8g", f->metric, f->value);
+    if (isfinite(f->lo) && isfinite(f->hi)) {
+        if (plus_minus) printf(" ± %-12.6g", f->hi - f->value);
+        else printf("  [%.8g, %.8g]", f->lo, f->hi);
+    }
+    printf("  %s\n", strcmp(f->unit, "1") ? f->unit : "");
+}
+
+static void print_table(const options *o, const answer *a) {
+    printf("reference %s\ntest      %s\n%lld positions", o->ref, o->test, (long long)a->n);
+    if (a->vocab) printf(", %lld tokens in the vocabulary", (long long)a->vocab);
+    printf("\n");
+    for (int i = 0; i < a->reference.n; i++)
+        if (!isnan(a->reference.item[i].value)) printf("  reference's %-10s %14.8g  %s\n", a->reference.item[i].metric, a->reference.item[i].value, strcmp(a->reference.item[i].unit, "1") ? a->reference.item[i].unit : "");
+    printf("\n");
+    for (int i = 0; i < a->figures.n; i++)
+        if (strcmp(a->figures.item[i].metric, "bits_per_byte")) print_figure(&a->figures.item[i], a->llama);
+    if (a->llama) {
+        if (!a->figures.n) printf("  fewer than 100 scored positions: llama.cpp prints no figures of so few\n");
+        return;
+    }
+    printf("\n  of the logits as a tensor\n  %-22s %14.8g\n  %-22s %14.8g  dB\n  %-22s %14.8g\n  %-22s %14.8g\n", "rel_l2", a->tensor.rel_l2, "sqnr_db", a->tensor.sqnr_db, "cosine", a->tensor.cosine, "max_abs",
+           a->tensor.max_abs);
+}
+
+/* JSON has no NaN and no infinity. */
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+static json_t *figure_rows(const dsb_figures *list) {
+    json_t *rows = json_array();
+    for (int i = 0; i < list->n; i++) {
+        const dsb_figure *f = &list->item[i];
+        json_t *row = json_object();
+        json_object_set_new(row, "metric", json_string(f->metric));
+        json_object_set_new(row, "value", number(f->value));
+        json_object_set_new(row, "lo", number(f->lo));
+        json_object_set_new(row, "hi", number(f->hi));
+        json_object_set_new(row, "n", json_integer(f->n));
+        json_object_set_new(row, "unit", json_string(f->unit));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+static void set_values(json_t *object, const dsb_figures *list) {
+    for (int i = 0; i < list->n; i++) json_object_set_new(object, list->item[i].metric, number(list->item[i].value));
+}
+
+/* Every figure by its name at the top, its interval and unit in the rows of `figures`. */
+static void print_json(const options *o, const answer *a) {
+    json_t *top = json_object(), *reference = json_object();
+    json_object_set_new(top, "kind", json_string(a->llama ? "llama" : "safetensors"));
+    json_object_set_new(top, "ref_file", json_string(o->ref));
+    json_object_set_new(top, "test_file", json_string(o->test));
+    json_object_set_new(top, "n", json_integer(a->n));
+    set_values(top, &a->figures);
+    if (!a->llama) {
+        const struct { const char *name; double value; } tensor[] = { { "nmse", a->tensor.nmse }, { "rel_l2", a->tensor.rel_l2 }, { "sqnr_db", a->tensor.sqnr_db }, { "cosine", a->tensor.cosine }, { "max_abs", a->tensor.max_abs } };
+        for (size_t i = 0; i < sizeof tensor / sizeof tensor[0]; i++) json_object_set_new(top, tensor[i].name, number(tensor[i].value));
+        json_object_set_new(top, "vocab", json_integer(a->vocab));
+        set_values(reference, &a->reference);
+    }
+    json_object_set_new(top, "reference", reference);
+    json_object_set_new(top, "figures", figure_rows(&a->figures));
+    json_dumpf(top, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    printf("\n");
+    json_decref(top);
+}
+
+static int fail(const dsb_err *err) {
+    fprintf(stderr, "dsbench: %s\n", err->text);
+    return dsb_exit_code(err->code);
+}
+
+int dsb_cmd_logits(int argc, char **argv) {
+    dsb_err err = { 0 };
+    options o;
+    answer a;
+    if (options_parse(&o, argc, argv, &err)) return fail(&err);
+    if (o.help) return fputs(USAGE, stdout) < 0;
+    if (measure(&o, &a, &err)) return fail(&err);
+    if (o.json) print_json(&o, &a);
+    else print_table(&o, &a);
+    if (fflush(stdout)) {
+        dsb_fail(&err, DSB_EOUTPUT, "standard output: the figures could not be written");
+        return fail(&err);
+    }
+    if (a.nonfinite) {
+        dsb_fail(&err, DSB_ENONFINITE, "%s or %s: NaN or infinite logits in %lld of %lld positions, first in row %lld; their means are left undefined", o.ref, o.test, (long long)a.nonfinite, (long long)a.n, (long long)a.first_nonfinite);
+        return fail(&err);
+    }
+    return 0;
+}

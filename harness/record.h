@@ -1,0 +1,48 @@
+/* The sweep's observer: sums what the engine reduces, and writes one transaction per finished block. */
+#ifndef DSB_HARNESS_RECORD_H
+#define DSB_HARNESS_RECORD_H
+
+#include "base/clock.h"
+#include "datasets/chunks.h"
+#include "db/db.h"
+#include "engine/sweep.h"
+#include "metrics/routing.h"
+
+typedef struct dsb_recorder {
+    dsb_db *db;
+    const char *run_id;
+    const dsb_model *m;
+    const dsb_scheme *schemes;
+    int n_scheme;
+    const dsb_chunks *chunks;
+    dsb_progress *progress;
+
+    /* this block, emptied when it is written */
+    dsb_arena block;
+    struct rec_row *rows;                                    /* rows to write, newest first; in `block` */
+    dsb_moments (*layer_sum)[DSB_POINT_COUNT][DSB_KIND_COUNT]; /* (n_scheme) */
+    int64_t *clip_values, *clipped;                          /* (n_scheme) */
+    dsb_moments *expert_sum;                                 /* (n_scheme, n_expert) */
+    dsb_routing_acc *routing;                                /* (n_scheme): accumulated, kept until the block is written */
+    double *mass_ref, *mass_test;                            /* (n_scheme, n_expert) */
+
+    /* the whole run */
+    int64_t n_moe, n_token, n_scored;
+    int32_t **changed;        /* (n_scheme * n_layer): changed slots of each token, NULL for dense blocks */
+    dsb_logit_row *logits;    /* (n_scheme + 1, n_scored); the reference first */
+    int64_t *stored_bytes, *weights, *block_bytes, *block_weights; /* (n_scheme + 1) */
+    char (*kernels)[256];     /* (n_scheme + 1): comma-separated */
+    double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
+    int64_t *uncovered;       /* (n_scheme): linears that fell back */
+    int64_t nonfinite;        /* values met; a run with one fails */
+    char nonfinite_text[256]; /* where the first was */
+} dsb_recorder;
+
+dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, const dsb_model *m, const dsb_scheme *schemes, int n_scheme, const dsb_chunks *chunks, dsb_progress *progress, dsb_err *err);
+void dsb_recorder_release(dsb_recorder *r);
+/* The callbacks to give to the sweep; valid while r is. */
+void dsb_recorder_observer(dsb_recorder *r, dsb_observer *out);
+/* After the sweep: quality, details, sizes, coverage; one transaction. */
+dsb_status dsb_recorder_finish(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err);
+
+#endif

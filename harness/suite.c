@@ -1,0 +1,194 @@
+#include "harness/suite.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char k_demo_schemes[] = "bf16,dynamic-int8,static-int8,mixed-fp16-int8,sparse-expert,qat-int8,qat-int4,int4-rtn,int3-rtn";
+static const char k_quick_schemes[] = "bf16,dynamic-int8,static-int8,mixed-fp16-int8,sparse-expert,int4-rtn,int3-rtn";
+
+static dsb_status keep(dsb_arena *arena, const char *text, const char **out, dsb_err *err) {
+    *out = dsb_arena_strdup(arena, text);
+    return *out ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for the suite");
+}
+
+dsb_status dsb_builtin_model(dsb_arena *arena, const char **out, dsb_err *err) {
+    char exe[PATH_MAX], path[PATH_MAX + 64];
+    struct stat st;
+    const char *dir = getenv("DSBENCH_MODELS");
+    if (dir && *dir) {
+        snprintf(path, sizeof path, "%s/dsmoe-tiny", dir);
+        return keep(arena, path, out, err);
+    }
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n < 0) n = 0;
+    exe[n] = 0;
+    static const char *const k_place[] = {"/models", "/../models", "/../../models", "/../share/dsbench/models"};
+    char *slash = strrchr(exe, '/');
+    if (slash) *slash = 0;
+    for (size_t i = 0; i < sizeof k_place / sizeof *k_place; i++) {
+        snprintf(path, sizeof path, "%s%s/dsmoe-tiny", exe, k_place[i]);
+        if (stat(path, &st) != 0) continue;
+        char real[PATH_MAX];
+        return keep(arena, realpath(path, real) ? real : path, out, err);
+    }
+    return dsb_fail(err, DSB_EINPUT, "models/dsmoe-tiny: the built-in model is not beside the program; set DSBENCH_MODELS or give --model DIR");
+}
+
+dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err) {
+    *s = (dsb_suite){.name = model ? "quick" : "demo", .convention = "llama", .n_ctx = 512, .n_chunk = model ? 16 : 32, .n_cal_chunk = 16, .isolated_every = 4, .prefill = 512, .decode = 32, .repeats = 3};
+    if (model) {
+        DSB_TRY(keep(arena, model, &s->model, err));
+    } else {
+        DSB_TRY(dsb_builtin_model(arena, &s->model, err));
+    }
+    return dsb_suite_schemes(s, arena, model ? k_quick_schemes : k_demo_schemes, err);
+}
+
+dsb_status dsb_suite_add(dsb_suite *s, const dsb_recipe *recipe, const char *source, dsb_err *err) {
+    if (strcmp(recipe->name, "reference") == 0) return dsb_fail(err, DSB_EUSAGE, "scheme name \"reference\" is the reference's own; another name is wanted");
+    for (int i = 0; i < s->n_scheme; i++)
+        if (strcmp(s->recipes[i]->name, recipe->name) == 0) return dsb_fail(err, DSB_EUSAGE, "scheme %s is named twice", recipe->name);
+    if (s->n_scheme == DSB_SUITE_MAX_SCHEMES) return dsb_fail(err, DSB_EUSAGE, "more than %d schemes in one run", DSB_SUITE_MAX_SCHEMES);
+    s->recipes[s->n_scheme] = recipe;
+    s->sources[s->n_scheme++] = source;
+    return DSB_OK;
+}
+
+dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, dsb_err *err) {
+    const char *copy;
+    char *rest, *name;
+    DSB_TRY(keep(arena, names, &copy, err));
+    s->n_scheme = 0;
+    for (name = strtok_r((char *)copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        const dsb_recipe *recipe;
+        while (*name == ' ') name++;
+        if (strcmp(name, "reference") == 0) continue; /* it always runs */
+        DSB_TRY(dsb_recipe_preset(&recipe, arena, name, err));
+        DSB_TRY(dsb_suite_add(s, recipe, NULL, err));
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err) {
+    const char *eq = strchr(name_dir, '='), *name, *dir;
+    if (!eq || eq == name_dir || !eq[1]) return dsb_fail(err, DSB_EUSAGE, "--scheme %s: NAME=DIR is wanted", name_dir);
+    DSB_TRY(keep(arena, name_dir, &name, err));
+    DSB_TRY(keep(arena, eq + 1, &dir, err));
+    ((char *)name)[eq - name_dir] = 0;
+    for (int i = 0; i < s->n_scheme; i++)
+        if (strcmp(s->recipes[i]->name, name) == 0) {
+            s->sources[i] = dir;
+            return DSB_OK;
+        }
+    const dsb_recipe *recipe;
+    DSB_TRY(dsb_recipe_preset(&recipe, arena, name, err));
+    return dsb_suite_add(s, recipe, dir, err);
+}
+
+static dsb_status apply_schemes(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *list, dsb_err *err) {
+    if (!json_is_array(list)) return dsb_fail(err, DSB_EINPUT, "%s: \"schemes\" must be an array of preset names and recipes", name);
+    s->n_scheme = 0;
+    size_t i;
+    const json_t *v;
+    json_array_foreach((json_t *)list, i, v) {
+        const dsb_recipe *recipe;
+        if (json_is_string(v) && strcmp(json_string_value(v), "reference") == 0) continue;
+        if (json_is_string(v)) {
+            DSB_TRY(dsb_recipe_preset(&recipe, arena, json_string_value(v), err));
+        } else {
+            DSB_TRY(dsb_recipe_parse(&recipe, arena, name, v, err));
+        }
+        DSB_TRY(dsb_suite_add(s, recipe, NULL, err));
+    }
+    return DSB_OK;
+}
+
+static dsb_status apply_text(dsb_arena *arena, const json_t *doc, const char *name, const char *key, const char **out, dsb_err *err) {
+    const char *v = NULL;
+    DSB_TRY(dsb_json_string(doc, name, key, false, &v, err));
+    return v ? keep(arena, v, out, err) : DSB_OK;
+}
+
+static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t *t, dsb_err *err) {
+    if (!json_is_object(t)) return dsb_fail(err, DSB_EINPUT, "%s: \"throughput\" must be an object of prefill, decode and repeats", name);
+    DSB_TRY(dsb_json_int(t, name, "prefill", false, 1, 1 << 20, &s->prefill, err));
+    DSB_TRY(dsb_json_int(t, name, "decode", false, 1, 1 << 20, &s->decode, err));
+    return dsb_json_int(t, name, "repeats", false, 0, 32, &s->repeats, err);
+}
+
+static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *map, dsb_err *err) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)map, key, v) {
+        char pair[PATH_MAX + 256];
+        if (!json_is_string(v)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\": %s must be a directory's name", name, key);
+        snprintf(pair, sizeof pair, "%s=%s", key, json_string_value(v));
+        DSB_TRY(dsb_suite_source(s, arena, pair, err));
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
+    static const char *const k_keys[] = {"name", "model", "text", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "convention", "isolated_every", "throughput"};
+    const char *key;
+    json_t *v;
+    if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a suite must be a JSON object", name);
+    json_object_foreach((json_t *)doc, key, v) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof k_keys / sizeof *k_keys; i++) known |= strcmp(k_keys[i], key) == 0;
+        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput are known", name, key);
+    }
+    DSB_TRY(apply_text(arena, doc, name, "name", &s->name, err));
+    DSB_TRY(apply_text(arena, doc, name, "model", &s->model, err));
+    DSB_TRY(apply_text(arena, doc, name, "text", &s->text, err));
+    DSB_TRY(apply_text(arena, doc, name, "calibration", &s->calibration, err));
+    DSB_TRY(apply_text(arena, doc, name, "convention", &s->convention, err));
+    DSB_TRY(dsb_json_bool(doc, name, "reflow", false, &s->reflow, err));
+    DSB_TRY(dsb_json_int(doc, name, "context", false, 2, 1 << 20, &s->n_ctx, err));
+    DSB_TRY(dsb_json_int(doc, name, "chunks", false, 0, INT32_MAX, &s->n_chunk, err));
+    DSB_TRY(dsb_json_int(doc, name, "calibration_chunks", false, 0, INT32_MAX, &s->n_cal_chunk, err));
+    DSB_TRY(dsb_json_int(doc, name, "isolated_every", false, 1, INT32_MAX, &s->isolated_every, err));
+    if (json_object_get(doc, "schemes")) DSB_TRY(apply_schemes(s, arena, name, json_object_get(doc, "schemes"), err));
+    if (json_object_get(doc, "sources")) DSB_TRY(apply_sources(s, arena, name, json_object_get(doc, "sources"), err));
+    if (json_object_get(doc, "throughput")) DSB_TRY(apply_throughput(s, name, json_object_get(doc, "throughput"), err));
+    return DSB_OK;
+}
+
+dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out, dsb_err *err) {
+    json_t *doc = json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}}", "name", s->name, "model", s->model, "convention", s->convention, "reflow", s->reflow, "context",
+                            (json_int_t)s->n_ctx, "chunks", (json_int_t)s->n_chunk, "calibration_chunks", (json_int_t)s->n_cal_chunk, "isolated_every", (json_int_t)s->isolated_every, "throughput",
+                            "prefill", (json_int_t)s->prefill, "decode", (json_int_t)s->decode, "repeats", (json_int_t)s->repeats);
+    json_t *schemes = json_array(), *sources = json_object();
+    dsb_status st = doc && schemes && sources ? DSB_OK : dsb_fail(err, DSB_EINPUT, "the suite can't be written as JSON: a name in it is not UTF-8");
+    if (!st && s->text) json_object_set_new(doc, "text", json_string(s->text));
+    if (!st && s->calibration) json_object_set_new(doc, "calibration", json_string(s->calibration));
+    for (int i = 0; i < s->n_scheme && !st; i++) {
+        json_t *recipe;
+        st = dsb_json_parse(&recipe, s->recipes[i]->name, s->recipes[i]->json, strlen(s->recipes[i]->json), err);
+        if (st) break;
+        json_array_append_new(schemes, recipe);
+        if (s->sources[i]) json_object_set_new(sources, s->recipes[i]->name, json_string(s->sources[i]));
+    }
+    if (!st) {
+        json_object_set(doc, "schemes", schemes);
+        json_object_set(doc, "sources", sources);
+        char *text = json_dumps(doc, JSON_COMPACT);
+        st = text ? keep(arena, text, out, err) : dsb_fail(err, DSB_ENOMEM, "no memory for the suite");
+        free(text);
+    }
+    json_decref(schemes);
+    json_decref(sources);
+    json_decref(doc);
+    return st;
+}
+
+dsb_status dsb_suite_check(const dsb_suite *s, dsb_err *err) {
+    if (s->n_ctx < 2 || s->n_ctx > 1 << 20) return dsb_fail(err, DSB_EUSAGE, "context is %lld tokens; 2 to 1048576 is wanted", (long long)s->n_ctx);
+    if (s->n_chunk < 0 || s->n_cal_chunk < 0) return dsb_fail(err, DSB_EUSAGE, "chunks is negative; 0 (all) or more is wanted");
+    if (s->isolated_every < 1) return dsb_fail(err, DSB_EUSAGE, "isolated_every is %lld; 1 or more is wanted", (long long)s->isolated_every);
+    return DSB_OK;
+}

@@ -1,0 +1,42 @@
+/* A suite: everything a run does, as JSON that is stored with the run and can be run again.
+ * Keys: name model text reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
+#ifndef DSB_HARNESS_SUITE_H
+#define DSB_HARNESS_SUITE_H
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "datasets/chunks.h"
+#include "engine/model.h"
+
+enum { DSB_SUITE_MAX_SCHEMES = 64 };
+
+typedef struct dsb_suite {
+    const char *name, *model, *text, *calibration; /* paths; text and calibration NULL: the built-in ones */
+    const char *convention;
+    bool reflow;
+    int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
+    int64_t prefill, decode, repeats; /* repeats 0: no speed is measured */
+    int n_scheme;
+    const dsb_recipe *recipes[DSB_SUITE_MAX_SCHEMES];
+    const char *sources[DSB_SUITE_MAX_SCHEMES]; /* DIR from `sources`, or NULL: the recipe's own */
+} dsb_suite;
+
+/* The defaults: `demo` on the built-in model (its directory in the arena), `quick` for any other. */
+dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err);
+/* Applies a document's keys over s; unknown keys are errors. `name` is used in messages. */
+dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
+/* Replaces the schemes by preset names, comma-separated. */
+dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, dsb_err *err);
+/* Appends one recipe; a name that is there already is an error. */
+dsb_status dsb_suite_add(dsb_suite *s, const dsb_recipe *recipe, const char *source, dsb_err *err);
+/* "NAME=DIR": the checkpoint scheme NAME reads; adds the preset if it is not in the suite. */
+dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err);
+/* The whole suite as JSON, recipes in full; in the arena. */
+dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out, dsb_err *err);
+/* Ranges of every number. */
+dsb_status dsb_suite_check(const dsb_suite *s, dsb_err *err);
+
+/* The directory the built-in model lies in: $DSBENCH_MODELS/dsmoe-tiny, or models/dsmoe-tiny beside the program's folder. */
+dsb_status dsb_builtin_model(dsb_arena *arena, const char **out, dsb_err *err);
+
+#endif

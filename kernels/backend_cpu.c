@@ -1,0 +1,40 @@
+/* Which CPU backend this machine runs, and the kernel table. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/layout.h"
+
+#if defined(__x86_64__)
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+static const dsb_backend *avx2_backend(void) { return has_avx2() ? &dsb_backend_avx2 : NULL; }
+#else
+static const dsb_backend *avx2_backend(void) { return NULL; }
+#endif
+
+const dsb_backend *dsb_backend_cpu(const char *isa) {
+    if (!isa) isa = getenv("DSBENCH_ISA");
+    const dsb_backend *best = avx2_backend();
+    if (!isa || !*isa) return best ? best : &dsb_backend_ref;
+    if (strcmp(isa, "avx2") == 0) return best;
+    return strcmp(isa, "ref") == 0 ? &dsb_backend_ref : NULL;
+}
+
+static dsb_kernel_row k_rows[] = {
+    {"avx2/gemm_i8", "avx2", "int8 x int8 products, per channel or group, maddubs in exact pairs", false},
+    {"avx2/gemm_i4", "avx2", "int8 x int4 products, nibbles unpacked in registers", false},
+    {"avx2/gemm_bf16", "avx2", "BF16 weights widened on the fly, f32 FMA", false},
+    {"avx2/gemm_f16", "avx2", "FP16 weights widened on the fly, f32 FMA", false},
+    {"avx2/gemm_f32", "avx2", "f32 FMA, 6 x 16 tiles", false},
+    {"ref/gemm_i8", "ref", "plain C", true},
+    {"ref/gemm_i4", "ref", "plain C", true},
+    {"ref/gemm_bf16", "ref", "plain C", true},
+    {"ref/gemm_f16", "ref", "plain C", true},
+    {"ref/gemm_f32", "ref", "plain C", true},
+};
+
+int dsb_kernel_list(const dsb_kernel_row **rows) {
+    int n = (int)(sizeof k_rows / sizeof *k_rows);
+    for (int i = 0; i < n; i++) k_rows[i].available = dsb_backend_cpu(k_rows[i].isa) != NULL;
+    *rows = k_rows;
+    return n;
+}

@@ -1,0 +1,76 @@
+/* exp and log in a fixed order of plain operations: the same bits on every ISA, and compilers can vectorise them.
+ * expf: 2 ulp over [-87, 88], 0 below. exp: relative error under 4e-16 over [-708, 700]. log: under 4e-16 for normal x > 0. */
+#ifndef DSB_KERNELS_PORTABLE_MATH_H
+#define DSB_KERNELS_PORTABLE_MATH_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float pm_expf(float x) {
+    float c = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float n = (c * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
+    float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;  /* n·ln2 in two parts: the first product is exact */
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    float y = p * (r * r) + r + 1.0f;
+    int32_t e = ((int32_t)n + 127) << 23;
+    float s;
+    memcpy(&s, &e, 4);
+    y *= s;
+    return x < -87.0f ? 0.0f : y;
+}
+
+static inline double pm_exp(double x) {
+    double c = x < -708.0 ? -708.0 : x > 700.0 ? 700.0 : x;
+    double n = (c * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
+    double r = (c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
+    double p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    double y = (p * r) * r + r + 1.0;
+    double biased = n + (6755399441055744.0 + 1023.0); /* the low mantissa bits are n + 1023 */
+    uint64_t e;
+    memcpy(&e, &biased, 8);
+    e <<= 52;
+    double s;
+    memcpy(&s, &e, 8);
+    return x < -708.0 ? 0.0 : y * s;
+}
+
+static inline double pm_log(double x) {
+    uint64_t u;
+    memcpy(&u, &x, 8);
+    uint64_t t = u - 0x3fe6a09e667f3bcdull; /* so that the mantissa lies in [√½, √2) */
+    int64_t e = (int64_t)t >> 52;
+    uint64_t mb = u - ((uint64_t)e << 52);
+    double m;
+    memcpy(&m, &mb, 8);
+    double f = m - 1.0, s = f / (2.0 + f), z = s * s;
+    double p = 1.0 / 21.0;
+    p = p * z + 1.0 / 19.0;
+    p = p * z + 1.0 / 17.0;
+    p = p * z + 1.0 / 15.0;
+    p = p * z + 1.0 / 13.0;
+    p = p * z + 1.0 / 11.0;
+    p = p * z + 1.0 / 9.0;
+    p = p * z + 1.0 / 7.0;
+    p = p * z + 1.0 / 5.0;
+    p = p * z + 1.0 / 3.0;
+    double ef = (double)(int32_t)e;
+    return ef * 6.93147180369123816490e-01 + (2.0 * s + (2.0 * s * z * p + ef * 1.90821492927058770002e-10));
+}
+
+#endif

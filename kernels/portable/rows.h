@@ -1,0 +1,276 @@
+/* Backend rows as plain loops, included by each ISA's folder and vectorised there by the compiler: one order of operations.
+ * Sums run in 8 fixed lanes (element i in lane i % 8), then a fixed tree; no fused operation but explicit fmaf. */
+#ifndef DSB_KERNELS_PORTABLE_ROWS_H
+#define DSB_KERNELS_PORTABLE_ROWS_H
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernels/layout.h"
+#include "kernels/portable/math.h"
+
+enum { PR_PARALLEL = 1 << 14 }; /* below so many elements threads cost more than they give */
+
+static double pr_tree(const double a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
+
+static inline float pr_round_code(float v) { return (v + 12582912.0f) - 12582912.0f; } /* half to even, |v| < 2^22 */
+
+static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
+#pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = x + i * cols;
+        float a = 0;
+        for (int64_t k = 0; k < cols; k++) {
+            float v = fabsf(row[k]);
+            a = v > a ? v : a;
+        }
+        float s = a / 127.0f;
+        scale[i] = s;
+        for (int64_t k = 0; k < cols; k++) q[i * cols + k] = s > 0 ? (int8_t)(int32_t)pr_round_code(row[k] / s) : 0;
+    }
+}
+
+static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
+    int64_t clipped = 0;
+#pragma omp parallel for schedule(static) reduction(+ : clipped) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        int64_t c = 0;
+        scale[i] = given;
+        for (int64_t k = 0; k < cols; k++) {
+            float v = given > 0 ? x[i * cols + k] / given : 0;
+            float r = pr_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
+            c += r > 127.0f || r < -127.0f;
+            r = r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r;
+            q[i * cols + k] = (int8_t)(int32_t)r;
+        }
+        clipped += c;
+    }
+    return clipped;
+}
+
+static void pr_rms_norm(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
+#pragma omp parallel for schedule(static) if (n * d > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = x + i * x_stride;
+        double a[8] = {0};
+        int64_t k = 0;
+        for (; k + 8 <= d; k += 8)
+            for (int j = 0; j < 8; j++) a[j] += (double)row[k + j] * (double)row[k + j];
+        for (int j = 0; k + j < d; j++) a[j] += (double)row[k + j] * (double)row[k + j];
+        float r = (float)(1.0 / sqrt(pr_tree(a) / (double)d + eps));
+        for (k = 0; k < d; k++) y[i * y_stride + k] = row[k] * r * weight[k];
+    }
+}
+
+static void pr_rope(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, const int32_t *pos, const float *cos_table, const float *sin_table) {
+    int64_t half = dim / 2;
+#pragma omp parallel for schedule(static) if (n * heads * dim > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        const float *c = cos_table + pos[i] * half, *s = sin_table + pos[i] * half;
+        for (int64_t h = 0; h < heads; h++) {
+            float *v = x + i * row_stride + h * head_stride;
+            for (int64_t j = 0; j < half; j++) {
+                float a = v[2 * j], b = v[2 * j + 1];
+                v[2 * j] = a * c[j] - b * s[j];
+                v[2 * j + 1] = b * c[j] + a * s[j];
+            }
+        }
+    }
+}
+
+static void pr_mla_assemble(const float *kv, const float *k_pe, int64_t kpe_stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v) {
+#pragma omp parallel for schedule(static) if (n * heads * nope > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t h = 0; h < heads; h++) {
+            const float *src = kv + (i * heads + h) * (nope + v_dim);
+            memcpy(k + (i * heads + h) * (nope + rope), src, (size_t)nope * sizeof *k);
+            memcpy(k + (i * heads + h) * (nope + rope) + nope, k_pe + i * kpe_stride, (size_t)rope * sizeof *k);
+            memcpy(v + (i * heads + h) * v_dim, src + nope, (size_t)v_dim * sizeof *v);
+        }
+}
+
+static void pr_silu_mul(const float *gate, const float *up, int64_t n, bool round, float *out) {
+#pragma omp parallel for schedule(static) if (n > PR_PARALLEL)
+    for (int64_t b = 0; b < n; b += 4096) {
+        int64_t end = b + 4096 < n ? b + 4096 : n;
+        if (round) {
+            for (int64_t i = b; i < end; i++) {
+                float s = dsb_bf16_to_f32(dsb_f32_to_bf16(gate[i] / (1.0f + pm_expf(-gate[i]))));
+                out[i] = dsb_bf16_to_f32(dsb_f32_to_bf16(s * up[i]));
+            }
+        } else {
+            for (int64_t i = b; i < end; i++) out[i] = gate[i] / (1.0f + pm_expf(-gate[i])) * up[i];
+        }
+    }
+}
+
+static void pr_round_bf16(float *x, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = dsb_f32_bits(x[i]), nan = (u & 0x7fffffffu) > 0x7f800000u;
+        uint32_t r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+        x[i] = dsb_f32_from_bits(nan ? u : r);
+    }
+}
+
+static void pr_round_f16(float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) x[i] = dsb_f16_to_f32(dsb_f32_to_f16(x[i]));
+}
+
+static void pr_load_bf16(const uint16_t *src, int64_t n, float *dst) {
+    for (int64_t i = 0; i < n; i++) dst[i] = dsb_bf16_to_f32(src[i]);
+}
+
+static void pr_store_bf16(const float *src, int64_t n, uint16_t *dst) {
+    for (int64_t i = 0; i < n; i++) dst[i] = dsb_f32_to_bf16(src[i]);
+}
+
+static void pr_add(float *y, const float *x, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void pr_gather(const float *src, const int32_t *idx, int64_t n, int64_t d, float *dst) {
+#pragma omp parallel for schedule(static) if (n * d > 1 << 17)
+    for (int64_t i = 0; i < n; i++) memcpy(dst + i * d, src + idx[i] * d, (size_t)d * sizeof *dst);
+}
+
+static void pr_scatter_add(float *acc, const int32_t *idx, const float *weight, const float *x, int64_t n, int64_t d) {
+#pragma omp parallel for schedule(static) if (n * d > 1 << 17)
+    for (int64_t i = 0; i < n; i++) {
+        float w = weight ? weight[i] : 1.0f, *to = acc + idx[i] * d;
+        for (int64_t k = 0; k < d; k++) to[k] = fmaf(w, x[i * d + k], to[k]);
+    }
+}
+
+static float pr_absmax(const float *x, int64_t n) {
+    float a = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float v = fabsf(x[i]);
+        a = v > a ? v : a;
+    }
+    return a;
+}
+
+/* ---- moments ---- */
+
+typedef struct pr_sums {
+    double xx[8], yy[8], xy[8], dd[8];
+    float md[8], mx[8], my[8];
+    int64_t bad;
+} pr_sums;
+
+static inline void pr_moment_lane(pr_sums *s, int j, float xf, float yf) {
+    bool fin = fabsf(xf) <= FLT_MAX && fabsf(yf) <= FLT_MAX;
+    float x = fin ? xf : 0, y = fin ? yf : 0;
+    double dx = (double)x, dy = (double)y, d = dx - dy;
+    s->bad += !fin;
+    s->xx[j] += dx * dx;
+    s->yy[j] += dy * dy;
+    s->xy[j] += dx * dy;
+    s->dd[j] += d * d;
+    float ad = fabsf(x - y), ax = fabsf(x), ay = fabsf(y);
+    s->md[j] = ad > s->md[j] ? ad : s->md[j];
+    s->mx[j] = ax > s->mx[j] ? ax : s->mx[j];
+    s->my[j] = ay > s->my[j] ? ay : s->my[j];
+}
+
+/* Blocks of 32768 elements, each its own partial; partials are added in order, so threads change nothing. */
+enum { PR_MOMENT_BLOCK = 32768 };
+
+static void pr_moment_block(const float *x, const float *y, int64_t n, int64_t first, dsb_moments *out) {
+    pr_sums s = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) pr_moment_lane(&s, j, x ? x[i + j] : 0, y[i + j]);
+    for (int j = 0; i + j < n; j++) pr_moment_lane(&s, j, x ? x[i + j] : 0, y[i + j]);
+    *out = (dsb_moments){.n = n, .nonfinite = s.bad, .first_bad = -1, .xx = pr_tree(s.xx), .yy = pr_tree(s.yy), .xy = pr_tree(s.xy), .dd = pr_tree(s.dd)};
+    for (int j = 0; j < 8; j++) {
+        if ((double)s.md[j] > out->max_diff) out->max_diff = (double)s.md[j];
+        if ((double)s.mx[j] > out->max_x) out->max_x = (double)s.mx[j];
+        if ((double)s.my[j] > out->max_y) out->max_y = (double)s.my[j];
+    }
+    for (i = 0; s.bad && i < n; i++)
+        if ((x && !(fabsf(x[i]) <= FLT_MAX)) || !(fabsf(y[i]) <= FLT_MAX)) {
+            out->first_bad = first + i;
+            break;
+        }
+}
+
+static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *out) {
+    enum { BATCH = 64 };
+    dsb_moments part[BATCH];
+    int64_t blocks = dsb_ceil_div(n, PR_MOMENT_BLOCK);
+    *out = (dsb_moments){.first_bad = -1};
+    for (int64_t at = 0; at < blocks; at += BATCH) {
+        int64_t m = blocks - at < BATCH ? blocks - at : BATCH;
+#pragma omp parallel for schedule(static) if (m > 1)
+        for (int64_t b = 0; b < m; b++) {
+            int64_t first = (at + b) * PR_MOMENT_BLOCK, len = n - first < PR_MOMENT_BLOCK ? n - first : PR_MOMENT_BLOCK;
+            pr_moment_block(x ? x + first : NULL, y + first, len, first, &part[b]);
+        }
+        for (int64_t b = 0; b < m; b++) dsb_moments_add(out, &part[b]);
+    }
+}
+
+/* ---- attention ---- */
+
+/* One query against n keys: scores in lanes over keys (kt: (qk, stride) transposed keys), softmax, weighted sum of values. */
+static void pr_attend(const float *q, const float *kt, int64_t stride, const float *v, int64_t v_stride, int64_t n, int64_t qk, int64_t dv, float scale, float *s, float *out) {
+    int64_t padded = (n + 7) / 8 * 8;
+    for (int64_t j = 0; j < padded; j++) s[j] = 0;
+    for (int64_t k = 0; k < qk; k++) {
+        float a = q[k];
+        const float *row = kt + k * stride;
+        for (int64_t j = 0; j < padded; j++) s[j] = fmaf(a, row[j], s[j]);
+    }
+    float top = -INFINITY;
+    for (int64_t j = 0; j < n; j++) {
+        s[j] *= scale;
+        top = s[j] > top ? s[j] : top;
+    }
+    for (int64_t j = 0; j < n; j++) s[j] = pm_expf(s[j] - top);
+    for (int64_t j = n; j < padded; j++) s[j] = 0;
+    float a[8] = {0};
+    for (int64_t j = 0; j < padded; j += 8)
+        for (int l = 0; l < 8; l++) a[l] += s[j + l];
+    float sum = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+    for (int64_t d = 0; d < dv; d++) out[d] = 0;
+    for (int64_t j = 0; j < n; j++) {
+        float w = s[j];
+        const float *row = v + j * v_stride;
+        for (int64_t d = 0; d < dv; d++) out[d] = fmaf(w, row[d], out[d]);
+    }
+    for (int64_t d = 0; d < dv; d++) out[d] = out[d] / sum;
+}
+
+/* Queries first..last of one head of one sequence. */
+static void pr_attend_head(const dsb_attention_shape *a, const dsb_seq *seq, int64_t head, const float *q, const float *k, const float *v, float *out, float *kt, float *scores) {
+    int64_t stride = (seq->n_kv + 7) / 8 * 8, qk = a->qk_dim, dv = a->v_dim, kr = a->heads * qk, vr = a->heads * dv;
+    for (int64_t j = 0; j < seq->n_kv; j++)
+        for (int64_t i = 0; i < qk; i++) kt[i * stride + j] = k[(seq->kv0 + j) * kr + head * qk + i];
+    for (int64_t i = 0; i < qk; i++)
+        for (int64_t j = seq->n_kv; j < stride; j++) kt[i * stride + j] = 0;
+    for (int64_t i = 0; i < seq->n_q; i++) {
+        int64_t n = seq->n_kv - seq->n_q + i + 1;
+        pr_attend(q + (seq->q0 + i) * kr + head * qk, kt, stride, v + seq->kv0 * vr + head * dv, vr, n, qk, dv, a->scale, scores, out + (seq->q0 + i) * vr + head * dv);
+    }
+}
+
+static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out) {
+    int64_t longest = 0;
+    for (int64_t i = 0; i < n_seq; i++) longest = seqs[i].n_kv > longest ? seqs[i].n_kv : longest;
+    longest = (longest + 7) / 8 * 8;
+#pragma omp parallel
+    {
+        float *scratch = aligned_alloc(64, (size_t)((longest * (a->qk_dim + 1) * 4 + 63) / 64 * 64));
+        if (!scratch) abort(); /* a few hundred KB beside gigabytes: nothing can go on */
+#pragma omp for schedule(dynamic) collapse(2)
+        for (int64_t i = 0; i < n_seq; i++)
+            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim);
+        free(scratch);
+    }
+}
+
+#endif

@@ -1,0 +1,53 @@
+/* Reference products: plain C in the canonical order of backend.h. Slow, and right. */
+#include <math.h>
+
+#include "kernels/ref/gemm.h"
+
+static float widen(const dsb_wmat *w, int64_t at) {
+    if (w->kind == DSB_W_F32) return ((const float *)w->data)[at];
+    uint16_t h = ((const uint16_t *)w->data)[at];
+    return w->kind == DSB_W_BF16 ? dsb_bf16_to_f32(h) : dsb_f16_to_f32(h);
+}
+
+static void gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
+#pragma omp parallel for schedule(static)
+    for (int64_t p = 0; p < dsb_ceil_div(w->rows, DSB_NR); p++)
+        for (int64_t i = 0; i < x->n; i++) {
+            float acc[DSB_NR] = {0};
+            for (int64_t k = 0; k < w->cols; k++)
+                for (int64_t j = 0; j < DSB_NR; j++) acc[j] = fmaf(x->f32[i * w->cols + k], widen(w, (p * w->cols + k) * DSB_NR + j), acc[j]);
+            for (int64_t j = 0; j < DSB_NR && p * DSB_NR + j < w->rows; j++) y[i * w->rows + p * DSB_NR + j] = acc[j];
+        }
+}
+
+static int32_t code(const dsb_wmat *w, int64_t cell, int64_t lane) {
+    const uint8_t *d = w->data;
+    if (w->kind == DSB_W_I8) return (int8_t)d[cell * 32 + lane];
+    return (d[cell * 16 + lane % 16] >> (lane < 16 ? 0 : 4) & 15) - 8;
+}
+
+static float dot_int(const dsb_wmat *w, const int8_t *x, float x_scale, int64_t row) {
+    int64_t p = row / DSB_NI, j = row % DSB_NI, groups = dsb_ceil_div(w->cols, w->group), cells = dsb_row_cells(w->cols, w->group);
+    float f = 0;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t end = (g + 1) * w->group < w->cols ? w->group : w->cols - g * w->group;
+        int32_t acc = 0;
+        for (int64_t k = 0; k < end; k++) acc += x[g * w->group + k] * code(w, p * cells + g * dsb_cells(w->group) + k / 4, j * 4 + k % 4);
+        f = fmaf((float)acc, w->scales[(p * groups + g) * DSB_NI + j], f);
+    }
+    return f * x_scale;
+}
+
+static void gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < x->n; i++)
+        for (int64_t r = 0; r < w->rows; r++) y[i * w->rows + r] = dot_int(w, x->q + i * w->cols, x->scale[i], r);
+}
+
+void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y) {
+    if (w->kind >= DSB_W_I8) {
+        gemm_int(w, x, y);
+    } else {
+        gemm_float(w, x, y);
+    }
+}
