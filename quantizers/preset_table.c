@@ -1,0 +1,51 @@
+/* The named presets: recipes as JSON, read by the same parser as a recipe file. */
+#include <string.h>
+
+#include "base/json.h"
+#include "quantizers/recipe.h"
+
+static const dsb_preset_row k_preset[] = {
+    {"bf16", "the stored weights with BF16 activations: the noise floor",
+     "{\"name\":\"bf16\",\"rules\":[{\"role\":\"*\",\"format\":\"bf16\"}]}"},
+    {"dynamic-int8", "W8A8: INT8 weights per output channel, activations INT8 per token as they come",
+     "{\"name\":\"dynamic-int8\",\"rules\":[{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"static-int8", "W8A8: INT8 weights per output channel, activations INT8 with one calibrated scale a tensor; router kept",
+     "{\"name\":\"static-int8\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-static\"}]}"},
+    {"mixed-fp16-int8", "attention projections FP16, router kept, the rest W8A8 with dynamic activations",
+     "{\"name\":\"mixed-fp16-int8\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\"},{\"role\":\"attn.*\",\"format\":\"f16\"},"
+     "{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-expert", "INT8, but INT4 (group 32) for the half of each layer's experts that is routed least and the quarter with the smallest mean |W|",
+     "{\"name\":\"sparse-expert\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"activity_rank_below\":0.5},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"when\":{\"mean_abs_rank_below\":0.25},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"qat-int8", "reads the checkpoint trained for INT8 (folder qat-int8): its codes as stored, activations INT8 per token",
+     "{\"name\":\"qat-int8\",\"source\":\"qat-int8\",\"rules\":[{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"qat-int4", "reads the checkpoint trained for INT4 in groups of 32 (folder qat-int4): its codes as stored, activations INT8 per token",
+     "{\"name\":\"qat-int4\",\"source\":\"qat-int4\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+    {"int4-rtn", "W4A8: INT4 weights in groups of 32 by round-to-nearest, activations INT8 per token",
+     "{\"name\":\"int4-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+    {"int3-rtn", "W3A8: INT3 weights in groups of 32 by round-to-nearest, activations INT8 per token",
+     "{\"name\":\"int3-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int3\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+};
+
+int dsb_preset_list(const dsb_preset_row **rows) {
+    *rows = k_preset;
+    return (int)(sizeof k_preset / sizeof *k_preset);
+}
+
+dsb_status dsb_recipe_preset(const dsb_recipe **out, dsb_arena *arena, const char *name, dsb_err *err) {
+    char known[512] = "";
+    for (size_t i = 0; i < sizeof k_preset / sizeof *k_preset; i++) {
+        if (strcmp(k_preset[i].name, name) == 0) {
+            json_t *doc;
+            DSB_TRY(dsb_json_parse(&doc, name, k_preset[i].json, strlen(k_preset[i].json), err));
+            dsb_status s = dsb_recipe_parse(out, arena, name, doc, err);
+            json_decref(doc);
+            if (!s) ((dsb_recipe *)*out)->what = k_preset[i].what;
+            return s;
+        }
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, k_preset[i].name, sizeof known - strlen(known) - 1);
+    }
+    return dsb_fail(err, DSB_EUSAGE, "scheme \"%s\" is unknown; one of %s, or a recipe file, is wanted", name, known);
+}

@@ -1,0 +1,191 @@
+#include "quantizers/recipe.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+static const char *const k_role[DSB_ROLE_COUNT] = {"embed", "attn.q", "attn.q_a", "attn.q_b", "attn.kv_a", "attn.kv_b", "attn.k", "attn.v", "attn.o", "dense.gate", "dense.up", "dense.down",
+                                                   "shared.gate", "shared.up", "shared.down", "expert.gate", "expert.up", "expert.down", "router", "lm_head"};
+
+const char *dsb_role_name(dsb_role role) { return k_role[role]; }
+
+/* Where a message comes from. */
+typedef struct where {
+    const char *name;
+    int rule;
+    dsb_arena *arena;
+    dsb_err *err;
+} where;
+
+static dsb_status wrong(const where *w, const char *key, const char *found, const char *wanted) {
+    return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d: \"%s\" is %s; %s is wanted", w->name, w->rule + 1, key, found, wanted);
+}
+
+static dsb_status known_keys(const where *w, const json_t *obj, const char *const *keys, const char *list) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)obj, key, v) {
+        bool ok = false;
+        for (int i = 0; keys[i]; i++) ok |= strcmp(keys[i], key) == 0;
+        if (ok) continue;
+        if (w->rule < 0) return dsb_fail(w->err, DSB_EINPUT, "%s: key \"%s\" is unknown; %s are known", w->name, key, list);
+        return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d: key \"%s\" is unknown; %s are known", w->name, w->rule + 1, key, list);
+    }
+    return DSB_OK;
+}
+
+static dsb_status text(const where *w, const json_t *obj, const char *key, const char **out) {
+    const json_t *v = json_object_get(obj, key);
+    if (!v) return DSB_OK;
+    if (!json_is_string(v)) return wrong(w, key, "no string", "a string");
+    *out = dsb_arena_strdup(w->arena, json_string_value(v));
+    return *out ? DSB_OK : dsb_fail(w->err, DSB_ENOMEM, "%s: no memory for a recipe", w->name);
+}
+
+static dsb_status read_format(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = json_string_value(json_object_get(obj, "format"));
+    char list[256] = "keep";
+    if (!name) return wrong(w, "format", "missing", "a format's name");
+    if (strcmp(name, "keep") == 0) return DSB_OK;
+    r->format = dsb_format_find(name);
+    if (r->format) return DSB_OK;
+    const dsb_format *rows;
+    for (int i = 0, n = dsb_format_list(&rows); i < n; i++) {
+        strncat(list, ", ", sizeof list - strlen(list) - 1);
+        strncat(list, rows[i].name, sizeof list - strlen(list) - 1);
+    }
+    return wrong(w, "format", name, list);
+}
+
+static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
+    const json_t *v = json_object_get(obj, "group");
+    const char *s = json_string_value(v);
+    r->group = r->format && r->format->qmax && r->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
+    if (!v) return DSB_OK;
+    if (s && strcmp(s, "channel") == 0) {
+        r->group = DSB_GROUP_CHANNEL;
+    } else if (s && strcmp(s, "tensor") == 0) {
+        r->group = DSB_GROUP_TENSOR;
+    } else if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= 1 << 20) {
+        r->group = json_integer_value(v);
+    } else {
+        return wrong(w, "group", s ? s : "neither a name nor a positive integer", "tensor, channel or a number of inputs");
+    }
+    return DSB_OK;
+}
+
+static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = "none";
+    const dsb_activation_row *rows;
+    DSB_TRY(text(w, obj, "activation", &name));
+    int n = dsb_activation_list(&rows);
+    for (int i = 0; i < n; i++)
+        if (strcmp(rows[i].name, name) == 0) {
+            r->activation = (dsb_activation)i;
+            if (i != DSB_ACT_NONE && (!r->format || r->format->is_float)) return wrong(w, "activation", name, "none with a float format or keep");
+            return DSB_OK;
+        }
+    return wrong(w, "activation", name, "none, int8-dynamic or int8-static");
+}
+
+static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
+    static const char *const k_keys[] = {"activity_rank_below", "mean_abs_rank_below", "mean_abs_below", NULL};
+    const json_t *when = json_object_get(obj, "when");
+    if (!when) return DSB_OK;
+    if (!json_is_object(when) || json_object_size(when) != 1) return wrong(w, "when", "no object of one test", "one of activity_rank_below, mean_abs_rank_below, mean_abs_below");
+    DSB_TRY(known_keys(w, when, k_keys, "activity_rank_below, mean_abs_rank_below, mean_abs_below"));
+    for (int i = 0; k_keys[i]; i++) {
+        const json_t *v = json_object_get(when, k_keys[i]);
+        if (!v) continue;
+        if (!json_is_number(v)) return wrong(w, k_keys[i], "no number", "a number");
+        r->when = (dsb_when)(DSB_WHEN_ACTIVITY_RANK_BELOW + i);
+        r->when_value = json_number_value(v);
+    }
+    return DSB_OK;
+}
+
+static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
+    static const char *const k_keys[] = {"match", "role", "when", "format", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
+    if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
+    DSB_TRY(known_keys(w, obj, k_keys, "match role when format group zero_point algorithm activation static_margin"));
+    *r = (dsb_rule){.algorithm = "rtn", .static_margin = 1};
+    DSB_TRY(text(w, obj, "match", &r->match));
+    DSB_TRY(text(w, obj, "role", &r->role));
+    if (!r->match && !r->role) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d has neither \"role\" nor \"match\"; one is wanted", w->name, w->rule + 1);
+    DSB_TRY(read_format(w, obj, r));
+    DSB_TRY(read_group(w, obj, r));
+    DSB_TRY(read_activation(w, obj, r));
+    DSB_TRY(read_when(w, obj, r));
+    DSB_TRY(text(w, obj, "algorithm", &r->algorithm));
+    if (strcmp(r->algorithm, "rtn") != 0) return wrong(w, "algorithm", r->algorithm, "rtn");
+    const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
+    if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
+    r->zero_point = json_is_true(zero);
+    if (margin && !(json_is_number(margin) && json_number_value(margin) > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
+    if (margin) r->static_margin = json_number_value(margin);
+    return DSB_OK;
+}
+
+dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
+    static const char *const k_keys[] = {"name", "what", "source", "rules", NULL};
+    where w = {name, -1, arena, err};
+    void *p;
+    if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a recipe must be a JSON object", name);
+    DSB_TRY(known_keys(&w, doc, k_keys, "name what source rules"));
+    const json_t *rules = json_object_get(doc, "rules"), *own = json_object_get(doc, "name");
+    if (!json_is_string(own) || !*json_string_value(own)) return dsb_fail(err, DSB_EINPUT, "%s: \"name\" is missing; a recipe has a name", name);
+    if (!json_is_array(rules) || json_array_size(rules) == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"rules\" must be an array of at least one rule", name);
+    DSB_TRY(dsb_arena_take(arena, &p, 1, sizeof(dsb_recipe), "recipe", err));
+    dsb_recipe *r = p;
+    r->carrier_bf16 = true;
+    r->what = "";
+    DSB_TRY(text(&w, doc, "name", &r->name));
+    DSB_TRY(text(&w, doc, "what", &r->what));
+    DSB_TRY(text(&w, doc, "source", &r->source));
+    r->n_rule = (int)json_array_size(rules);
+    DSB_TRY(dsb_arena_take(arena, &p, (size_t)r->n_rule, sizeof(dsb_rule), "rules", err));
+    dsb_rule *list = p;
+    r->rules = list;
+    for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
+        DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
+        r->needs_calibration |= list[w.rule].activation == DSB_ACT_INT8_STATIC || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+    }
+    char *json = json_dumps(doc, JSON_COMPACT);
+    r->json = json ? dsb_arena_strdup(arena, json) : NULL;
+    free(json);
+    *out = r;
+    return r->json ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "%s: no memory for a recipe", name);
+}
+
+dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char *path, dsb_err *err) {
+    json_t *doc;
+    DSB_TRY(dsb_json_load(&doc, path, err));
+    dsb_status s = dsb_recipe_parse(out, arena, path, doc, err);
+    json_decref(doc);
+    return s;
+}
+
+static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
+    if (r->when == DSB_WHEN_ALWAYS) return true;
+    if (!f || !f->is_expert) return false;
+    switch (r->when) {
+    case DSB_WHEN_ACTIVITY_RANK_BELOW: return f->activity_known && f->activity_rank < r->when_value;
+    case DSB_WHEN_MEAN_ABS_RANK_BELOW: return f->mean_abs_rank < r->when_value;
+    default: return f->mean_abs < r->when_value;
+    }
+}
+
+const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {
+    bool outside = role == DSB_ROLE_ROUTER || role == DSB_ROLE_EMBED || role == DSB_ROLE_LM_HEAD;
+    for (int i = 0; i < recipe->n_rule; i++) {
+        const dsb_rule *r = &recipe->rules[i];
+        if (r->role && outside && strcmp(r->role, "*") == 0) continue; /* these are kept unless named */
+        if (r->role && fnmatch(r->role, k_role[role], 0) != 0) continue;
+        if (r->match && fnmatch(r->match, tensor, 0) != 0) continue;
+        if (passes(r, facts)) return r;
+    }
+    return NULL;
+}
