@@ -1,0 +1,153 @@
+/* The page in reading order: answer, tables, pictures, where the damage is, routing, speed, facts. */
+#include "reports/html.h"
+
+#include "base/file.h"
+#include "reports/html_parts.h"
+#include "reports/html_style.h"
+#include "reports/inspect.h"
+
+static void head(dsb_page *p) {
+    const dsb_run_record *r = &p->s->data->run;
+    dsb_text_put(p->out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+                         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+                         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n<title>dsbench: ");
+    dsb_text_html(p->out, r->model.name);
+    dsb_text_put(p->out, ", run ");
+    dsb_text_html(p->out, r->id);
+    dsb_text_put(p->out, "</title>\n<style>\n");
+    dsb_text_put(p->out, dsb_html_style);
+    dsb_text_put(p->out, "</style></head><body><main>\n<header><h1>Quantization of ");
+    dsb_text_html(p->out, r->model.name);
+    dsb_text_put(p->out, "</h1><p>");
+    dsb_text_html(p->out, dsb_text_format(p->arena, "%lld schemes against the reference on %.80s: %lld chunks of %lld tokens, %lld positions scored (convention %.20s) · run %.100s · %.30s",
+                                          (long long)p->s->n - (dsb_summary_find(p->s, DSB_REFERENCE) ? 1 : 0), r->dataset.name ? r->dataset.name : "?", (long long)r->n_chunk, (long long)r->n_ctx,
+                                          (long long)r->n_scored, r->convention ? r->convention : "?", r->id, r->created_utc ? r->created_utc : "?"));
+    dsb_text_put(p->out, "</p>\n<nav><a href=\"#summary\">Summary</a><a href=\"#reading\">How to read it</a><a href=\"#pictures\">Accuracy</a><a href=\"#layers\">Layers</a>"
+                         "<a href=\"#routing\">Routing</a><a href=\"#speed\">Speed</a><a href=\"#facts\">Facts</a></nav></header>\n");
+}
+
+static void summary(dsb_page *p) {
+    dsb_grid g;
+    dsb_text_put(p->out, "<section id=\"summary\"><h2>Summary</h2><h3>Accuracy against the reference</h3>\n");
+    dsb_summary_accuracy(p->s, p->arena, &g);
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "<h3>Size and speed</h3>\n");
+    dsb_summary_cost(p->s, p->arena, &g);
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "<h3>“A quarter of the size, 2 to 3 times the speed, 95 % of the accuracy”: is it so?</h3>\n"
+                         "<p class=\"soft\">Against FP32, as the claim is mostly meant, and against BF16, which is what one would serve otherwise.</p>\n");
+    dsb_summary_claim(p->s, p->arena, &g);
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "</section>\n");
+}
+
+static void pictures(dsb_page *p) {
+    dsb_text_put(p->out, "<section id=\"pictures\"><h2>What it costs in accuracy</h2>\n");
+    dsb_page_plot(p, "pareto", "Each scheme by size and by how far its predictions are from the reference's; whiskers are 95 % intervals. What lies above the grey line is beaten by another scheme that is no larger.");
+    dsb_page_plot(p, "perplexity", "An interval that holds zero shows no difference on this text. Perplexity can fall by chance or by further training (qat schemes); KLD can't.");
+    dsb_page_plot(p, "kld", "Where the mean comes from: a curve far to the right is a scheme whose every prediction moves; a long right tail is one that fails on a few.");
+    dsb_text_put(p->out, "</section>\n");
+}
+
+static dsb_status layers(dsb_page *p, dsb_err *err) {
+    dsb_filter f = DSB_FILTER_ALL;
+    dsb_grid g;
+    dsb_text_put(p->out, "<section id=\"layers\"><h2>Where the damage arises</h2>\n");
+    dsb_page_plot(p, "error", "How the error grows through the model, each scheme on its own stream.");
+    dsb_page_plot(p, "error_isolated", "The same with the reference's input into every block: a peak here is a block that is hard to quantize, whatever came before.");
+    f.kind = "isolated";
+    f.top = 12;
+    DSB_TRY(dsb_inspect_layers(p->s->data, &f, p->arena, &g, err));
+    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>Worst layers by themselves (isolated)</h3>\n");
+    dsb_page_grid(p, &g);
+    f.kind = NULL;
+    dsb_page_plot(p, "expert_error", "A flat curve: all experts suffer alike. A steep end: a few experts carry the damage and may deserve more bits.");
+    DSB_TRY(dsb_inspect_experts(p->s->data, &f, p->arena, &g, err));
+    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>Worst experts by error of their output</h3>\n");
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "</section>\n");
+    return DSB_OK;
+}
+
+static void routing(dsb_page *p) {
+    dsb_grid g;
+    dsb_inspect_routing_summary(p->s->data, p->arena, &g);
+    if (!dsb_grid_rows(&g)) return;
+    dsb_text_put(p->out, "<section id=\"routing\"><h2>Routing</h2><p>How often the router picks other experts than the reference's, mean over the MoE layers. "
+                         "Router alone: the reference's state into the scheme's router. After attention: the reference's block input. Own stream: everything before it as well.</p>\n");
+    dsb_page_grid(p, &g);
+    dsb_page_plot(p, "routing", "Share of tokens whose expert set differs, each scheme on its own stream.");
+    dsb_page_plot(p, "heat_drift", "Which experts win and lose tokens. A dark column is an expert whose neighbours take its tokens; a dark row is a layer whose router is unsure.");
+    dsb_page_plot(p, "heat_load", "Above, how evenly the reference spreads tokens. Below, what the scheme that reroutes most does to the load.");
+    dsb_text_put(p->out, "</section>\n");
+}
+
+static void speed(dsb_page *p) {
+    dsb_grid g;
+    dsb_inspect_speed(p->s->data, p->arena, &g);
+    if (!dsb_grid_rows(&g)) return;
+    dsb_text_put(p->out, "<section id=\"speed\"><h2>Speed on this machine</h2>\n");
+    dsb_page_plot(p, "throughput", "Measured on the text's own routing, after warm-up.");
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "</section>\n");
+}
+
+static void coverage(dsb_page *p) {
+    dsb_grid g;
+    dsb_inspect_coverage(p->s->data, p->arena, &g);
+    if (!dsb_grid_rows(&g)) return;
+    dsb_text_put(p->out, "<section id=\"calibration\"><h2>Calibration coverage</h2><p>An expert that few calibration tokens reach has scales that rest on little; below the minimum the fall-back stands in.</p>\n");
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "</section>\n");
+}
+
+static void foot(dsb_page *p) {
+    if (p->missing[0]) {
+        dsb_text_put(p->out, "<section class=\"warn\"><h2>No pictures</h2><p>");
+        dsb_text_html(p->out, p->missing);
+        dsb_text_put(p->out, "</p></section>\n");
+    }
+    dsb_text_put(p->out, "<footer>Made by dsbench. Every figure is in the database: <code>dsbench runs</code>, <code>layers</code>, <code>routing</code>, or SQL.</footer>\n</main></body></html>\n");
+}
+
+static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
+    dsb_recipe_rule_row *rules = NULL;
+    int64_t n_rule = 0;
+    DSB_TRY(dsb_db_get_recipe_rule(db, p->arena, p->s->data->run.id, NULL, &rules, &n_rule, err));
+    head(p);
+    dsb_page_answer(p);
+    dsb_page_warnings(p);
+    summary(p);
+    dsb_page_reading(p);
+    pictures(p);
+    DSB_TRY(layers(p, err));
+    routing(p);
+    speed(p);
+    coverage(p);
+    dsb_page_recipes(p, rules, n_rule);
+    dsb_page_facts(p);
+    foot(p);
+    return dsb_text_check(p->out, "the report", err);
+}
+
+dsb_status dsb_html_report(dsb_db *db, const char *run_id, dsb_text *out, dsb_err *err) {
+    dsb_arena arena;
+    dsb_run_data data;
+    dsb_summary sum;
+    dsb_arena_init(&arena);
+    dsb_page p = { .s = &sum, .arena = &arena, .out = out };
+    dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
+    if (!s) s = dsb_summary_make(&data, &arena, &sum, err);
+    if (!s) s = page(&p, db, err);
+    dsb_arena_release(&arena);
+    return s;
+}
+
+dsb_status dsb_html_write(dsb_db *db, const char *run_id, const char *path, dsb_err *err) {
+    dsb_text out;
+    dsb_text_init(&out);
+    dsb_status s = dsb_html_report(db, run_id, &out, err);
+    if (!s) s = dsb_file_write(path, out.data, out.size, err);
+    dsb_text_release(&out);
+    return s;
+}

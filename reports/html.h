@@ -1,0 +1,12 @@
+/* The report: one self-contained HTML file, no scripts, nothing fetched, everything from the record escaped. */
+#ifndef DSB_REPORTS_HTML_H
+#define DSB_REPORTS_HTML_H
+
+#include "reports/summary.h"
+
+/* Appends the whole page. Without gnuplot the page is made without plots and says so. */
+dsb_status dsb_html_report(dsb_db *db, const char *run_id, dsb_text *out, dsb_err *err);
+/* The same into a file. DSB_EOUTPUT. */
+dsb_status dsb_html_write(dsb_db *db, const char *run_id, const char *path, dsb_err *err);
+
+#endif
