@@ -1,0 +1,200 @@
+/* `dsbench trace`: what the engine computes for given tokens, dumped for comparison with other implementations. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "engine/safetensors_write.h"
+#include "engine/session.h"
+#include "engine/sweep.h"
+#include "harness/commands.h"
+#include "harness/scheme_source.h"
+
+static const char k_usage[] =
+    "usage: dsbench trace --model DIR --tokens tokens.json [--scheme NAME | --recipe FILE] -o OUT.safetensors\n"
+    "\n"
+    "Runs each token sequence through the model and writes, all F32 (indices I32):\n"
+    "  seq{i}.logits (n, vocab)   seq{i}.nll (n-1)   seq{i}.hidden (layers, n, d): after each block\n"
+    "  seq{i}.layer{L}.router_logits, .router_scores (n, experts), .topk_indices, .topk_weights (n, k)\n"
+    "  --model DIR       model directory (config.json, safetensors)\n"
+    "  --tokens FILE     {\"sequences\": [[ids], ...]}\n"
+    "  --scheme NAME     a preset of `dsbench list schemes` (default: the f32 reference)\n"
+    "  --recipe FILE     a recipe file instead\n"
+    "  -o, --output OUT  the file to write\n"
+    "  --threads N, --device cpu, --quiet\n";
+
+typedef struct sequence {
+    int32_t *ids;
+    int64_t n;
+} sequence;
+
+typedef struct trace {
+    const dsb_model *m;
+    sequence *seqs;
+    int64_t n_seq, longest;
+} trace;
+
+static dsb_status read_sequence(const char *path, int64_t i, const json_t *v, sequence *out, dsb_err *err) {
+    if (!json_is_array(v) || json_array_size(v) == 0) return dsb_fail(err, DSB_EINPUT, "%s: sequence %lld is no array of token ids", path, (long long)i);
+    out->n = (int64_t)json_array_size(v);
+    DSB_TRY(DSB_NEW(out->ids, out->n, "tokens", err));
+    for (int64_t j = 0; j < out->n; j++) {
+        const json_t *id = json_array_get(v, (size_t)j);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
+            return dsb_fail(err, DSB_EINPUT, "%s: sequence %lld: entry %lld is no token id", path, (long long)i, (long long)j);
+        out->ids[j] = (int32_t)json_integer_value(id);
+    }
+    return DSB_OK;
+}
+
+static dsb_status read_tokens(trace *t, const char *path, dsb_err *err) {
+    json_t *doc;
+    DSB_TRY(dsb_json_load(&doc, path, err));
+    const json_t *list = json_object_get(doc, "sequences");
+    dsb_status s = json_is_array(list) && json_array_size(list) > 0 ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: \"sequences\" must be an array of token arrays", path);
+    if (!s) s = DSB_NEW(t->seqs, json_array_size(list), "tokens", err);
+    for (size_t i = 0; !s && i < json_array_size(list); i++) {
+        t->n_seq++;
+        s = read_sequence(path, (int64_t)i, json_array_get(list, i), &t->seqs[i], err);
+        if (t->seqs[i].n > t->longest) t->longest = t->seqs[i].n;
+    }
+    json_decref(doc);
+    return s;
+}
+
+static dsb_status declare(dsb_st_writer *w, const trace *t, dsb_err *err) {
+    const dsb_config *c = &t->m->config;
+    static const char *const k_part[] = {"router_logits", "router_scores", "topk_indices", "topk_weights"};
+    char name[96];
+    for (int64_t i = 0; i < t->n_seq; i++) {
+        int64_t n = t->seqs[i].n, logits[] = {n, c->vocab}, nll = n - 1, hidden[] = {c->n_layer, n, c->d_model};
+        snprintf(name, sizeof name, "seq%lld.logits", (long long)i);
+        DSB_TRY(dsb_st_writer_declare(w, name, DSB_F32, 2, logits, err));
+        snprintf(name, sizeof name, "seq%lld.nll", (long long)i);
+        if (nll > 0) DSB_TRY(dsb_st_writer_declare(w, name, DSB_F32, 1, &nll, err));
+        snprintf(name, sizeof name, "seq%lld.hidden", (long long)i);
+        DSB_TRY(dsb_st_writer_declare(w, name, DSB_F32, 3, hidden, err));
+        for (int64_t l = 0; l < c->n_layer; l++)
+            for (int p = 0; dsb_layer_is_moe(c, l) && p < 4; p++) {
+                int64_t shape[] = {n, p < 2 ? c->n_expert : c->router.k};
+                snprintf(name, sizeof name, "seq%lld.layer%lld.%s", (long long)i, (long long)l, k_part[p]);
+                DSB_TRY(dsb_st_writer_declare(w, name, p == 2 ? DSB_I32 : DSB_F32, 2, shape, err));
+            }
+    }
+    return DSB_OK;
+}
+
+static dsb_status write_results(dsb_st_writer *w, const trace *t, const sequence *q, const float *logits, const dsb_trace_sink *sink, float *nll, dsb_err *err) {
+    const dsb_config *c = &t->m->config;
+    size_t n = (size_t)q->n;
+    dsb_logit_row row;
+    for (int64_t i = 0; i + 1 < q->n; i++) {
+        t->m->be->logit_rows(logits + i * c->vocab, NULL, &q->ids[i + 1], 1, c->vocab, &row);
+        nll[i] = (float)row.nll_ref;
+    }
+    DSB_TRY(dsb_st_writer_write(w, logits, n * (size_t)c->vocab * 4, err));
+    if (n > 1) DSB_TRY(dsb_st_writer_write(w, nll, (n - 1) * 4, err));
+    DSB_TRY(dsb_st_writer_write(w, sink->hidden, n * (size_t)(c->n_layer * c->d_model) * 4, err));
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        const dsb_routing *r = &sink->routing[l];
+        if (!dsb_layer_is_moe(c, l)) continue;
+        DSB_TRY(dsb_st_writer_write(w, r->logits, n * (size_t)r->n_expert * 4, err));
+        DSB_TRY(dsb_st_writer_write(w, r->scores, n * (size_t)r->n_expert * 4, err));
+        DSB_TRY(dsb_st_writer_write(w, r->idx, n * (size_t)r->k * 4, err));
+        DSB_TRY(dsb_st_writer_write(w, r->weight, n * (size_t)r->k * 4, err));
+    }
+    return DSB_OK;
+}
+
+static dsb_status run_sequence(dsb_session *s, dsb_st_writer *w, const trace *t, const sequence *q, dsb_err *err) {
+    const dsb_config *c = &t->m->config;
+    dsb_trace_sink sink = {0};
+    float *logits = NULL, *nll = NULL;
+    dsb_status st = DSB_NEW(logits, q->n * c->vocab, "logits", err);
+    if (!st) st = DSB_NEW(nll, q->n, "nll", err);
+    if (!st) st = DSB_NEW(sink.hidden, c->n_layer * q->n * c->d_model, "hidden states", err);
+    if (!st) st = DSB_NEW(sink.routing, c->n_layer, "routing", err);
+    for (int64_t l = 0; l < c->n_layer && !st; l++)
+        if (dsb_layer_is_moe(c, l)) st = dsb_routing_alloc(&sink.routing[l], c, q->n, true, err);
+    dsb_session_rewind(s);
+    if (!st) st = dsb_session_forward(s, q->ids, q->n, q->n, logits, &sink, err);
+    if (!st) st = write_results(w, t, q, logits, &sink, nll, err);
+    for (int64_t l = 0; sink.routing && l < c->n_layer; l++) dsb_routing_release(&sink.routing[l]);
+    free(sink.routing);
+    free(sink.hidden);
+    free(logits);
+    free(nll);
+    return st;
+}
+
+static dsb_status run_all(const trace *t, const dsb_scheme *scheme, const char *output, dsb_err *err) {
+    dsb_session s;
+    dsb_st_writer w;
+    if (scheme->recipe && scheme->recipe->needs_calibration)
+        return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s needs calibration, which trace does not run; a scheme without static scales or activity tests is wanted", scheme->name);
+    DSB_TRY(dsb_session_open(&s, t->m, scheme, NULL, t->longest, err));
+    dsb_status st = dsb_st_writer_open(&w, output, err);
+    if (!st) {
+        st = declare(&w, t, err);
+        for (int64_t i = 0; i < t->n_seq && !st; i++) st = run_sequence(&s, &w, t, &t->seqs[i], err);
+        if (!st) st = dsb_st_writer_finish(&w, err);
+        dsb_st_writer_close(&w);
+    }
+    dsb_session_close(&s);
+    return st;
+}
+
+typedef struct options {
+    const char *model, *tokens, *scheme, *recipe, *output, *device;
+    int64_t threads;
+} options;
+
+static dsb_status run(const options *o, dsb_err *err) {
+    dsb_arena arena;
+    dsb_model m = {0};
+    trace t = {.m = &m};
+    dsb_scheme_source source = {0};
+    dsb_arena_init(&arena);
+    const dsb_recipe *recipe = NULL;
+    dsb_status s = read_tokens(&t, o->tokens, err);
+    if (!s && o->recipe) s = dsb_recipe_load(&recipe, &arena, o->recipe, err);
+    if (!s && o->scheme && strcmp(o->scheme, "reference") != 0) s = dsb_recipe_preset(&recipe, &arena, o->scheme, err);
+    if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.longest, err);
+    if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);
+    if (!s) s = run_all(&t, &source.scheme, o->output, err);
+    dsb_scheme_source_close(&source);
+    if (m.be) dsb_model_close(&m);
+    for (int64_t i = 0; i < t.n_seq; i++) free(t.seqs[i].ids);
+    free(t.seqs);
+    dsb_arena_release(&arena);
+    return s;
+}
+
+int dsb_cmd_trace(int argc, char **argv) {
+    static const struct option k_known[] = {{"model", 1, NULL, 'm'}, {"tokens", 1, NULL, 't'}, {"scheme", 1, NULL, 's'}, {"recipe", 1, NULL, 'r'}, {"output", 1, NULL, 'o'},
+                                            {"threads", 1, NULL, 'j'}, {"device", 1, NULL, 'd'}, {"quiet", 0, NULL, 'q'}, {"help", 0, NULL, 'h'}, {0}};
+    options o = {0};
+    dsb_err err = {0};
+    dsb_status s = DSB_OK;
+    optind = 0;
+    opterr = 0;
+    for (int c; !s && (c = getopt_long(argc, argv, "o:", k_known, NULL)) != -1;) switch (c) {
+        case 'm': o.model = optarg; break;
+        case 't': o.tokens = optarg; break;
+        case 's': o.scheme = optarg; break;
+        case 'r': o.recipe = optarg; break;
+        case 'o': o.output = optarg; break;
+        case 'd': o.device = optarg; break;
+        case 'j': s = dsb_use_threads(optarg, &err); break;
+        case 'q': break;
+        case 'h': fputs(k_usage, stdout); return 0;
+        default: s = dsb_fail(&err, DSB_EUSAGE, "trace: unknown option or missing value near '%s'; see dsbench trace --help", argv[optind - 1]);
+        }
+    if (!s && optind < argc) s = dsb_fail(&err, DSB_EUSAGE, "trace: '%s' is not expected; see dsbench trace --help", argv[optind]);
+    if (!s && (!o.model || !o.tokens || !o.output)) s = dsb_fail(&err, DSB_EUSAGE, "trace: --model, --tokens and -o are wanted; see dsbench trace --help");
+    if (!s && o.device) s = dsb_use_device(o.device, &err);
+    if (!s) s = run(&o, &err);
+    if (s) fprintf(stderr, "dsbench: %s\n", err.text);
+    return dsb_exit_code(s);
+}

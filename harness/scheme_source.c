@@ -1,0 +1,43 @@
+#include "harness/scheme_source.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, const char *model_dir, const dsb_recipe *recipe, const char *dir, dsb_err *err) {
+    char path[4096];
+    *s = (dsb_scheme_source){.scheme = {.name = recipe ? recipe->name : "reference", .recipe = recipe, .source = &m->checkpoint, .own_source = true, .bf16 = recipe && recipe->carrier_bf16}};
+    if (!dir && recipe && recipe->source) {
+        int n = recipe->source[0] == '/' ? snprintf(path, sizeof path, "%s", recipe->source) : snprintf(path, sizeof path, "%s/%s", model_dir, recipe->source);
+        if (n < 0 || (size_t)n >= sizeof path) return dsb_fail(err, DSB_EINPUT, "scheme %s: the path of its source is too long", recipe->name);
+        dir = path;
+    }
+    if (!dir) return DSB_OK;
+    dsb_err inner = {0};
+    dsb_status st = dsb_checkpoint_open(&s->own, dir, &inner);
+    if (st) return dsb_fail(err, st, "scheme %s: %s (another checkpoint can be given: --scheme %s=DIR)", s->scheme.name, inner.text, s->scheme.name);
+    s->opened = true;
+    s->scheme.source = &s->own;
+    s->scheme.own_source = false;
+    return DSB_OK;
+}
+
+void dsb_scheme_source_close(dsb_scheme_source *s) {
+    if (s->opened) dsb_checkpoint_close(&s->own);
+    s->opened = false;
+}
+
+dsb_status dsb_use_threads(const char *text, dsb_err *err) {
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (!*text || *end || n < 1 || n > 1024) return dsb_fail(err, DSB_EUSAGE, "--threads %s: a number from 1 to 1024 is wanted", text);
+    omp_set_num_threads((int)n);
+    return DSB_OK;
+}
+
+dsb_status dsb_use_device(const char *name, dsb_err *err) {
+    if (strcmp(name, "cpu") == 0) return DSB_OK;
+    if (strcmp(name, "cuda") == 0) return dsb_fail(err, DSB_EUSAGE, "--device cuda: this build has no CUDA plugin; --device cpu is wanted");
+    return dsb_fail(err, DSB_EUSAGE, "--device %s: cpu or cuda is wanted", name);
+}
