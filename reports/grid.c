@@ -46,7 +46,7 @@ void dsb_grid_figure(dsb_grid *g, double value, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    push(g, (dsb_cell){ .text = dsb_arena_strdup(g->arena, text), .kind = isfinite(value) ? DSB_CELL_REAL : DSB_CELL_NULL, .real = value });
+    push(g, (dsb_cell){ .text = dsb_arena_strdup(g->arena, text), .kind = DSB_CELL_REAL, .real = value });
 }
 
 static int column_width(const dsb_grid *g, int c) {
@@ -60,9 +60,17 @@ static int column_width(const dsb_grid *g, int c) {
     return width;
 }
 
+/* A column that nobody measured is left out for readers; JSON has it, as null. */
+static bool is_shown(const dsb_grid *g, int c) {
+    if (!g->heads[c].title) return false;
+    for (int64_t r = 0; r < dsb_grid_rows(g); r++)
+        if (g->cells[r * g->n_column + c].kind != DSB_CELL_NULL) return true;
+    return dsb_grid_rows(g) == 0;
+}
+
 static int last_shown(const dsb_grid *g) {
     int last = g->n_column - 1;
-    while (last > 0 && !g->heads[last].title) last--;
+    while (last > 0 && !is_shown(g, last)) last--;
     return last;
 }
 
@@ -75,7 +83,7 @@ static const char *text_at(const dsb_grid *g, int64_t row, int c) {
 
 static bool has_units(const dsb_grid *g) {
     for (int c = 0; c < g->n_column; c++)
-        if (g->heads[c].title && g->heads[c].unit) return true;
+        if (is_shown(g, c) && g->heads[c].unit) return true;
     return false;
 }
 
@@ -84,7 +92,7 @@ static void write_text(const dsb_grid *g, dsb_text *out) {
     for (int64_t r = -2; r < dsb_grid_rows(g); r++) {
         if (r == -1 && !has_units(g)) continue;
         for (int c = 0; c <= last; c++) {
-            if (!g->heads[c].title) continue;
+            if (!is_shown(g, c)) continue;
             bool trailing = c == last && g->heads[c].left;
             dsb_text_padded(out, text_at(g, r, c), trailing ? 0 : column_width(g, c), !g->heads[c].left);
             if (c < last) dsb_text_put(out, "  ");
@@ -95,7 +103,7 @@ static void write_text(const dsb_grid *g, dsb_text *out) {
 
 static void write_markdown(const dsb_grid *g, dsb_text *out) {
     for (int c = 0; c < g->n_column; c++) {
-        if (!g->heads[c].title) continue;
+        if (!is_shown(g, c)) continue;
         dsb_text_put(out, "| ");
         dsb_text_markdown(out, g->heads[c].title);
         if (g->heads[c].unit) dsb_text_printf(out, " (%s)", g->heads[c].unit);
@@ -103,11 +111,11 @@ static void write_markdown(const dsb_grid *g, dsb_text *out) {
     }
     dsb_text_put(out, "|\n");
     for (int c = 0; c < g->n_column; c++)
-        if (g->heads[c].title) dsb_text_put(out, g->heads[c].left ? "|---" : "|--:");
+        if (is_shown(g, c)) dsb_text_put(out, g->heads[c].left ? "|---" : "|--:");
     dsb_text_put(out, "|\n");
     for (int64_t r = 0; r < dsb_grid_rows(g); r++) {
         for (int c = 0; c < g->n_column; c++) {
-            if (!g->heads[c].title) continue;
+            if (!is_shown(g, c)) continue;
             dsb_text_put(out, "| ");
             dsb_text_markdown(out, text_at(g, r, c));
             dsb_text_put(out, " ");
@@ -119,7 +127,7 @@ static void write_markdown(const dsb_grid *g, dsb_text *out) {
 static void write_html(const dsb_grid *g, dsb_text *out) {
     dsb_text_put(out, "<div class=\"scroll\"><table>\n<thead><tr>");
     for (int c = 0; c < g->n_column; c++) {
-        if (!g->heads[c].title) continue;
+        if (!is_shown(g, c)) continue;
         dsb_text_put(out, g->heads[c].left ? "<th class=\"l\">" : "<th>");
         dsb_text_html(out, g->heads[c].title);
         if (g->heads[c].unit) {
@@ -133,7 +141,7 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
     for (int64_t r = 0; r < dsb_grid_rows(g); r++) {
         dsb_text_put(out, r == g->marked ? "<tr class=\"marked\">" : "<tr>");
         for (int c = 0; c < g->n_column; c++) {
-            if (!g->heads[c].title) continue;
+            if (!is_shown(g, c)) continue;
             dsb_text_put(out, g->heads[c].left ? "<td class=\"l\">" : "<td>");
             dsb_text_html(out, text_at(g, r, c));
             dsb_text_put(out, "</td>");
@@ -146,7 +154,7 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
 static json_t *cell_json(const dsb_cell *cell) {
     switch (cell->kind) {
     case DSB_CELL_TEXT: return json_string(cell->text);
-    case DSB_CELL_REAL: return json_real(cell->real);
+    case DSB_CELL_REAL: return isfinite(cell->real) ? json_real(cell->real) : json_null(); /* JSON has no infinity */
     case DSB_CELL_INT: return json_integer(cell->integer);
     default: return json_null();
     }

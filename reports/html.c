@@ -56,14 +56,14 @@ static dsb_status layers(dsb_page *p, dsb_err *err) {
     dsb_page_plot(p, "error", "How the error grows through the model, each scheme on its own stream.");
     dsb_page_plot(p, "error_isolated", "The same with the reference's input into every block: a peak here is a block that is hard to quantize, whatever came before.");
     f.kind = "isolated";
-    f.top = 12;
+    f.per_scheme = 2;
     DSB_TRY(dsb_inspect_layers(p->s->data, &f, p->arena, &g, err));
-    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>Worst layers by themselves (isolated)</h3>\n");
+    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>The two worst outputs of each scheme, each layer by itself (isolated)</h3>\n");
     dsb_page_grid(p, &g);
     f.kind = NULL;
     dsb_page_plot(p, "expert_error", "A flat curve: all experts suffer alike. A steep end: a few experts carry the damage and may deserve more bits.");
     DSB_TRY(dsb_inspect_experts(p->s->data, &f, p->arena, &g, err));
-    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>Worst experts by error of their output</h3>\n");
+    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>The two worst experts of each scheme, by error of their output</h3>\n");
     dsb_page_grid(p, &g);
     dsb_text_put(p->out, "</section>\n");
     return DSB_OK;

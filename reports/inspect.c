@@ -2,6 +2,7 @@
 #include "reports/inspect.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,10 +47,21 @@ static void rank_add(ranked *list, int64_t *n, const sort_key *key, const dsb_ru
     (*n)++;
 }
 
+/* Every row's struct begins with its scheme's name. */
+static const char *scheme_of(const ranked *r) { return *(const char *const *)r->row; }
+
 static int64_t rank_sort(ranked *list, int64_t n, const dsb_filter *f) {
+    int64_t kept = 0;
     qsort(list, (size_t)n, sizeof *list, by_badness);
-    return f->top > 0 && f->top < n ? f->top : n;
+    for (int64_t i = 0; i < n && (f->top <= 0 || kept < f->top); i++) {
+        int64_t before = 0;
+        for (int64_t j = 0; j < kept && f->per_scheme > 0; j++) before += !strcmp(scheme_of(&list[j]), scheme_of(&list[i]));
+        if (f->per_scheme <= 0 || before < f->per_scheme) list[kept++] = list[i];
+    }
+    return kept;
 }
+
+_Static_assert(!offsetof(dsb_layer_error, scheme) && !offsetof(dsb_tensor_error, scheme) && !offsetof(dsb_routing_expert, scheme), "scheme_of");
 
 static bool wanted(const dsb_filter *f, const char *scheme, const char *kind, int64_t layer, int64_t expert) {
     return (!f->scheme || !strcmp(f->scheme, scheme)) && (!f->kind || !kind || !strcmp(f->kind, kind)) && (f->layer < 0 || f->layer == layer) &&

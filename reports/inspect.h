@@ -9,8 +9,9 @@ typedef struct dsb_filter {
     const char *scheme, *kind, *sort; /* NULL: all, all, the table's first metric */
     int64_t layer, expert;            /* -1: all */
     int64_t top;                      /* rows shown, 0: all */
+    int64_t per_scheme;               /* rows shown of each scheme, 0: all */
 } dsb_filter;
-#define DSB_FILTER_ALL { NULL, NULL, NULL, -1, -1, 0 }
+#define DSB_FILTER_ALL { NULL, NULL, NULL, -1, -1, 0, 0 }
 
 /* Each fails with DSB_EUSAGE if `sort` names none of its metrics (the message lists them). */
 dsb_status dsb_inspect_layers(const dsb_run_data *d, const dsb_filter *f, dsb_arena *arena, dsb_grid *out, dsb_err *err);
