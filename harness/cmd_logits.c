@@ -1,5 +1,4 @@
 /* `dsbench logits REF TEST`: the figures of two dumps of logits, whichever engine made them. */
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
@@ -12,22 +11,18 @@
 #include "base/status.h"
 #include "engine/safetensors.h"
 #include "harness/commands.h"
+#include "harness/options.h"
 #include "kernels/backend.h"
 #include "metrics/llama_logits.h"
 #include "metrics/logits.h"
 #include "metrics/moments.h"
 
-static const char USAGE[] =
-    "usage: dsbench logits REF TEST [--json] [--chunk N]\n"
-    "\n"
-    "Figures of the logits TEST against the logits REF, both of the same text.\n"
-    "  REF, TEST   safetensors with `logits` (n, vocabulary) in F32, F16 or BF16 and `tokens` (n) in I32 or I64:\n"
-    "              row i predicts tokens[i+1], the last row has no target. `targets` (n), if there, is used\n"
-    "              instead: row i predicts targets[i], -1 for none. TEST needs neither.\n"
-    "              Or two `_logits_` files of llama-perplexity --kl-divergence-base.\n"
-    "  --chunk N   intervals take N consecutive positions as one independent unit (default 512)\n"
-    "  --json      an object instead of a table\n"
-    "exit: 0 done, 1 non-finite logits, 2 bad input, 3 not comparable\n";
+static const char MORE[] =
+    "REF and TEST: safetensors with `logits` (n, vocabulary) in F32, F16 or BF16 and `tokens` (n) in I32 or I64.\n"
+    "Row i predicts tokens[i+1], the last row has no target; `targets` (n), if there, is used instead: row i\n"
+    "predicts targets[i], -1 for none. TEST needs neither. Or both are `_logits_` files, as\n"
+    "llama-perplexity --kl-divergence-base writes them: then the figures are llama.cpp's own.\n"
+    "Exit: 0 done, 1 non-finite logits, 2 bad input, 3 not comparable.\n";
 
 typedef struct options {
     const char *ref, *test;
@@ -52,23 +47,18 @@ typedef struct dump {
 } dump;
 
 static dsb_status options_parse(options *o, int argc, char **argv, dsb_err *err) {
-    static const struct option known[] = { { "json", no_argument, NULL, 'j' }, { "chunk", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { "quiet", no_argument, NULL, 'q' }, { 0 } };
     *o = (options){ .chunk = 512 };
-    optind = 0;
-    opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (c == 'j') o->json = true;
-        else if (c == 'h') o->help = true;
-        else if (c == 'c') {
-            char *end;
-            o->chunk = strtoll(optarg, &end, 10);
-            if (*end || o->chunk < 1) return dsb_fail(err, DSB_EUSAGE, "logits: --chunk %s; wanted a number from 1 up", optarg);
-        } else if (c != 'q') return dsb_fail(err, DSB_EUSAGE, "logits: unknown option or missing value near '%s'; see dsbench logits --help", argv[optind - 1]);
-    }
+    const dsb_option rows[] = {
+        { "chunk", 0, DSB_OPT_INT, &o->chunk, "N", "intervals take N consecutive positions as one unit (default 512)", 1, INT32_MAX },
+    };
+    const dsb_usage usage = { "logits", "REF TEST", "Figures of the logits TEST against the logits REF, both of the same text.", 2, 2, DSB_OPTIONS(rows), MORE };
+    dsb_parsed parsed;
+    DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
+    o->help = parsed.help;
+    o->json = parsed.json;
     if (o->help) return DSB_OK;
-    if (argc - optind != 2) return dsb_fail(err, DSB_EUSAGE, "logits: %d files named; wanted two: dsbench logits REF TEST", argc - optind);
-    o->ref = argv[optind];
-    o->test = argv[optind + 1];
+    o->ref = parsed.arg[0];
+    o->test = parsed.arg[1];
     return DSB_OK;
 }
 
@@ -303,27 +293,22 @@ static void print_json(const options *o, const answer *a) {
     json_decref(top);
 }
 
-static int fail(const dsb_err *err) {
-    fprintf(stderr, "dsbench: %s\n", err->text);
-    return dsb_exit_code(err->code);
-}
-
 int dsb_cmd_logits(int argc, char **argv) {
     dsb_err err = { 0 };
     options o;
     answer a;
-    if (options_parse(&o, argc, argv, &err)) return fail(&err);
-    if (o.help) return fputs(USAGE, stdout) < 0;
-    if (measure(&o, &a, &err)) return fail(&err);
+    if (options_parse(&o, argc, argv, &err)) return dsb_command_fail(&err);
+    if (o.help) return 0;
+    if (measure(&o, &a, &err)) return dsb_command_fail(&err);
     if (o.json) print_json(&o, &a);
     else print_table(&o, &a);
     if (fflush(stdout)) {
         dsb_fail(&err, DSB_EOUTPUT, "standard output: the figures could not be written");
-        return fail(&err);
+        return dsb_command_fail(&err);
     }
     if (a.nonfinite) {
         dsb_fail(&err, DSB_ENONFINITE, "%s or %s: NaN or infinite logits in %lld of %lld positions, first in row %lld; their means are left undefined", o.ref, o.test, (long long)a.nonfinite, (long long)a.n, (long long)a.first_nonfinite);
-        return fail(&err);
+        return dsb_command_fail(&err);
     }
     return 0;
 }
