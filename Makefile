@@ -1,35 +1,124 @@
-# dsbench: build, tests and the rest. `make help` lists the targets.
+# dsbench: build, tests and the rest. `make help` lists the targets. Everything that is made lies under $(BUILD).
 BUILD ?= build
-CC ?= gcc
-PKGS = jansson sqlite3 libpcre2-8 nettle
+VERSION = 0.1.0
+CC = gcc
 CFLAGS ?= -O2 -g
-WARN = -Wall -Wextra -Wno-unused-parameter
-CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
-# -ffp-contract=off: results must not depend on which multiplications a compiler fuses.
-ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off -MMD -MP
-LIBS = $(shell pkg-config --libs $(PKGS)) -lm -ldl
+PREFIX ?= /usr/local
+PKGS = jansson sqlite3 libpcre2-8 nettle
 ROOMS = base kernels quantizers engine datasets metrics db reports harness
-SRC = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))
+MODEL = models/dsmoe-tiny
+
+WARN = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
+CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+# -ffp-contract=off: results must not depend on which multiplications a compiler fuses.
+ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
+
+# One folder an instruction set; the folder's flags stand here and nowhere else. Other machines leave these folders out.
+ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
+ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -O3
+X86_ONLY = kernels/avx2/% kernels/avx512/%
+
+SRC_ALL = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))
+SRC = $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),$(SRC_ALL),$(filter-out $(X86_ONLY),$(SRC_ALL)))
 OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+TEST_HELPERS = $(patsubst tests/golden/%.c,$(BUILD)/tests/%,$(wildcard tests/golden/*.c))
 
 all: $(BUILD)/dsbench ## build build/dsbench
 
+demo: all data ## the main job on the built-in model: every scheme, plots, report
+	$(BUILD)/dsbench run --out $(BUILD)/demo
+
+check: all tests data ## build and run every test; ends in "N passed, N failed"
+	@sh tests/run.sh $(BUILD)
+
+check-all: check lint asan ubsan tsan ## check, lint and the three sanitizers
+
+bench: all data ## prefill and decode speed of every scheme (accuracy over two chunks only)
+	$(BUILD)/dsbench run --chunks 2 --db $(BUILD)/bench.db --out $(BUILD)/bench
+
+golden: all $(TEST_HELPERS) data ## write tests/golden/results.csv anew; review it with git diff
+	@sh tests/golden/golden.sh $(BUILD) tests/golden/results.csv
+
+data: ## fetch and verify the built-in texts
+	@sh datasets/fetch.sh $(BUILD)/data
+
+tests: $(TESTS) $(TEST_HELPERS)
+
+# Sanitizers: the whole program and its unit tests in a build of their own.
+asan: ## unit tests under AddressSanitizer and LeakSanitizer
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address" all tests
+	@DSBENCH_DATA=$(BUILD)/data sh tests/run.sh $(BUILD)/asan unit
+
+ubsan: ## unit tests under UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/ubsan CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" all tests
+	@DSBENCH_DATA=$(BUILD)/data UBSAN_OPTIONS=print_stacktrace=1 sh tests/run.sh $(BUILD)/ubsan unit
+
+# gcc's OpenMP is not instrumented and drowns the output in false alarms: clang, whose libarcher explains OpenMP to the sanitizer.
+tsan: ## unit tests under ThreadSanitizer, 4 threads (needs clang and libomp-dev; says so if they are missing)
+	@sh tests/tsan.sh $(BUILD) "$(MAKE)"
+
+lint: ## layering, headers, banned functions, file lengths, whitespace (installs nothing)
+	@sh tests/lint/lint.sh "$(CC)" $(BUILD)
+
+format: ## clang-format every C file in place (clang-format 14)
+	clang-format -i $(foreach r,$(ROOMS) tests,$(wildcard $(r)/*.[ch] $(r)/*/*.[ch]))
+
+sizes: all ## lines per room, size of the program, of the model, of the repository
+	@for r in $(ROOMS) tests; do printf '%-12s %6d lines\n' $$r $$(cat $$(find $$r -name '*.[ch]') /dev/null | wc -l); done
+	@size $(BUILD)/dsbench
+	@du -sh $(MODEL) .git 2>/dev/null || true
+
+install: all data ## install program, built-in model and texts under PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/dsbench $(DESTDIR)$(PREFIX)/bin/dsbench
+	cd $(MODEL) && find . -type f | while read f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/$(MODEL)/$$f" || exit 1; done
+	cd $(BUILD)/data && for f in *.txt; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/data/$$f" || exit 1; done
+
+clean: ## remove the build folder
+	rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+
 $(BUILD)/dsbench: $(OBJ)
-	$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LINK  $@"
+	@$(CC) $(ALLFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALLFLAGS) $(ISA_$(subst /,_,$(patsubst %/,%,$(dir $<)))) -c -o $@ $<
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) -I$(BUILD) $(ALLFLAGS) -MMD -MP $(ISA_$(subst /,_,$(patsubst %/,%,$(dir $<)))) -c -o $@ $<
 
-ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
+# An archive, so that a test links what it uses.
+$(BUILD)/libdsbench.a: $(LIBOBJ)
+	@rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/tests/%: tests/unit/%.c $(LIBOBJ)
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libdsbench.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALLFLAGS) -o $@ $< $(LIBOBJ) $(LIBS) -lcmocka
+	@echo "  TEST  $<"
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS) -lcmocka
 
-check: all $(TESTS) ## build and run every test
-	@for t in $(TESTS); do $$t || exit 1; done
+$(TEST_HELPERS): $(BUILD)/tests/%: tests/golden/%.c $(BUILD)/libdsbench.a
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
 
--include $(OBJ:.o=.d)
+# Rewritten only when they change: the compiler and its flags, so that another set of flags rebuilds; version and git state.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(ALLFLAGS)' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/version_stamp.h: FORCE
+	@mkdir -p $(@D); sh harness/version_stamp.sh "$(VERSION)" "$(shell $(CC) --version | head -n 1)" >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/obj/harness/version.o: $(BUILD)/version_stamp.h
+
+# One clear line instead of a missing header.
+needs:
+	@command -v pkg-config >/dev/null || { echo "pkg-config is not installed: apt-get install pkg-config" >&2; exit 2; }
+	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev nettle-dev" >&2; exit 2; }
+
+FORCE:
+.PHONY: all demo check check-all bench golden data tests asan ubsan tsan lint format sizes install clean help needs FORCE
+.DELETE_ON_ERROR:
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d)

@@ -1,0 +1,26 @@
+/* The commands. To add one: harness/cmd_NAME.c with dsb_cmd_NAME() and a line here; main.c and the tests read this list.
+ * argv[0] is the command's own name; the result is the process's exit code (DESIGN.md §4). */
+#ifndef DSB_HARNESS_COMMANDS_H
+#define DSB_HARNESS_COMMANDS_H
+
+/* name, one line of help */
+#define DSB_COMMANDS(X)                                                             \
+    X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
+    X(compare, "differences between two runs, or two schemes, with verdicts")       \
+    X(layers, "where the error arises: layers and tensors, worst first")            \
+    X(routing, "where the router picks other experts: layers and experts")          \
+    X(plot, "pictures of a run (svg, png, or in the terminal)")                     \
+    X(report, "a run as one self-contained HTML page")                              \
+    X(runs, "the runs stored in the database")                                      \
+    X(trace, "dump activations, routing and logits of given tokens")                \
+    X(tensor, "quantize and dequantize the tensors of a file")                      \
+    X(logits, "figures from two dumps of logits, of any engine")                    \
+    X(tokenize, "token ids of a text")                                              \
+    X(list, "the tables: schemes, formats, algorithms, archs, kernels, metrics, plots") \
+    X(doctor, "what this machine has, and what is missing")
+
+#define DSB_COMMAND_DECLARE(name, help) int dsb_cmd_##name(int argc, char **argv);
+DSB_COMMANDS(DSB_COMMAND_DECLARE)
+#undef DSB_COMMAND_DECLARE
+
+#endif

@@ -1,0 +1,66 @@
+/* Finds the command and calls it: the only place that knows all of them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/commands.h"
+#include "harness/options.h"
+#include "harness/version.h"
+#include "kernels/backend.h"
+
+/* Until every command is there. */
+#define COMMAND_WEAK(name, help) extern __typeof__(dsb_cmd_##name) dsb_cmd_##name __attribute__((weak));
+DSB_COMMANDS(COMMAND_WEAK)
+
+typedef struct command {
+    const char *name, *help;
+    int (*call)(int argc, char **argv);
+} command;
+
+#define COMMAND_ROW(name, help) { #name, help, dsb_cmd_##name },
+static const command k_commands[] = { DSB_COMMANDS(COMMAND_ROW) };
+enum { N_COMMAND = sizeof k_commands / sizeof *k_commands };
+
+static void help_print(FILE *to) {
+    fprintf(to, "usage: dsbench COMMAND [options]\n\nAccuracy and speed of quantized Mixture-of-Experts language models.\n\ncommands:\n");
+    for (int i = 0; i < N_COMMAND; i++) fprintf(to, "  %-10s %s\n", k_commands[i].name, k_commands[i].help);
+    fprintf(to, "\ndsbench COMMAND --help tells a command's options. Start with: dsbench run\n");
+}
+
+static int unknown_command(const char *name) {
+    const char *names[N_COMMAND];
+    dsb_err err;
+    for (int i = 0; i < N_COMMAND; i++) names[i] = k_commands[i].name;
+    const char *near = dsb_name_nearest(name, names, N_COMMAND);
+    if (near) dsb_fail(&err, DSB_EUSAGE, "unknown command '%s'; did you mean '%s'?", name, near);
+    else dsb_fail(&err, DSB_EUSAGE, "unknown command '%s'; see dsbench --help", name);
+    return dsb_command_fail(&err);
+}
+
+/* A level that this machine lacks must not end in a null table later. */
+static dsb_status isa_check(dsb_err *err) {
+    if (dsb_backend_cpu(NULL)) return DSB_OK;
+    return dsb_fail(err, DSB_EUSAGE, "DSBENCH_ISA=%s: this machine or build has no such level; see dsbench list kernels, or unset it", getenv("DSBENCH_ISA"));
+}
+
+int main(int argc, char **argv) {
+    dsb_err err;
+    if (argc < 2) {
+        help_print(stderr);
+        return dsb_exit_code(DSB_EUSAGE);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help_print(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("dsbench %s (%s)\n", dsb_version, dsb_git_hash);
+        return 0;
+    }
+    for (int i = 0; i < N_COMMAND; i++) {
+        if (strcmp(argv[1], k_commands[i].name) != 0) continue;
+        if (isa_check(&err)) return dsb_command_fail(&err);
+        if (k_commands[i].call) return k_commands[i].call(argc - 1, argv + 1);
+    }
+    return unknown_command(argv[1]);
+}

@@ -1,0 +1,54 @@
+/* Command lines as tables: options, values checked against their range, `--help` written from the same rows.
+ * Every command takes --help, --json, --db, --threads, --device and --quiet beside its own rows. */
+#ifndef DSB_HARNESS_OPTIONS_H
+#define DSB_HARNESS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { DSB_OPT_LIST_MAX = 64 };
+typedef struct dsb_opt_list {
+    int n;
+    const char *item[DSB_OPT_LIST_MAX]; /* borrowed from argv */
+} dsb_opt_list;
+
+/* What `to` points at: bool, const char *, int64_t, double, dsb_opt_list (the option may be repeated). */
+typedef enum dsb_opt_kind { DSB_OPT_FLAG, DSB_OPT_STRING, DSB_OPT_INT, DSB_OPT_REAL, DSB_OPT_LIST } dsb_opt_kind;
+
+typedef struct dsb_option {
+    const char *name; /* "context", for --context N and --context=N */
+    char short_name;  /* 'o' for -o FILE, or 0 */
+    dsb_opt_kind kind;
+    void *to;
+    const char *metavar, *help;
+    double min, max; /* of INT and REAL, both inclusive; both 0: any */
+} dsb_option;
+
+typedef struct dsb_usage {
+    const char *command, *args, *what; /* "compare", "BASE HEAD", one line or more of help */
+    int min_args, max_args;
+    const dsb_option *options;
+    int n_option;
+    const char *more; /* after the options: examples; or NULL */
+} dsb_usage;
+#define DSB_OPTIONS(rows) (rows), (int)(sizeof(rows) / sizeof *(rows))
+
+typedef struct dsb_parsed {
+    const char *db;     /* "dsbench.db" unless --db */
+    int64_t threads;    /* 0: as many as the machine has; already given to OpenMP otherwise */
+    bool json, quiet;
+    bool help;          /* help was printed: return 0 */
+    const char **arg;   /* positional arguments, borrowed from argv */
+    int n_arg;
+} dsb_parsed;
+
+/* Reads argv[1..] (argv is reordered). DSB_EUSAGE or DSB_EUNSUPPORTED with one line that names the option, found and wanted. */
+dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err);
+/* Prints "dsbench: <text>" on stderr and returns the exit code; for a command's last line. */
+int dsb_command_fail(const dsb_err *err);
+/* The name nearest to `name` by edits, or NULL if none is near enough to suggest. */
+const char *dsb_name_nearest(const char *name, const char *const *names, int n);
+
+#endif
