@@ -98,13 +98,23 @@ static dsb_status want_shape(const dsb_checkpoint *cp, const dsb_st_tensor *t, i
     return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: shape is (%s); config.json wants (%lld)", cp->dir, t->name, shape_text(t, buf, sizeof buf), (long long)rows);
 }
 
-dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, float *dst, dsb_dtype *stored, dsb_err *err) {
+dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, dsb_err *err) {
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    float unused;
     if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", cp->dir, name);
     DSB_TRY(want_shape(cp, t, rows, cols, err));
-    if (stored) *stored = t->dtype;
     if (t->dtype == DSB_FP8_E4M3 || t->dtype == DSB_FP8_E5M2)
         return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: FP8 weights can't be read yet; a BF16, F16 or F32 checkpoint is wanted", cp->dir, name);
+    if (cols && t->dtype == DSB_I8) return DSB_OK; /* stored codes */
+    if (dsb_widen_f32(t->dtype, NULL, 0, &unused) != 0)
+        return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type such as BF16 is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
+    return DSB_OK;
+}
+
+dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, float *dst, dsb_dtype *stored, dsb_err *err) {
+    DSB_TRY(dsb_checkpoint_check(cp, name, rows, cols, err));
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    if (stored) *stored = t->dtype;
     if (dsb_widen_f32(t->dtype, t->data, (size_t)(rows * (cols ? cols : 1)), dst) != 0)
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
     return DSB_OK;

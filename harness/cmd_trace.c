@@ -1,5 +1,4 @@
 /* `dsbench trace`: what the engine computes for given tokens, dumped for comparison with other implementations. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,20 +8,8 @@
 #include "engine/session.h"
 #include "engine/sweep.h"
 #include "harness/commands.h"
+#include "harness/options.h"
 #include "harness/scheme_source.h"
-
-static const char k_usage[] =
-    "usage: dsbench trace --model DIR --tokens tokens.json [--scheme NAME | --recipe FILE] -o OUT.safetensors\n"
-    "\n"
-    "Runs each token sequence through the model and writes, all F32 (indices I32):\n"
-    "  seq{i}.logits (n, vocab)   seq{i}.nll (n-1)   seq{i}.hidden (layers, n, d): after each block\n"
-    "  seq{i}.layer{L}.router_logits, .router_scores (n, experts), .topk_indices, .topk_weights (n, k)\n"
-    "  --model DIR       model directory (config.json, safetensors)\n"
-    "  --tokens FILE     {\"sequences\": [[ids], ...]}\n"
-    "  --scheme NAME     a preset of `dsbench list schemes` (default: the f32 reference)\n"
-    "  --recipe FILE     a recipe file instead\n"
-    "  -o, --output OUT  the file to write\n"
-    "  --threads N, --device cpu, --quiet\n";
 
 typedef struct sequence {
     int32_t *ids;
@@ -146,8 +133,7 @@ static dsb_status run_all(const trace *t, const dsb_scheme *scheme, const char *
 }
 
 typedef struct options {
-    const char *model, *tokens, *scheme, *recipe, *output, *device;
-    int64_t threads;
+    const char *model, *tokens, *scheme, *recipe, *output;
 } options;
 
 static dsb_status run(const options *o, dsb_err *err) {
@@ -172,29 +158,23 @@ static dsb_status run(const options *o, dsb_err *err) {
 }
 
 int dsb_cmd_trace(int argc, char **argv) {
-    static const struct option k_known[] = {{"model", 1, NULL, 'm'}, {"tokens", 1, NULL, 't'}, {"scheme", 1, NULL, 's'}, {"recipe", 1, NULL, 'r'}, {"output", 1, NULL, 'o'},
-                                            {"threads", 1, NULL, 'j'}, {"device", 1, NULL, 'd'}, {"quiet", 0, NULL, 'q'}, {"help", 0, NULL, 'h'}, {0}};
     options o = {0};
     dsb_err err = {0};
-    dsb_status s = DSB_OK;
-    optind = 0;
-    opterr = 0;
-    for (int c; !s && (c = getopt_long(argc, argv, "o:", k_known, NULL)) != -1;) switch (c) {
-        case 'm': o.model = optarg; break;
-        case 't': o.tokens = optarg; break;
-        case 's': o.scheme = optarg; break;
-        case 'r': o.recipe = optarg; break;
-        case 'o': o.output = optarg; break;
-        case 'd': o.device = optarg; break;
-        case 'j': s = dsb_use_threads(optarg, &err); break;
-        case 'q': break;
-        case 'h': fputs(k_usage, stdout); return 0;
-        default: s = dsb_fail(&err, DSB_EUSAGE, "trace: unknown option or missing value near '%s'; see dsbench trace --help", argv[optind - 1]);
-        }
-    if (!s && optind < argc) s = dsb_fail(&err, DSB_EUSAGE, "trace: '%s' is not expected; see dsbench trace --help", argv[optind]);
+    dsb_parsed parsed;
+    const dsb_option rows[] = {
+        {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory (config.json, safetensors)", 0, 0},
+        {"tokens", 0, DSB_OPT_STRING, &o.tokens, "FILE", "{\"sequences\": [[ids], ...]}", 0, 0},
+        {"scheme", 0, DSB_OPT_STRING, &o.scheme, "NAME", "a preset of `dsbench list schemes` (default: the f32 reference)", 0, 0},
+        {"recipe", 0, DSB_OPT_STRING, &o.recipe, "FILE", "a recipe file instead", 0, 0},
+        {"output", 'o', DSB_OPT_STRING, &o.output, "FILE", "the safetensors file to write", 0, 0},
+    };
+    const dsb_usage usage = {.command = "trace", .args = "", .what = "Runs token sequences through a model and dumps what it computes, all F32 (indices I32):\n"
+                             "  seq{i}.logits (n, vocab)   seq{i}.nll (n-1)   seq{i}.hidden (layers, n, d), after each block\n"
+                             "  seq{i}.layer{L}.router_logits, .router_scores (n, experts), .topk_indices, .topk_weights (n, k)",
+                             .options = rows, .n_option = (int)(sizeof rows / sizeof *rows)};
+    dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
+    if (!s && parsed.help) return 0;
     if (!s && (!o.model || !o.tokens || !o.output)) s = dsb_fail(&err, DSB_EUSAGE, "trace: --model, --tokens and -o are wanted; see dsbench trace --help");
-    if (!s && o.device) s = dsb_use_device(o.device, &err);
     if (!s) s = run(&o, &err);
-    if (s) fprintf(stderr, "dsbench: %s\n", err.text);
-    return dsb_exit_code(s);
+    return s ? dsb_command_fail(&err) : 0;
 }

@@ -1,6 +1,5 @@
 #include "harness/scheme_source.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,18 +25,4 @@ dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, cons
 void dsb_scheme_source_close(dsb_scheme_source *s) {
     if (s->opened) dsb_checkpoint_close(&s->own);
     s->opened = false;
-}
-
-dsb_status dsb_use_threads(const char *text, dsb_err *err) {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (!*text || *end || n < 1 || n > 1024) return dsb_fail(err, DSB_EUSAGE, "--threads %s: a number from 1 to 1024 is wanted", text);
-    omp_set_num_threads((int)n);
-    return DSB_OK;
-}
-
-dsb_status dsb_use_device(const char *name, dsb_err *err) {
-    if (strcmp(name, "cpu") == 0) return DSB_OK;
-    if (strcmp(name, "cuda") == 0) return dsb_fail(err, DSB_EUSAGE, "--device cuda: this build has no CUDA plugin; --device cpu is wanted");
-    return dsb_fail(err, DSB_EUSAGE, "--device %s: cpu or cuda is wanted", name);
 }

@@ -1,4 +1,4 @@
-/* A recipe bound to the checkpoint it reads, and what every command that computes shares: threads and device. */
+/* A recipe bound to the checkpoint it reads. */
 #ifndef DSB_HARNESS_SCHEME_SOURCE_H
 #define DSB_HARNESS_SCHEME_SOURCE_H
 
@@ -13,9 +13,5 @@ typedef struct dsb_scheme_source {
 /* recipe NULL: the reference. dir (may be NULL) stands before the recipe's own source, which is relative to model_dir. */
 dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, const char *model_dir, const dsb_recipe *recipe, const char *dir, dsb_err *err);
 void dsb_scheme_source_close(dsb_scheme_source *s);
-
-/* --threads N, --device NAME: DSB_EUSAGE for what is no number or no device of this build. */
-dsb_status dsb_use_threads(const char *text, dsb_err *err);
-dsb_status dsb_use_device(const char *name, dsb_err *err);
 
 #endif

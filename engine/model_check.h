@@ -1,0 +1,12 @@
+/* Whether a checkpoint holds every tensor a model needs, in the right shapes, before anything is computed or stored. */
+#ifndef DSB_ENGINE_MODEL_CHECK_H
+#define DSB_ENGINE_MODEL_CHECK_H
+
+#include "engine/model.h"
+
+/* DSB_EINPUT names the first tensor that is missing or of another shape or type. Reads headers only. */
+dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err *err);
+/* Weights of the whole model. */
+int64_t dsb_model_params(const dsb_config *c);
+
+#endif

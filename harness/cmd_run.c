@@ -1,0 +1,126 @@
+/* `dsbench run`: the main job. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "db/db.h"
+#include "harness/commands.h"
+#include "harness/options.h"
+#include "harness/run.h"
+
+typedef struct options {
+    const char *model, *text, *calibration, *schemes, *convention, *out, *run_id, *resume;
+    dsb_opt_list recipes, sources;
+    int64_t n_ctx, n_chunk, repeats;
+} options;
+
+/* The command line as typed, stored with the run. */
+static const char *command_line(dsb_arena *arena, int argc, char **argv) {
+    size_t n = 16;
+    for (int i = 0; i < argc; i++) n += strlen(argv[i]) + 1;
+    char *text = malloc(n);
+    if (!text) return NULL;
+    strcpy(text, "dsbench");
+    for (int i = 0; i < argc; i++) {
+        strcat(text, " ");
+        strcat(text, argv[i]);
+    }
+    const char *kept = dsb_arena_strdup(arena, text);
+    free(text);
+    return kept;
+}
+
+static dsb_status suite_file(dsb_suite *s, dsb_arena *arena, const char *path, const options *o, dsb_err *err) {
+    json_t *doc;
+    const char *model = o->model;
+    DSB_TRY(dsb_json_load(&doc, path, err));
+    dsb_status st = model ? DSB_OK : dsb_json_string(doc, path, "model", false, &model, err);
+    if (!st) st = dsb_suite_default(s, arena, model, err);
+    if (!st) st = dsb_suite_apply(s, arena, path, doc, err);
+    json_decref(doc);
+    if (!st && o->model) s->model = o->model;
+    return st;
+}
+
+static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, const char *file, dsb_err *err) {
+    if (file) {
+        DSB_TRY(suite_file(s, arena, file, o, err));
+    } else {
+        DSB_TRY(dsb_suite_default(s, arena, o->model, err));
+    }
+    if (o->schemes) DSB_TRY(dsb_suite_schemes(s, arena, o->schemes, err));
+    if (!o->schemes && o->recipes.n > 0 && !file) s->n_scheme = 0;
+    for (int i = 0; i < o->recipes.n; i++) {
+        const dsb_recipe *r;
+        DSB_TRY(dsb_recipe_load(&r, arena, o->recipes.item[i], err));
+        DSB_TRY(dsb_suite_add(s, r, NULL, err));
+    }
+    for (int i = 0; i < o->sources.n; i++) DSB_TRY(dsb_suite_source(s, arena, o->sources.item[i], err));
+    if (o->text) s->text = o->text;
+    if (o->calibration) s->calibration = o->calibration;
+    if (o->convention) s->convention = o->convention;
+    if (o->n_ctx > 0) s->n_ctx = o->n_ctx;
+    if (!o->n_ctx && o->convention && strcmp(o->convention, "gptq") == 0) s->n_ctx = 2048;
+    if (o->n_chunk >= 0) s->n_chunk = o->n_chunk;
+    if (o->repeats >= 0) s->repeats = o->repeats;
+    return DSB_OK;
+}
+
+/* Everything of a stored run; a finished one only prints its summary. */
+static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena, dsb_err *err) {
+    dsb_db *db;
+    dsb_run_record rec;
+    dsb_suite s;
+    json_t *doc;
+    const char *id;
+    DSB_TRY(dsb_db_open(&db, p->db, false, err));
+    dsb_status st = dsb_db_run_resolve(db, arena, o->resume, &id, err);
+    if (!st) st = dsb_db_run_get(db, arena, id, &rec, err);
+    dsb_db_close(db);
+    if (st) return st;
+    if (strcmp(rec.status, "done") == 0) return dsb_run_show(p->db, id, o->out, p->json, p->quiet, err);
+    DSB_TRY(dsb_json_parse(&doc, "the stored suite", rec.suite_json, strlen(rec.suite_json), err));
+    st = dsb_suite_default(&s, arena, rec.model.path, err);
+    if (!st) st = dsb_suite_apply(&s, arena, "the stored suite", doc, err);
+    json_decref(doc);
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .resume = true, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    return st ? st : dsb_run_execute(&q, arena, err);
+}
+
+static dsb_status execute(const options *o, const dsb_parsed *p, int argc, char **argv, dsb_arena *arena, dsb_err *err) {
+    dsb_suite s;
+    if (o->resume) return resume(o, p, arena, err);
+    DSB_TRY(make_suite(&s, arena, o, p->n_arg > 0 ? p->arg[0] : NULL, err));
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = command_line(arena, argc, argv), .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    return dsb_run_execute(&q, arena, err);
+}
+
+int dsb_cmd_run(int argc, char **argv) {
+    options o = {.n_chunk = -1, .repeats = -1};
+    dsb_err err = {0};
+    dsb_parsed parsed;
+    dsb_arena arena;
+    const dsb_option rows[] = {
+        {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory (default: the built-in model)", 0, 0},
+        {"text", 0, DSB_OPT_STRING, &o.text, "FILE", "evaluation text, byte for byte (default: the built-in one)", 0, 0},
+        {"calibration", 0, DSB_OPT_STRING, &o.calibration, "FILE", "calibration text (default: the built-in one)", 0, 0},
+        {"schemes", 0, DSB_OPT_STRING, &o.schemes, "a,b,c", "presets of `dsbench list schemes`", 0, 0},
+        {"recipe", 0, DSB_OPT_LIST, &o.recipes, "FILE", "a recipe file; may be repeated", 0, 0},
+        {"scheme", 0, DSB_OPT_LIST, &o.sources, "NAME=DIR", "the checkpoint that scheme NAME reads; may be repeated", 0, 0},
+        {"context", 0, DSB_OPT_INT, &o.n_ctx, "N", "tokens a chunk (512; gptq 2048)", 2, 1 << 20},
+        {"chunks", 0, DSB_OPT_INT, &o.n_chunk, "N", "chunks, evenly spread over the text; 0: all", 0, 1 << 30},
+        {"convention", 0, DSB_OPT_STRING, &o.convention, "NAME", "llama, gptq or sliding: which positions are scored", 0, 0},
+        {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "repeats of the speed measurement; 0: none", 0, 32},
+        {"out", 0, DSB_OPT_STRING, &o.out, "DIR", "folder for report.html and the plots", 0, 0},
+        {"run-id", 0, DSB_OPT_STRING, &o.run_id, "NAME", "the run's name (default: made from the time)", 0, 0},
+        {"resume", 0, DSB_OPT_STRING, &o.resume, "RUN", "finish an interrupted run; a finished one is shown", 0, 0},
+    };
+    const dsb_usage usage = {.command = "run", .args = "[SUITE.json]", .what = "Measures every scheme against the f32 reference: error by layer, routing drift, perplexity, speed.", .max_args = 1, .options = rows,
+                             .n_option = (int)(sizeof rows / sizeof *rows)};
+    dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
+    if (!s && parsed.help) return 0;
+    dsb_arena_init(&arena);
+    if (!s) s = execute(&o, &parsed, argc, argv, &arena, &err);
+    dsb_arena_release(&arena);
+    return s ? dsb_command_fail(&err) : 0;
+}

@@ -1,0 +1,15 @@
+/* Facts about this machine and moment that a run stores. */
+#ifndef DSB_HARNESS_HOST_H
+#define DSB_HARNESS_HOST_H
+
+#include "base/memory.h"
+#include "db/rows.h"
+
+dsb_status dsb_host_read(dsb_host_facts *out, dsb_arena *arena, dsb_err *err);
+/* "2025-01-31T12:00:00.123Z" in the arena. */
+const char *dsb_utc_now(dsb_arena *arena);
+/* "20250131-120000-1a2b": unique enough for one database; a collision is refused there. */
+const char *dsb_run_id_make(dsb_arena *arena);
+int64_t dsb_peak_rss_bytes(void);
+
+#endif

@@ -1,0 +1,247 @@
+#include "harness/run.h"
+
+#include <errno.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "datasets/builtin.h"
+#include "engine/model_check.h"
+#include "harness/host.h"
+#include "harness/record.h"
+#include "harness/scheme_source.h"
+#include "harness/throughput.h"
+#include "harness/version.h"
+#include "reports/html.h"
+#include "reports/plot_table.h"
+
+typedef struct run {
+    const dsb_run_request *q;
+    const dsb_suite *suite;
+    dsb_arena *arena;
+    dsb_model m;
+    bool model_open;
+    dsb_scheme_source *sources; /* (n_scheme) */
+    dsb_scheme *schemes;        /* (n_scheme) */
+    dsb_text_file text, cal_text;
+    dsb_chunks chunks, cal_chunks;
+    bool chunks_made, cal_made;
+    int32_t *targets;
+    bool needs_calibration;
+    dsb_calibration cal;
+    dsb_db *db;
+    const char *id;
+    dsb_progress progress;
+    double start_s;
+} run;
+
+static dsb_status load_text(const char *path, bool reflow, dsb_builtin_kind kind, dsb_text_file *out, dsb_err *err) {
+    if (!path) return dsb_dataset_builtin_load(kind, out, err);
+    DSB_TRY(dsb_text_file_load(out, path, err));
+    if (reflow) dsb_text_reflow(out);
+    return DSB_OK;
+}
+
+static dsb_status load_chunks(run *r, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    int convention = dsb_convention_find(s->convention);
+    dsb_tokenizer *tok;
+    if (convention < 0) return dsb_fail(err, DSB_EUSAGE, "convention \"%s\" is unknown; llama, gptq or sliding is wanted", s->convention);
+    DSB_TRY(load_text(s->text, s->reflow, DSB_BUILTIN_EVALUATION, &r->text, err));
+    if (r->needs_calibration) DSB_TRY(load_text(s->calibration, s->reflow, DSB_BUILTIN_CALIBRATION, &r->cal_text, err));
+    DSB_TRY(dsb_tokenizer_open(&tok, s->model, err));
+    dsb_status st = dsb_chunks_make(&r->chunks, tok, s->text ? s->text : "built-in text", r->text.data, r->text.n, (dsb_convention)convention, s->n_ctx, s->n_chunk, true, err);
+    r->chunks_made = !st;
+    if (!st && r->needs_calibration) {
+        st = dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", r->cal_text.data, r->cal_text.n, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err);
+        r->cal_made = !st;
+    }
+    dsb_tokenizer_close(tok);
+    if (st) return st;
+    DSB_TRY(DSB_NEW(r->targets, r->chunks.n_chunk * r->chunks.n_ctx, "targets", err));
+    for (int64_t c = 0; c < r->chunks.n_chunk; c++)
+        for (int64_t p = 0; p < r->chunks.n_ctx; p++) r->targets[c * r->chunks.n_ctx + p] = dsb_chunks_target(&r->chunks, c, p);
+    return DSB_OK;
+}
+
+static dsb_status load_model(run *r, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    int64_t longest = s->prefill + s->decode > s->n_ctx ? s->prefill + s->decode : s->n_ctx;
+    DSB_TRY(dsb_model_open(&r->m, dsb_backend_cpu(NULL), s->model, longest, err));
+    r->model_open = true;
+    DSB_TRY(dsb_model_check(&r->m, &r->m.checkpoint, err));
+    DSB_TRY(DSB_NEW(r->sources, s->n_scheme + 1, "schemes", err));
+    DSB_TRY(DSB_NEW(r->schemes, s->n_scheme + 1, "schemes", err));
+    for (int i = 0; i < s->n_scheme; i++) {
+        DSB_TRY(dsb_scheme_source_open(&r->sources[i], &r->m, s->model, s->recipes[i], s->sources[i], err));
+        r->schemes[i] = r->sources[i].scheme;
+        if (r->sources[i].opened) r->schemes[i].source = &r->sources[i].own;
+        if (!r->schemes[i].own_source) DSB_TRY(dsb_model_check(&r->m, r->schemes[i].source, err));
+        r->needs_calibration |= s->recipes[i]->needs_calibration;
+    }
+    return DSB_OK;
+}
+
+/* An output folder that can't be written is found before the work, not after it. */
+static dsb_status check_out(const char *out, dsb_err *err) {
+    if (!out) return DSB_OK;
+    DSB_TRY(dsb_dir_make(out, err));
+    if (access(out, W_OK) != 0) return dsb_fail(err, DSB_EOUTPUT, "%s: the folder can't be written: %s", out, strerror(errno));
+    return DSB_OK;
+}
+
+static dsb_status insert_run(run *r, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    const char *json, *slash = strrchr(s->model, '/');
+    char hash[65];
+    DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
+    DSB_TRY(dsb_checkpoint_hash(&r->m.checkpoint, hash, err));
+    const dsb_config *c = &r->m.config;
+    dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = s->convention,
+                          .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = "cpu", .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
+                          .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1};
+    DSB_TRY(dsb_host_read(&rec.host, r->arena, err));
+    rec.model = (dsb_model_facts){.path = s->model, .name = slash && slash[1] ? slash + 1 : s->model, .arch = c->arch, .sha256 = hash, .n_param = dsb_model_params(c), .n_layer = c->n_layer,
+                                  .d_model = c->d_model, .n_expert = c->n_expert, .k = c->router.k, .bytes = (int64_t)r->m.checkpoint.bytes};
+    rec.dataset = (dsb_dataset_facts){.path = s->text ? s->text : "built-in", .name = s->text ? s->text : dsb_builtin_table[DSB_BUILTIN_EVALUATION].title, .sha256 = r->text.sha256,
+                                      .bytes = (int64_t)r->text.n, .reflowed = !s->text || s->reflow};
+    if (r->needs_calibration)
+        rec.calibration = (dsb_dataset_facts){.path = s->calibration ? s->calibration : "built-in", .name = s->calibration ? s->calibration : dsb_builtin_table[DSB_BUILTIN_CALIBRATION].title,
+                                              .sha256 = r->cal_text.sha256, .bytes = (int64_t)r->cal_text.n, .reflowed = !s->calibration || s->reflow};
+    if (!r->q->resume) return dsb_db_run_insert(r->db, &rec, err);
+    return dsb_db_run_delete_results(r->db, r->id, err);
+}
+
+static dsb_status insert_schemes(run *r, dsb_err *err) {
+    dsb_status s = dsb_db_begin(r->db, err);
+    for (int i = -1; i < r->suite->n_scheme && !s; i++) {
+        dsb_scheme_record row = {.name = i < 0 ? "reference" : r->schemes[i].name, .ordinal = i + 1, .what = i < 0 ? "f32 arithmetic over the stored weights" : r->suite->recipes[i]->what,
+                                 .recipe_json = i < 0 ? NULL : r->suite->recipes[i]->json, .weight_bytes = -1, .n_param = -1};
+        row.bpw_total = row.bpw_blocks = 0;
+        s = dsb_db_put_scheme(r->db, r->id, &row, err);
+        for (int j = 0; i >= 0 && j < r->suite->recipes[i]->n_rule && !s; j++) {
+            const dsb_rule *rule = &r->suite->recipes[i]->rules[j];
+            const dsb_activation_row *acts;
+            char group[32], when[64] = "";
+            dsb_activation_list(&acts);
+            snprintf(group, sizeof group, "%lld", (long long)rule->group);
+            static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
+            if (rule->when) snprintf(when, sizeof when, "%s %g", k_when[rule->when], rule->when_value);
+            dsb_recipe_rule_row rr = {.scheme = r->schemes[i].name, .pattern = rule->role ? rule->role : rule->match, .format = rule->format ? rule->format->name : "keep",
+                                      .grouping = rule->group == DSB_GROUP_CHANNEL ? "channel" : rule->group == DSB_GROUP_TENSOR ? "tensor" : group, .algorithm = rule->algorithm,
+                                      .activation = acts[rule->activation].name, .condition = rule->when ? when : NULL, .ordinal = j};
+            s = dsb_db_put_recipe_rule(r->db, r->id, &rr, err);
+        }
+    }
+    if (!s) s = dsb_db_commit(r->db, err);
+    if (s) dsb_db_rollback(r->db);
+    return s;
+}
+
+static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
+    dsb_observer obs;
+    DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
+    dsb_recorder_observer(rec, &obs);
+    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->chunks.n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->chunks.tokens, .targets = r->targets,
+                           .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens, .isolated_every = r->suite->isolated_every, .obs = &obs};
+    DSB_TRY(dsb_sweep_run(&plan, &r->cal, err));
+    return dsb_recorder_finish(rec, &r->cal, err);
+}
+
+static dsb_status speeds(run *r, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    if (s->repeats == 0) return DSB_OK;
+    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return DSB_OK; /* too little real text: nothing is measured rather than random tokens */
+    dsb_scheme *all;
+    DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
+    all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
+    for (int i = 0; i < s->n_scheme; i++) all[i + 1] = r->schemes[i];
+    dsb_throughput_plan plan = {.m = &r->m, .schemes = all, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats};
+    dsb_status st = dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
+    free(all);
+    return st;
+}
+
+static dsb_status measure(run *r, dsb_err *err) {
+    dsb_recorder rec = {0};
+    dsb_status s = insert_schemes(r, err);
+    if (!s) s = sweep(r, &rec, err);
+    bool bad = rec.nonfinite > 0;
+    char where[sizeof rec.nonfinite_text];
+    memcpy(where, rec.nonfinite_text, sizeof where);
+    dsb_recorder_release(&rec);
+    if (!s) s = speeds(r, err);
+    dsb_progress_clear(&r->progress);
+    dsb_err ignored;
+    dsb_status f = dsb_db_run_finish(r->db, r->id, s ? "failed" : bad ? "nonfinite" : "done", dsb_now_s() - r->start_s, dsb_peak_rss_bytes(), s ? &ignored : err);
+    if (s) return s;
+    if (f) return f;
+    return bad ? dsb_fail(err, DSB_ENONFINITE, "run %s: %s", r->id, where) : DSB_OK;
+}
+
+static void run_close(run *r) {
+    dsb_db_close(r->db);
+    dsb_calibration_release(&r->cal);
+    if (r->chunks_made) dsb_chunks_release(&r->chunks);
+    if (r->cal_made) dsb_chunks_release(&r->cal_chunks);
+    dsb_text_file_release(&r->text);
+    dsb_text_file_release(&r->cal_text);
+    for (int i = 0; r->sources && i < r->suite->n_scheme; i++) dsb_scheme_source_close(&r->sources[i]);
+    free(r->sources);
+    free(r->schemes);
+    free(r->targets);
+    if (r->model_open) dsb_model_close(&r->m);
+}
+
+dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *err) {
+    run r = {.q = q, .suite = q->suite, .arena = arena, .start_s = dsb_now_s(), .id = q->run_id ? q->run_id : dsb_run_id_make(arena)};
+    dsb_status s = dsb_suite_check(q->suite, err);
+    if (!s) s = load_model(&r, err);
+    if (!s) s = load_chunks(&r, err);
+    if (!s) s = check_out(q->out, err);
+    if (!s) s = dsb_db_open(&r.db, q->db, true, err);
+    if (!s) s = insert_run(&r, err);
+    dsb_progress_init(&r.progress, q->quiet);
+    if (!s) s = measure(&r, err);
+    run_close(&r);
+    if (s && s != DSB_ENONFINITE) return s;
+    dsb_err shown = {0};
+    dsb_status t = dsb_run_show(q->db, r.id, q->out, q->json, q->quiet, &shown);
+    if (s) return s;
+    if (t && err) *err = shown;
+    return t;
+}
+
+static dsb_status write_out(dsb_db *db, const char *id, const char *out, bool quiet, dsb_err *err) {
+    char path[4096];
+    dsb_text written;
+    dsb_err plot_err = {0};
+    snprintf(path, sizeof path, "%s/report.html", out);
+    dsb_text_init(&written);
+    /* The page is complete without plots: a missing gnuplot is told, and the rest goes on. */
+    dsb_status plots = dsb_plot_run(db, id, NULL, DSB_PICTURE_SVG, out, &written, &plot_err);
+    dsb_text_release(&written);
+    dsb_status s = dsb_html_write(db, id, path, err);
+    if (s) return s;
+    if (!quiet) printf("report: %s\n", path);
+    if (plots && err) *err = plot_err;
+    return plots;
+}
+
+dsb_status dsb_run_show(const char *path, const char *run_id, const char *out, bool json, bool quiet, dsb_err *err) {
+    dsb_db *db;
+    dsb_text text;
+    DSB_TRY(dsb_db_open(&db, path, false, err));
+    dsb_text_init(&text);
+    dsb_status s = dsb_summary_print(db, run_id, json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, &text, err);
+    if (!s) fputs(text.data, stdout);
+    dsb_text_release(&text);
+    if (!s && !json) printf("\nrun %s in %s\n", run_id, path);
+    if (!s && out) s = write_out(db, run_id, out, quiet || json, err);
+    dsb_db_close(db);
+    return s;
+}
