@@ -33,7 +33,7 @@ const dsb_plot *dsb_plot_find(const char *name) {
 
 /* noenhanced: '_', '{}', '^' and '@' in names are letters. */
 static const char *const terminals[] = {
-    [DSB_PICTURE_SVG] = "set terminal svg size 900,560 dynamic noenhanced font 'DejaVu Sans,Verdana,sans-serif,13' background rgb 'white'\n",
+    [DSB_PICTURE_SVG] = "set terminal svg size 900,560 dynamic noenhanced font 'DejaVu Sans,Verdana,sans-serif,12.5' background rgb 'white'\n",
     [DSB_PICTURE_PNG] = "set terminal pngcairo size 900,560 noenhanced font 'DejaVu Sans,10' background rgb 'white'\n",
     [DSB_PICTURE_TERMINAL] = "set terminal dumb size 118,34 noenhanced\n",
 };
@@ -62,6 +62,7 @@ dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture
     dsb_arena_init(&arena);
     dsb_text_put(&script, terminals[picture]);
     dsb_text_put(&script, preamble);
+    if (picture == DSB_PICTURE_TERMINAL) dsb_text_put(&script, "unset grid\n");
     if (picture != DSB_PICTURE_TERMINAL) write_origin(&s->data->run, &arena, &script);
     *drawn = plot->write(s, &arena, &script);
     dsb_status st = dsb_text_check(&script, "a plot", err);

@@ -1,0 +1,34 @@
+#include "harness/stored_run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+dsb_status dsb_stored_run_open(dsb_stored_run *r, const char *db_path, const char *name, dsb_err *err) {
+    *r = (dsb_stored_run){ 0 };
+    dsb_arena_init(&r->arena);
+    DSB_TRY(dsb_db_open(&r->db, db_path, false, err));
+    DSB_TRY(dsb_db_run_resolve(r->db, &r->arena, name ? name : "latest", &r->id, err));
+    return dsb_run_data_load(r->db, &r->arena, r->id, &r->data, err);
+}
+
+void dsb_stored_run_close(dsb_stored_run *r) {
+    dsb_db_close(r->db);
+    dsb_arena_release(&r->arena);
+}
+
+dsb_status dsb_print(const dsb_text *text, dsb_err *err) {
+    DSB_TRY(dsb_text_check(text, "the output", err));
+    errno = 0;
+    if ((text->size && fwrite(text->data, 1, text->size, stdout) != text->size) || fflush(stdout))
+        return dsb_fail(err, DSB_EOUTPUT, "standard output: %s", errno ? strerror(errno) : "can't be written");
+    return DSB_OK;
+}
+
+dsb_status dsb_format_parse(const char *name, bool json, dsb_report_format *out, dsb_err *err) {
+    if (json || (name && !strcmp(name, "json"))) *out = DSB_REPORT_JSON;
+    else if (!name || !strcmp(name, "text")) *out = DSB_REPORT_TEXT;
+    else if (!strcmp(name, "md")) *out = DSB_REPORT_MARKDOWN;
+    else return dsb_fail(err, DSB_EUSAGE, "--format %s: no such format; it is text, md or json", name);
+    return DSB_OK;
+}
