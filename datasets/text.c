@@ -2,40 +2,12 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
-
-/* Length of the well-formed sequence at p (at most n bytes), or 0. Bounds of the second byte: Unicode, table 3-7. */
-static size_t utf8_sequence(const unsigned char *p, size_t n) {
-    unsigned char c = p[0];
-    size_t len = c < 0x80 ? 1 : c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
-    if (len == 0 || len > n) return 0;
-    if (len == 1) return 1;
-    unsigned char lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < lo || p[1] > hi) return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    return len;
-}
-
-size_t dsb_utf8_check(const char *text, size_t n) {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t i = 0;
-    while (i < n) {
-        uint64_t word;
-        while (i + 8 <= n && (memcpy(&word, p + i, 8), (word & 0x8080808080808080u) == 0)) i += 8;
-        if (i == n) break;
-        size_t len = utf8_sequence(p + i, n - i);
-        if (len == 0) return i;
-        i += len;
-    }
-    return n;
-}
 
 static dsb_status read_stream(FILE *f, const char *path, char **data, size_t *n, dsb_err *err) {
     size_t room = 0;
@@ -90,6 +62,22 @@ void dsb_text_file_release(dsb_text_file *text) {
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+static bool is_no_break_space(const char *p) { return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] == 0xa0; }
+
+/* Narrows from..end to what is left without blanks and no-break spaces on either side. */
+static void strip(const char *d, size_t *from, size_t *end) {
+    while (*from < *end) {
+        if (is_blank(d[*from])) *from += 1;
+        else if (*end - *from >= 2 && is_no_break_space(d + *from)) *from += 2;
+        else break;
+    }
+    while (*end > *from) {
+        if (is_blank(d[*end - 1])) *end -= 1;
+        else if (*end - *from >= 2 && is_no_break_space(d + *end - 2)) *end -= 2;
+        else break;
+    }
+}
+
 void dsb_text_reflow(dsb_text_file *text) {
     char *d = text->data;
     size_t to = 0;
@@ -97,8 +85,7 @@ void dsb_text_reflow(dsb_text_file *text) {
     for (size_t from = 0; from < text->n;) {
         const char *newline = memchr(d + from, '\n', text->n - from);
         size_t end = newline ? (size_t)(newline - d) : text->n, next = end + 1;
-        while (from < end && is_blank(d[from])) from++;
-        while (end > from && is_blank(d[end - 1])) end--;
+        strip(d, &from, &end);
         if (from < end) {
             /* Never longer than what was read: the newlines before this line pay for what joins it. */
             if (open) d[to++] = ' ';

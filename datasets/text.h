@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "datasets/utf8.h"
 
 typedef struct dsb_text_file {
     char *data;      /* owned; n bytes of UTF-8 and a NUL that isn't counted */
@@ -16,11 +17,8 @@ typedef struct dsb_text_file {
 dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err);
 void dsb_text_file_release(dsb_text_file *text);
 
-/* Hard-wrapped text in place: lines stripped of blanks, lines of a paragraph joined by one space, paragraphs by one
+/* Hard-wrapped text in place: lines stripped of blanks (no-break spaces too), lines of a paragraph joined by one space, paragraphs by one
  * empty line, no newline at the end; sha256 is made anew. Only the built-in texts are treated so, never a user's. */
 void dsb_text_reflow(dsb_text_file *text);
-
-/* Byte offset of the first byte that is not well-formed UTF-8, or n. */
-size_t dsb_utf8_check(const char *text, size_t n);
 
 #endif
