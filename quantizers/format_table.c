@@ -1,7 +1,7 @@
-/* Tables 1 to 3 of a recipe: formats, algorithms, activations. A row is a line. */
+/* Table 1 of a recipe: formats. `keep` is no row: it stands for the stored weights, and a rule without a format. */
 #include <string.h>
 
-#include "quantizers/recipe.h"
+#include "quantizers/quantize.h"
 
 static const dsb_format k_format[] = {
     {"f32", "IEEE single: the stored weights as they are", 32, 0, true},
@@ -22,24 +22,4 @@ const dsb_format *dsb_format_find(const char *name) {
 int dsb_format_list(const dsb_format **rows) {
     *rows = k_format;
     return (int)(sizeof k_format / sizeof *k_format);
-}
-
-static const dsb_algorithm k_algorithm[] = {
-    {"rtn", "round to nearest; the scale is absmax (symmetric) or min-max (affine) over its group"},
-};
-
-int dsb_algorithm_list(const dsb_algorithm **rows) {
-    *rows = k_algorithm;
-    return (int)(sizeof k_algorithm / sizeof *k_algorithm);
-}
-
-static const dsb_activation_row k_activation[DSB_ACTIVATION_COUNT] = {
-    [DSB_ACT_NONE] = {"none", "activations stay in the carrier's format"},
-    [DSB_ACT_INT8_DYNAMIC] = {"int8-dynamic", "symmetric int8, one scale a token, absmax/127 as it comes"},
-    [DSB_ACT_INT8_STATIC] = {"int8-static", "symmetric int8, one scale a tensor from calibration; dynamic where nothing was seen"},
-};
-
-int dsb_activation_list(const dsb_activation_row **rows) {
-    *rows = k_activation;
-    return DSB_ACTIVATION_COUNT;
 }
