@@ -26,7 +26,7 @@ typedef struct options {
     const dsb_format *format;
     const char *in, *out;
     int64_t group; /* DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL or inputs per scale */
-    bool affine, json, quiet, help;
+    bool affine, json, help;
 } options;
 
 /* One tensor that is quantized, and what came of it. */
@@ -104,7 +104,6 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
     o->help = parsed.help;
     o->json = parsed.json;
-    o->quiet = parsed.quiet;
     if (o->help) return DSB_OK;
     o->in = parsed.arg[0];
     if (!o->out) return dsb_fail(err, DSB_EUSAGE, "tensor: -o FILE is missing; it names the file to write");
@@ -126,7 +125,7 @@ static dsb_status select_tensors(const options *o, const dsb_st_file *f, result 
         const dsb_st_tensor *t = &f->tensors[i];
         const char *why = skip_reason(t);
         if (!why) list[(*n)++].t = t;
-        else if (!o->quiet) fprintf(stderr, "dsbench: %s: tensor %s skipped: %s (%d-D %s)\n", o->in, t->name, why, t->ndim, dsb_dtype_name(t->dtype));
+        else fprintf(stderr, "dsbench: %s: tensor %s skipped: %s (%d-D %s)\n", o->in, t->name, why, t->ndim, dsb_dtype_name(t->dtype));
     }
     if (*n) return DSB_OK;
     return dsb_fail(err, DSB_EINPUT, "%s: none of its %lld tensors is a 2-D float tensor; at least one is wanted", o->in, (long long)f->n_tensor);
@@ -244,7 +243,7 @@ static void print_number(double x, int width, int digits) {
     else printf(" %*.*g", width, digits, x);
 }
 
-static void print_table(const options *o, const result *list, int64_t n) {
+static void print_table(const result *list, int64_t n) {
     int width = 6;
     for (int64_t i = 0; i < n; i++)
         if ((int)strlen(list[i].t->name) > width) width = (int)strlen(list[i].t->name);
@@ -301,7 +300,7 @@ static dsb_status tensor_run(const options *o, const dsb_st_file *in, dsb_err *e
     if (!s) s = write_all(o, list, n, err);
     if (!s) {
         if (o->json) print_json(o, list, n);
-        else print_table(o, list, n);
+        else print_table(list, n);
         if (fflush(stdout)) s = dsb_fail(err, DSB_EOUTPUT, "standard output: the table could not be written");
         else s = finite_check(o, list, n, err);
     }

@@ -29,6 +29,7 @@ static void affine_scale(float lo, float hi, double bits, float *scale, int32_t 
     if (lo > 0) lo = 0;
     if (hi < 0) hi = 0;
     float s = (hi - lo) / qmax;
+    if (isinf(s)) s = hi / qmax - lo / qmax; /* the range itself overflows */
     if (!(s > FLT_MIN)) s = FLT_MIN;
     float z = -rintf(lo / s);
     *scale = s;
@@ -91,7 +92,8 @@ static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine};
     for (int64_t i = 0; i < rows * cols; i++)
-        if (!isfinite(w[i])) return dsb_fail(err, DSB_ENONFINITE, "element %lld of (%lld, %lld) is not finite; it can't be quantized", (long long)i, (long long)rows, (long long)cols);
+        if (!isfinite(w[i]))
+            return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(i / cols), (long long)(i % cols), (long long)rows, (long long)cols, isnan(w[i]) ? "NaN" : "infinite");
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
     if (format->is_float) {

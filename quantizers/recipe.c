@@ -21,18 +21,37 @@ typedef struct where {
 } where;
 
 static dsb_status wrong(const where *w, const char *key, const char *found, const char *wanted) {
+    if (w->rule < 0) return dsb_fail(w->err, DSB_EINPUT, "%s: \"%s\" is %s; %s is wanted", w->name, key, found, wanted);
     return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d: \"%s\" is %s; %s is wanted", w->name, w->rule + 1, key, found, wanted);
 }
 
-static dsb_status known_keys(const where *w, const json_t *obj, const char *const *keys, const char *list) {
+/* A list of known names for a message, cut where it would not fit. */
+typedef struct names {
+    char text[512];
+} names;
+
+static void names_add(names *n, const char *name) {
+    size_t at = strlen(n->text);
+    snprintf(n->text + at, sizeof n->text - at, "%s%s", at ? ", " : "", name);
+}
+
+static dsb_status unknown_name(const where *w, const char *key, const char *found, const names *known) {
+    char wanted[sizeof known->text + 16];
+    snprintf(wanted, sizeof wanted, "one of %s", known->text);
+    return wrong(w, key, found, wanted);
+}
+
+static dsb_status known_keys(const where *w, const json_t *obj, const char *const *keys) {
     const char *key;
     json_t *v;
+    names known = {""};
     json_object_foreach((json_t *)obj, key, v) {
-        bool ok = false;
-        for (int i = 0; keys[i]; i++) ok |= strcmp(keys[i], key) == 0;
-        if (ok) continue;
-        if (w->rule < 0) return dsb_fail(w->err, DSB_EINPUT, "%s: key \"%s\" is unknown; %s are known", w->name, key, list);
-        return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d: key \"%s\" is unknown; %s are known", w->name, w->rule + 1, key, list);
+        int i = 0;
+        while (keys[i] && strcmp(keys[i], key) != 0) i++;
+        if (keys[i]) continue;
+        for (i = 0; keys[i]; i++) names_add(&known, keys[i]);
+        if (w->rule < 0) return dsb_fail(w->err, DSB_EINPUT, "%s: key \"%s\" is unknown; one of %s is wanted", w->name, key, known.text);
+        return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d: key \"%s\" is unknown; one of %s is wanted", w->name, w->rule + 1, key, known.text);
     }
     return DSB_OK;
 }
@@ -46,25 +65,25 @@ static dsb_status text(const where *w, const json_t *obj, const char *key, const
 }
 
 static dsb_status read_format(const where *w, const json_t *obj, dsb_rule *r) {
-    const char *name = json_string_value(json_object_get(obj, "format"));
-    char list[256] = "keep";
-    if (!name) return wrong(w, "format", "missing", "a format's name");
-    if (strcmp(name, "keep") == 0) return DSB_OK;
-    r->format = dsb_format_find(name);
-    if (r->format) return DSB_OK;
+    const char *name = NULL;
     const dsb_format *rows;
-    for (int i = 0, n = dsb_format_list(&rows); i < n; i++) {
-        strncat(list, ", ", sizeof list - strlen(list) - 1);
-        strncat(list, rows[i].name, sizeof list - strlen(list) - 1);
-    }
-    return wrong(w, "format", name, list);
+    names known = {"keep"};
+    DSB_TRY(text(w, obj, "format", &name));
+    if (name && strcmp(name, "keep") == 0) return DSB_OK;
+    r->format = name ? dsb_format_find(name) : NULL;
+    if (r->format) return DSB_OK;
+    for (int i = 0, n = dsb_format_list(&rows); i < n; i++) names_add(&known, rows[i].name);
+    return unknown_name(w, "format", name ? name : "missing", &known);
 }
+
+static bool has_codes(const dsb_rule *r) { return r->format && !r->format->is_float; }
 
 static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *v = json_object_get(obj, "group");
     const char *s = json_string_value(v);
-    r->group = r->format && r->format->qmax && r->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
+    r->group = has_codes(r) && r->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
     if (!v) return DSB_OK;
+    if (!has_codes(r)) return wrong(w, "group", "given", "none with keep or a float format");
     if (s && strcmp(s, "channel") == 0) {
         r->group = DSB_GROUP_CHANNEL;
     } else if (s && strcmp(s, "tensor") == 0) {
@@ -80,15 +99,44 @@ static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
 static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r) {
     const char *name = "none";
     const dsb_activation_row *rows;
+    names known = {""};
     DSB_TRY(text(w, obj, "activation", &name));
-    int n = dsb_activation_list(&rows);
-    for (int i = 0; i < n; i++)
-        if (strcmp(rows[i].name, name) == 0) {
-            r->activation = (dsb_activation)i;
-            if (i != DSB_ACT_NONE && (!r->format || r->format->is_float)) return wrong(w, "activation", name, "none with a float format or keep");
-            return DSB_OK;
-        }
-    return wrong(w, "activation", name, "none, int8-dynamic or int8-static");
+    int n = dsb_activation_list(&rows), found = 0;
+    while (found < n && strcmp(rows[found].name, name) != 0) names_add(&known, rows[found++].name);
+    if (found == n) return unknown_name(w, "activation", name, &known);
+    r->activation = (dsb_activation)found;
+    if (found != DSB_ACT_NONE && !has_codes(r)) return wrong(w, "activation", name, "none with keep or a float format");
+    return DSB_OK;
+}
+
+static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r) {
+    const dsb_algorithm *rows;
+    names known = {""};
+    r->algorithm = "rtn";
+    DSB_TRY(text(w, obj, "algorithm", &r->algorithm));
+    for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
+        if (strcmp(rows[i].name, r->algorithm) == 0) return DSB_OK;
+        names_add(&known, rows[i].name);
+    }
+    return unknown_name(w, "algorithm", r->algorithm, &known);
+}
+
+/* A glob that no role matches would be a rule that never applies: a misspelling. */
+static dsb_status read_role(const where *w, const json_t *obj, dsb_rule *r) {
+    names known = {"*"};
+    DSB_TRY(text(w, obj, "role", &r->role));
+    if (!r->role) return DSB_OK;
+    for (int i = 0; i < DSB_ROLE_COUNT; i++) {
+        if (fnmatch(r->role, k_role[i], 0) == 0) return DSB_OK;
+        names_add(&known, k_role[i]);
+    }
+    return unknown_name(w, "role", r->role, &known);
+}
+
+static bool covers_experts(const char *role) {
+    for (int i = DSB_ROLE_EXPERT_GATE; i <= DSB_ROLE_EXPERT_DOWN; i++)
+        if (!role || fnmatch(role, k_role[i], 0) == 0) return true;
+    return false;
 }
 
 static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
@@ -96,36 +144,52 @@ static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *when = json_object_get(obj, "when");
     if (!when) return DSB_OK;
     if (!json_is_object(when) || json_object_size(when) != 1) return wrong(w, "when", "no object of one test", "one of activity_rank_below, mean_abs_rank_below, mean_abs_below");
-    DSB_TRY(known_keys(w, when, k_keys, "activity_rank_below, mean_abs_rank_below, mean_abs_below"));
+    if (!covers_experts(r->role)) return wrong(w, "role", r->role, "a role of experts, such as expert.*, beside \"when\"");
+    DSB_TRY(known_keys(w, when, k_keys));
     for (int i = 0; k_keys[i]; i++) {
         const json_t *v = json_object_get(when, k_keys[i]);
         if (!v) continue;
-        if (!json_is_number(v)) return wrong(w, k_keys[i], "no number", "a number");
         r->when = (dsb_when)(DSB_WHEN_ACTIVITY_RANK_BELOW + i);
         r->when_value = json_number_value(v);
+        bool rank = r->when != DSB_WHEN_MEAN_ABS_BELOW;
+        if (!json_is_number(v) || r->when_value < 0 || (rank && r->when_value > 1)) return wrong(w, k_keys[i], "out of range", rank ? "a share of 0 to 1" : "a number of 0 or more");
     }
+    return DSB_OK;
+}
+
+static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
+    const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
+    if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
+    r->zero_point = json_is_true(zero);
+    if (r->zero_point && !has_codes(r)) return wrong(w, "zero_point", "true", "false with keep or a float format");
+    r->static_margin = margin ? json_number_value(margin) : 1;
+    if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
     return DSB_OK;
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     static const char *const k_keys[] = {"match", "role", "when", "format", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
-    DSB_TRY(known_keys(w, obj, k_keys, "match role when format group zero_point algorithm activation static_margin"));
-    *r = (dsb_rule){.algorithm = "rtn", .static_margin = 1};
+    DSB_TRY(known_keys(w, obj, k_keys));
+    *r = (dsb_rule){0};
     DSB_TRY(text(w, obj, "match", &r->match));
-    DSB_TRY(text(w, obj, "role", &r->role));
+    DSB_TRY(read_role(w, obj, r));
     if (!r->match && !r->role) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d has neither \"role\" nor \"match\"; one is wanted", w->name, w->rule + 1);
     DSB_TRY(read_format(w, obj, r));
     DSB_TRY(read_group(w, obj, r));
     DSB_TRY(read_activation(w, obj, r));
+    DSB_TRY(read_algorithm(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
-    DSB_TRY(text(w, obj, "algorithm", &r->algorithm));
-    if (strcmp(r->algorithm, "rtn") != 0) return wrong(w, "algorithm", r->algorithm, "rtn");
-    const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
-    if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
-    r->zero_point = json_is_true(zero);
-    if (margin && !(json_is_number(margin) && json_number_value(margin) > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
-    if (margin) r->static_margin = json_number_value(margin);
+    return read_numbers(w, obj, r);
+}
+
+/* A scheme's name stands in lists (a,b), in RUN:scheme and in file names. */
+static dsb_status check_name(const char *file, const char *name, dsb_err *err) {
+    if (strcmp(name, "reference") == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"name\" is reference, which is reserved for the unquantized model; another name is wanted", file);
+    if (strlen(name) > 64 || strpbrk(name, ",:/\\") || name[0] == '.' || name[0] == '-')
+        return dsb_fail(err, DSB_EINPUT, "%s: \"name\" is \"%.80s\"; up to 64 characters without , : / \\, not starting with . or -, are wanted", file, name);
+    for (const char *p = name; *p; p++)
+        if ((unsigned char)*p < ' ') return dsb_fail(err, DSB_EINPUT, "%s: \"name\" holds a control character; none is wanted", file);
     return DSB_OK;
 }
 
@@ -134,9 +198,10 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     where w = {name, -1, arena, err};
     void *p;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a recipe must be a JSON object", name);
-    DSB_TRY(known_keys(&w, doc, k_keys, "name what source rules"));
+    DSB_TRY(known_keys(&w, doc, k_keys));
     const json_t *rules = json_object_get(doc, "rules"), *own = json_object_get(doc, "name");
     if (!json_is_string(own) || !*json_string_value(own)) return dsb_fail(err, DSB_EINPUT, "%s: \"name\" is missing; a recipe has a name", name);
+    DSB_TRY(check_name(name, json_string_value(own), err));
     if (!json_is_array(rules) || json_array_size(rules) == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"rules\" must be an array of at least one rule", name);
     DSB_TRY(dsb_arena_take(arena, &p, 1, sizeof(dsb_recipe), "recipe", err));
     dsb_recipe *r = p;
@@ -153,7 +218,7 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
         r->needs_calibration |= list[w.rule].activation == DSB_ACT_INT8_STATIC || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
     }
-    char *json = json_dumps(doc, JSON_COMPACT);
+    char *json = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS); /* one text for one recipe */
     r->json = json ? dsb_arena_strdup(arena, json) : NULL;
     free(json);
     *out = r;
