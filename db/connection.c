@@ -54,19 +54,27 @@ static dsb_status read_integer(dsb_db *db, const char *sql, int64_t *out, dsb_er
     return rc == SQLITE_ROW ? DSB_OK : dsb_db_fail(db, "reading the header", err);
 }
 
-/* version: user_version; 0 with tables in it or with a foreign application id is another program's file. */
-static dsb_status read_version(dsb_db *db, int64_t *version, dsb_err *err) {
-    int64_t app = 0, tables = 0;
-    DSB_TRY(read_integer(db, "PRAGMA user_version", version, err));
-    DSB_TRY(read_integer(db, "PRAGMA application_id", &app, err));
-    DSB_TRY(read_integer(db, "SELECT count(*) FROM sqlite_master", &tables, err));
-    if (app != DSB_DB_APPLICATION_ID && (tables > 0 || *version != 0))
+/* user_version 0 with tables in it or with a foreign application id is another program's file. */
+static dsb_status judge_version(const dsb_db *db, int64_t version, int64_t app, int64_t tables, dsb_err *err) {
+    if (app != DSB_DB_APPLICATION_ID && (tables > 0 || version != 0))
         return dsb_fail(err, DSB_EINPUT, "%s: an SQLite database of another program (application id %lld, wanted %d); name another file with --db",
                         db->path, (long long)app, DSB_DB_APPLICATION_ID);
-    if (*version > DSB_DB_VERSION)
+    if (version > DSB_DB_VERSION)
         return dsb_fail(err, DSB_EINPUT, "%s: written by a newer dsbench (database version %lld, this one knows %d); update dsbench or name another file with --db",
-                        db->path, (long long)*version, DSB_DB_VERSION);
+                        db->path, (long long)version, DSB_DB_VERSION);
     return DSB_OK;
+}
+
+/* One snapshot for all three, or another run's fresh tables would look like a stranger's. */
+static dsb_status read_version(dsb_db *db, int64_t *version, dsb_err *err) {
+    int64_t app = 0, tables = 0;
+    bool own = sqlite3_get_autocommit(db->handle);
+    if (own) DSB_TRY(dsb_db_exec(db, "BEGIN", "reading the header", err));
+    dsb_status s = read_integer(db, "SELECT count(*) FROM sqlite_master", &tables, err);
+    if (!s) s = read_integer(db, "PRAGMA user_version", version, err);
+    if (!s) s = read_integer(db, "PRAGMA application_id", &app, err);
+    if (own) dsb_db_rollback(db);
+    return s ? s : judge_version(db, *version, app, tables, err);
 }
 
 /* Under the write lock, so that two runs that start at once make the tables once. */

@@ -143,7 +143,8 @@ static void quote(dsb_text *script, const char *name, int most, bool tic) {
         }
         shown += starts;
         if ((unsigned char)*p < 32 || *p == 127) dsb_text_put(script, "?");
-        else if (*p == '\'') dsb_text_put(script, "''");
+        else if (*p == '\'') dsb_text_put(script, "’"); /* gnuplot's own '' fails at the beginning of a string */
+        else if (*p == '`') dsb_text_put(script, "‘");
         else if (*p == '%' && tic) dsb_text_put(script, "%%");
         else dsb_text_bytes(script, p, 1);
     }
