@@ -15,7 +15,7 @@ static dsb_status picture_parse(const char *name, dsb_picture *out, dsb_err *err
 }
 
 static dsb_status draw(const dsb_parsed *o, const char *format, const char *plot, const char *dir, dsb_text *out, dsb_err *err) {
-    dsb_picture picture;
+    dsb_picture picture = DSB_PICTURE_SVG;
     const char *id;
     dsb_db *db = NULL;
     dsb_arena arena;

@@ -40,7 +40,7 @@ static int unknown_command(const char *name) {
 /* A level that this machine lacks must not end in a null table later. */
 static dsb_status isa_check(dsb_err *err) {
     if (dsb_backend_cpu(NULL)) return DSB_OK;
-    return dsb_fail(err, DSB_EUSAGE, "DSBENCH_ISA=%s: this machine or build has no such level; see dsbench list kernels, or unset it", getenv("DSBENCH_ISA"));
+    return dsb_fail(err, DSB_EUSAGE, "DSBENCH_ISA=%s: this machine or build has no such level; unset it, then dsbench list kernels tells the levels", getenv("DSBENCH_ISA"));
 }
 
 int main(int argc, char **argv) {

@@ -35,7 +35,7 @@ typedef struct dsb_recorder {
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
     int64_t *uncovered;       /* (n_scheme): linears that fell back */
     int64_t nonfinite;        /* values met; a run with one fails */
-    char nonfinite_text[256]; /* where the first was */
+    char nonfinite_text[512]; /* where the first was */
 } dsb_recorder;
 
 dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, const dsb_model *m, const dsb_scheme *schemes, int n_scheme, const dsb_chunks *chunks, dsb_progress *progress, dsb_err *err);

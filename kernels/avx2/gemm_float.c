@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) void panel(dsb_wkind kind, const ds
 void dsb_gemm_float_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {
     enum { ROWS = 96 }; /* rows a task: its inputs fit the second-level cache */
     int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 16)
+#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 19)
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
             int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;

@@ -75,7 +75,7 @@ void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {
     int64_t panels = dsb_ceil_div(w->rows, DSB_NI), blocks = dsb_ceil_div(x->n, ROWS), stride;
     int8_t *copy;
     const int8_t *q = padded_rows(w, x->q, x->n, &stride, &copy);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 17)
+#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
             int64_t first = b * ROWS, n = first + ROWS < x->n ? ROWS : x->n - first;

@@ -10,7 +10,7 @@
 #include "kernels/layout.h"
 #include "kernels/portable/math.h"
 
-enum { PR_PARALLEL = 1 << 14 }; /* below so many elements threads cost more than they give */
+enum { PR_PARALLEL = 1 << 16 }; /* below so many elements threads cost more than they give */
 
 static double pr_tree(const double a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
 
