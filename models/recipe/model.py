@@ -124,8 +124,7 @@ class Attention(nn.Module):
         k_rope = rotate(k_rope.unsqueeze(1), cos, sin).expand(-1, h, -1, -1)
         q = torch.cat((q[..., :nope], q_rope), -1)
         k = torch.cat((k_nope, k_rope), -1)
-        if x.is_cuda:                  # the fast kernel wants one width for q, k and v
-            v = F.pad(v, (0, nope + rope - c.v_head_dim))
+        v = F.pad(v, (0, nope + rope - c.v_head_dim))      # the fast kernels want one width for q, k and v
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)[..., :c.v_head_dim]
         return self.o_proj(y.transpose(1, 2).reshape(b, t, h * c.v_head_dim))
 
