@@ -28,7 +28,7 @@ dsb_status dsb_dataset_builtin_path(dsb_builtin_kind kind, char **path, dsb_err 
     char exe[PATH_MAX] = "build";
     *path = NULL;
     bool given = data && *data;
-    if (!given && !executable_dir(exe)) strcpy(exe, "build");
+    if (!given && !executable_dir(exe)) snprintf(exe, sizeof exe, "build");
     int n = given ? asprintf(path, "%s/%s", data, b->file) : asprintf(path, "%s/data/%s", exe, b->file);
     if (n < 0) {
         *path = NULL;
