@@ -28,9 +28,13 @@ dsb_status dsb_dataset_builtin_path(dsb_builtin_kind kind, char **path, dsb_err 
     char exe[PATH_MAX] = "build";
     *path = NULL;
     bool given = data && *data;
-    if (!given && !executable_dir(exe)) strcpy(exe, "build");
-    int n = given ? asprintf(path, "%s/%s", data, b->file) : asprintf(path, "%s/data/%s", exe, b->file);
-    if (n < 0) {
+    if (!given && !executable_dir(exe)) snprintf(exe, sizeof exe, "build");
+    /* Built: build/data. Installed: PREFIX/bin/dsbench and PREFIX/share/dsbench/data. */
+    char beside[PATH_MAX + 8], installed[PATH_MAX + 32];
+    snprintf(beside, sizeof beside, "%s/data", exe);
+    snprintf(installed, sizeof installed, "%s/../share/dsbench/data", exe);
+    const char *dir = given ? data : access(beside, F_OK) != 0 && access(installed, F_OK) == 0 ? installed : beside;
+    if (asprintf(path, "%s/%s", dir, b->file) < 0) {
         *path = NULL;
         return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its path", b->file);
     }

@@ -14,7 +14,7 @@ typedef struct dsb_builtin {
 } dsb_builtin;
 extern const dsb_builtin dsb_builtin_table[DSB_BUILTIN_COUNT];
 
-/* The file's path: $DSBENCH_DATA, else data/ beside the executable. *path is owned, free() it.
+/* The file's path: $DSBENCH_DATA, else data/ beside the program, else PREFIX/share/dsbench/data of an installed one. *path is owned, free() it.
  * DSB_EINPUT where it is not there: the message says `make data`. */
 dsb_status dsb_dataset_builtin_path(dsb_builtin_kind kind, char **path, dsb_err *err);
 /* The text, its checksum verified (DSB_EINPUT if it differs), reflowed. */

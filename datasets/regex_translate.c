@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,10 +33,9 @@ static dsb_status unsupported(writer *w, size_t at, const char *what) {
 
 /* PCRE2 takes \p{Han} as script extensions, Oniguruma as the script itself. */
 static bool is_script(const char *name, size_t n) {
-    char probe[64] = "\\p{sc:";
+    char probe[64];
     if (n < 3 || n > 40) return false;
-    memcpy(probe + 6, name, n);
-    strcpy(probe + 6 + n, "}");
+    snprintf(probe, sizeof probe, "\\p{sc:%.*s}", (int)n, name);
     int code;
     PCRE2_SIZE offset;
     pcre2_code *re = pcre2_compile((PCRE2_SPTR)probe, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &offset, NULL);

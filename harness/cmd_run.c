@@ -20,11 +20,8 @@ static const char *command_line(dsb_arena *arena, int argc, char **argv) {
     for (int i = 0; i < argc; i++) n += strlen(argv[i]) + 1;
     char *text = malloc(n);
     if (!text) return NULL;
-    strcpy(text, "dsbench");
-    for (int i = 0; i < argc; i++) {
-        strcat(text, " ");
-        strcat(text, argv[i]);
-    }
+    int at = snprintf(text, n, "dsbench");
+    for (int i = 0; i < argc; i++) at += snprintf(text + at, n - (size_t)at, " %s", argv[i]);
     const char *kept = dsb_arena_strdup(arena, text);
     free(text);
     return kept;

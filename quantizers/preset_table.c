@@ -1,4 +1,5 @@
 /* The named presets: recipes as JSON, read by the same parser as a recipe file. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -44,8 +45,8 @@ dsb_status dsb_recipe_preset(const dsb_recipe **out, dsb_arena *arena, const cha
             if (!s) ((dsb_recipe *)*out)->what = k_preset[i].what;
             return s;
         }
-        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
-        strncat(known, k_preset[i].name, sizeof known - strlen(known) - 1);
+        size_t at = strlen(known);
+        snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", k_preset[i].name);
     }
     return dsb_fail(err, DSB_EUSAGE, "scheme \"%s\" is unknown; one of %s, or a recipe file, is wanted", name, known);
 }

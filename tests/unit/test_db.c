@@ -18,7 +18,7 @@
 static char dir[64], path[96];
 
 static int set_up(void **state) {
-    strcpy(dir, "/tmp/dsb_test_db_XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/dsb_test_db_XXXXXX");
     if (!mkdtemp(dir)) return -1;
     snprintf(path, sizeof path, "%s/r.db", dir);
     return 0;

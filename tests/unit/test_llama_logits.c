@@ -43,7 +43,7 @@ static void file_make(uint8_t *b, float scale) {
 }
 
 static void file_write(char path[32], const uint8_t *bytes, size_t n) {
-    strcpy(path, "/tmp/dsb_llama_XXXXXX");
+    snprintf(path, 32, "/tmp/dsb_llama_XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, bytes, n), (ssize_t)n);

@@ -24,7 +24,7 @@ static void file_make(char path[40], const float *logits, int64_t vocab, const c
     if (tokens) n += snprintf(header + n, sizeof header - (size_t)n, ",\"%s\":{\"dtype\":\"I32\",\"shape\":[%d],\"data_offsets\":[%zu,%zu]}", name, N, bytes, bytes + 4 * N);
     n += snprintf(header + n, sizeof header - (size_t)n, "}");
     while (n % 8) header[n++] = ' ';
-    strcpy(path, "/tmp/dsb_logits_XXXXXX");
+    snprintf(path, 40, "/tmp/dsb_logits_XXXXXX");
     FILE *f = fdopen(mkstemp(path), "wb");
     assert_non_null(f);
     uint64_t length = (uint64_t)n;

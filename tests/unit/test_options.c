@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "harness/options.h"
@@ -31,13 +32,11 @@ static dsb_status parse(values *v, dsb_parsed *p, dsb_err *err, const char *cons
     const dsb_usage usage = { .command = "test", .args = "A [B]", .what = "what", .min_args = 1, .max_args = 2, DSB_OPTIONS(rows) };
     static char *argv[10];
     static char copy[10][64];
-    int argc = 0;
-    strcpy(copy[0], "test");
-    argv[argc++] = copy[0];
-    for (int i = 0; words[i]; i++) {
-        strcpy(copy[argc], words[i]);
+    int argc = 1;
+    argv[0] = "test";
+    for (int i = 0; words[i]; i++, argc++) {
+        snprintf(copy[argc], sizeof copy[argc], "%s", words[i]);
         argv[argc] = copy[argc];
-        argc++;
     }
     *v = (values){ .context = 512 };
     *err = (dsb_err){ 0 };

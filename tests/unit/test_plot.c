@@ -19,7 +19,7 @@ static bool have_gnuplot;
 
 static int set_up(void **state) {
     dsb_err err = { 0 };
-    strcpy(dir, "/tmp/dsb_test_plot_XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/dsb_test_plot_XXXXXX");
     if (!mkdtemp(dir)) return -1;
     snprintf(path, sizeof path, "%s/r.db", dir);
     snprintf(touched, sizeof touched, "%s/touched", dir);

@@ -19,7 +19,7 @@ static dsb_db *db;
 
 static int set_up(void **state) {
     dsb_err err = { 0 };
-    strcpy(dir, "/tmp/dsb_test_rep_XXXXXX");
+    snprintf(dir, sizeof dir, "/tmp/dsb_test_rep_XXXXXX");
     if (!mkdtemp(dir)) return -1;
     snprintf(path, sizeof path, "%s/r.db", dir);
     if (dsb_db_open(&db, path, true, &err) || synthetic_write(db, "demo", 8, 16, &err)) {
