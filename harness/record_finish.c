@@ -1,5 +1,6 @@
 /* What is known only when the last block is done: figures of the logits, run-level routing, sizes, calibration coverage. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,13 +185,50 @@ static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     return dsb_db_put_scheme(r->db, r->run_id, &row, err);
 }
 
+/* Stored as an event, and said at once. */
+static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    dsb_event e = {.scheme = r->schemes[scheme].name, .level = "warning", .text = text, .seq = -1, .layer = -1};
+    dsb_progress_clear(r->progress);
+    fprintf(stderr, "dsbench: scheme %s: %s\n", e.scheme, text);
+    return dsb_db_put_event(r->db, r->run_id, &e, err);
+}
+
+/* What a recipe wanted and did not get: static scales without calibration, tests that divide nothing. */
+static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
+    const dsb_recipe *recipe = r->schemes[scheme].recipe;
+    if (r->uncovered[scheme]) DSB_TRY(put_warning(r, scheme, err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)r->uncovered[scheme]));
+    for (int i = 0; recipe && i < recipe->n_rule; i++) {
+        long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
+        if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
+        DSB_TRY(put_warning(r, scheme, err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
+    }
+    return DSB_OK;
+}
+
+/* Whether this expert's activations were to have a calibrated scale. */
+static bool wants_static(const dsb_recorder *r, int scheme, const dsb_calibration *cal, int64_t layer, int64_t expert) {
+    dsb_linear_spec specs[3];
+    char tensor[300];
+    dsb_ffn_specs(&r->m->config, layer, DSB_ROLE_EXPERT_GATE, expert, specs);
+    dsb_expert_facts facts = dsb_calibration_facts(cal, &specs[0]);
+    snprintf(tensor, sizeof tensor, "%s.weight", specs[0].stem);
+    const dsb_rule *rule = dsb_recipe_match(r->schemes[scheme].recipe, DSB_ROLE_EXPERT_GATE, tensor, &facts);
+    return rule && rule->activation == DSB_ACT_INT8_STATIC;
+}
+
 static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibration *cal, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
     if (!recipe || !recipe->needs_calibration || cal->n_token == 0) return DSB_OK;
     for (int64_t l = 0; l < cal->n_layer; l++)
         for (int64_t e = 0; dsb_layer_is_moe(&r->m->config, l) && e < cal->n_expert; e++) {
-            int64_t tokens = cal->layers[l].expert[e * 3].tokens;
-            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 ? "int8-dynamic" : NULL};
+            int64_t tokens = cal->layers[l].expert[e * 3].n_token;
+            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : NULL};
             DSB_TRY(dsb_db_put_calibration_coverage(r->db, r->run_id, &row, err));
         }
     return DSB_OK;
@@ -214,6 +252,7 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     if (scheme < 0) return DSB_OK;
     DSB_TRY(put_details(r, name, &run, err));
     DSB_TRY(put_across(r, f, scheme, err));
+    DSB_TRY(put_warnings(r, scheme, err));
     return put_coverage(r, scheme, cal, err);
 }
 
