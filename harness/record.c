@@ -134,7 +134,9 @@ static dsb_status routing_rows(dsb_recorder *r, const dsb_routing_event *e, cons
     if (e->kind != DSB_KIND_ACCUMULATED) return DSB_OK;
     for (int i = 0; i < N_ROUTING; i++) {
         const dsb_figure *x = dsb_figures_find(&f, k_rec_routing[i]);
-        if (x) r->routing_sum[e->scheme * N_ROUTING + i] += x->value;
+        if (!x || isnan(x->value)) continue;
+        r->routing_sum[e->scheme * N_ROUTING + i] += x->value;
+        r->routing_n[e->scheme * N_ROUTING + i]++;
     }
     dsb_margin_decile deciles[10];
     dsb_routing_acc_deciles(acc, deciles);
@@ -278,6 +280,7 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->reached, n_scheme * r->n_rule, "coverage", err));
     DSB_TRY(DSB_NEW(r->taken, n_scheme * r->n_rule, "coverage", err));
     DSB_TRY(DSB_NEW(r->routing_sum, n * N_ROUTING, "routing figures", err));
+    DSB_TRY(DSB_NEW(r->routing_n, n * N_ROUTING, "routing figures", err));
     return DSB_NEW(r->kernels, n, "kernel names", err);
 }
 
@@ -285,7 +288,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->reached, r->taken, r->routing_sum, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

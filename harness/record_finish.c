@@ -127,7 +127,7 @@ static dsb_status routing_quality(dsb_recorder *r, int scheme, dsb_figures *out,
     if (!s) dsb_figures_put(out, "selection_change", a / (double)n, lo, hi, r->n_token * r->n_moe);
     if (!s) s = dsb_bootstrap_t(sum + n, NULL, n, 0.95, SEED, &lo, &hi, err);
     if (!s) dsb_figures_put(out, "slot_change", b / (double)n, lo, hi, r->n_token * r->n_moe);
-    for (int i = 0; i < N_ROUTING && !s; i++) dsb_figures_put(out, k_rec_routing[i], r->routing_sum[scheme * N_ROUTING + i] / (double)r->n_moe, NAN, NAN, r->n_token * r->n_moe);
+    for (int i = 0; i < N_ROUTING && !s; i++) dsb_figures_put(out, k_rec_routing[i], r->routing_sum[scheme * N_ROUTING + i] / (double)r->routing_n[scheme * N_ROUTING + i], NAN, NAN, r->n_token * r->n_moe);
     free(sum);
     return s;
 }
@@ -135,27 +135,38 @@ static dsb_status routing_quality(dsb_recorder *r, int scheme, dsb_figures *out,
 /* Drift across layers, against the KLD of scored tokens. */
 static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_err *err) {
     const int32_t **layers;
-    double *kld;
+    double *kld, changed = 0, first_sum = 0;
     dsb_routing_across_figures a;
-    int64_t n_layer = 0;
+    int64_t n_layer = 0, *number, *first; /* of MoE layers: their places in the model, and the tokens that change there first */
     if (r->n_moe == 0) return DSB_OK;
     DSB_TRY(DSB_NEW(layers, r->n_moe, "routing", err));
     DSB_TRY(DSB_NEW(kld, r->n_token, "routing", err));
+    DSB_TRY(DSB_NEW(number, r->n_moe, "routing", err));
+    DSB_TRY(DSB_NEW(first, r->n_moe, "routing", err));
     for (int64_t i = 0; i < r->n_token; i++) kld[i] = NAN;
     for (int64_t i = 0; i < r->n_scored; i++) kld[f->token[i]] = r->logits[(scheme + 1) * r->n_scored + i].kld;
     for (int64_t l = 0; l < r->m->config.n_layer; l++)
-        if (r->changed[scheme * r->m->config.n_layer + l]) layers[n_layer++] = r->changed[scheme * r->m->config.n_layer + l];
-    dsb_status s = dsb_routing_across(layers, n_layer, r->n_token, kld, NULL, &a, err);
+        if (r->changed[scheme * r->m->config.n_layer + l]) {
+            number[n_layer] = l;
+            layers[n_layer++] = r->changed[scheme * r->m->config.n_layer + l];
+        }
+    dsb_status s = dsb_routing_across(layers, n_layer, r->n_token, kld, first, &a, err);
+    for (int64_t l = 0; l < n_layer; l++) {
+        changed += (double)first[l];
+        first_sum += (double)(first[l] * number[l]);
+    }
     struct {
         const char *name, *unit;
         double value;
-    } rows[] = {{"any_change", "share", a.any_change}, {"first_layer_mean", "layer", a.first_layer_mean}, {"slots_kld_correlation", "1", a.slots_kld_correlation}};
+    } rows[] = {{"any_change", "share", a.any_change}, {"first_layer_mean", "layer", first_sum / changed}, {"slots_kld_correlation", "1", a.slots_kld_correlation}};
     for (int i = 0; i < 3 && !s; i++) {
         dsb_routing_layer row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .metric = rows[i].name, .unit = rows[i].unit, .layer = -1, .value = rows[i].value, .n = r->n_token};
         s = dsb_db_put_routing_layer(r->db, r->run_id, &row, err);
     }
     free(layers);
     free(kld);
+    free(number);
+    free(first);
     return s;
 }
 
