@@ -170,18 +170,23 @@ static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_e
     return s;
 }
 
-/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size. */
-static int64_t vector_bytes(const dsb_recorder *r, int64_t *weights) {
+static int64_t element_bytes(const dsb_checkpoint *cp, const char *name) {
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    return t ? (int64_t)dsb_dtype_size(t->dtype) : 0;
+}
+
+/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size (norms as the last one is stored, biases F32). */
+static int64_t vector_bytes(const dsb_recorder *r, const dsb_checkpoint *cp, int64_t *weights) {
     const dsb_config *c = &r->m->config;
-    int64_t n = c->d_model * (2 * c->n_layer + 1) + c->n_layer * (c->q_lora + c->kv_lora) + (c->router_bias ? c->n_expert * r->n_moe * 2 : 0);
+    int64_t norms = c->d_model * (2 * c->n_layer + 1) + c->n_layer * (c->q_lora + c->kv_lora), bias = c->router_bias ? c->n_expert * r->n_moe : 0;
     int64_t embed = c->tied ? 0 : c->vocab * c->d_model;
-    *weights = n + embed;
-    return 2 * (n + embed);
+    *weights = norms + bias + embed;
+    return norms * element_bytes(cp, "model.norm.weight") + 4 * bias + embed * element_bytes(cp, "model.embed_tokens.weight");
 }
 
 static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_scheme *s = scheme < 0 ? NULL : &r->schemes[scheme];
-    int64_t more, more_bytes = vector_bytes(r, &more);
+    int64_t more, more_bytes = vector_bytes(r, s ? s->source : &r->m->checkpoint, &more);
     int64_t bytes = r->stored_bytes[scheme + 1] + more_bytes, n = r->weights[scheme + 1] + more;
     dsb_scheme_record row = {.name = s ? s->name : "reference", .ordinal = scheme + 1, .what = s && s->recipe ? s->recipe->what : "f32 arithmetic over the stored weights",
                              .recipe_json = s && s->recipe ? s->recipe->json : NULL, .source = s && !s->own_source ? s->source->dir : NULL, .kernels = s ? r->kernels[scheme + 1] : NULL,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/model_check.h"
 #include "harness/record.h"
 #include "synthetic_run.h"
 
@@ -125,10 +126,28 @@ static void test_record__routing_over_layers(void **state) {
     sr_close(r);
 }
 
+/* A scheme that keeps every tensor is as large as the checkpoint, and counts its parameters once. */
+static void test_record__a_kept_model_has_its_checkpoint_s_size(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_scheme_record *rows;
+    int64_t n;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"kept\", \"rules\": [{\"role\": \"*\", \"format\": \"keep\"}]}");
+    record(&x, r, 0);
+    assert_int_equal(dsb_db_get_scheme(x.db, &r->arena, "test", "kept", &rows, &n, &err), DSB_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(rows[0].weight_bytes, r->m.checkpoint.bytes);
+    assert_int_equal(rows[0].n_param, dsb_model_params(&r->m.config));
+    record_close(&x);
+    sr_close(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_record__tests_that_divide_nothing_and_lost_ranges_are_said),
         cmocka_unit_test(test_record__routing_over_layers),
+        cmocka_unit_test(test_record__a_kept_model_has_its_checkpoint_s_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
