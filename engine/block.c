@@ -147,6 +147,7 @@ dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_rol
         TAKE(WS_Q, g, rows * ff);
         TAKE(WS_KV, u, rows * ff);
         observe(obs, gate_role, x + at * d, rows, d);
+        observe(obs, gate_role + 1, x + at * d, rows, d);
         DSB_TRY(prepare_act(&w->gate, x + at * d, rows, ws, &act, err));
         multiply(m, &w->gate, &act, bf16, g);
         if (!same_act(&w->gate, &w->up)) DSB_TRY(prepare_act(&w->up, x + at * d, rows, ws, &act, err));

@@ -28,11 +28,7 @@ void dsb_calibration_release(dsb_calibration *c) {
     *c = (dsb_calibration){0};
 }
 
-void dsb_range_observe(const dsb_backend *be, dsb_input_range *r, const float *x, int64_t n, int64_t cols) {
-    float a = be->absmax(x, n * cols);
-    if (a > r->absmax) r->absmax = a;
-    r->tokens += n;
-}
+void dsb_range_observe(const dsb_backend *be, dsb_range_observer *r, const float *x, int64_t n, int64_t cols) { dsb_range_observer_add(r, be->absmax(x, n * cols), n); }
 
 void dsb_rank(const double *value, int64_t n, double *rank) {
     for (int64_t i = 0; i < n; i++) {
@@ -42,7 +38,7 @@ void dsb_rank(const double *value, int64_t n, double *rank) {
     }
 }
 
-const dsb_input_range *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec) {
+const dsb_range_observer *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec) {
     if (!c || spec->layer < 0) return NULL;
     const dsb_layer_calibration *l = &c->layers[spec->layer];
     return spec->expert >= 0 ? &l->expert[spec->expert * 3 + (spec->role - DSB_ROLE_EXPERT_GATE)] : &l->role[spec->role];

@@ -5,8 +5,8 @@
 #include "engine/model.h"
 
 typedef struct dsb_layer_calibration {
-    dsb_input_range role[DSB_ROLE_COUNT]; /* all linears but the experts' */
-    dsb_input_range *expert;              /* (n_expert, 3): gate, up, down */
+    dsb_range_observer role[DSB_ROLE_COUNT]; /* all linears but the experts' */
+    dsb_range_observer *expert;              /* (n_expert, 3): gate, up, down */
     double *activity;                     /* (n_expert): Σ gate weight of routed calibration tokens */
     double *mean_abs;                     /* (n_expert): mean |W| of its three matrices; zeros unless a recipe asks */
     double *activity_rank, *mean_abs_rank; /* (n_expert): share of the layer's experts with a smaller figure */
@@ -23,11 +23,11 @@ dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, ds
 void dsb_calibration_release(dsb_calibration *c);
 
 /* Widens a range by n rows of an input. */
-void dsb_range_observe(const dsb_backend *be, dsb_input_range *r, const float *x, int64_t n, int64_t cols);
+void dsb_range_observe(const dsb_backend *be, dsb_range_observer *r, const float *x, int64_t n, int64_t cols);
 /* rank[i] = share of values smaller than value[i]. */
 void dsb_rank(const double *value, int64_t n, double *rank);
 /* The range and facts a scheme's linear is loaded with; c may be NULL. */
-const dsb_input_range *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec);
+const dsb_range_observer *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec);
 dsb_expert_facts dsb_calibration_facts(const dsb_calibration *c, const dsb_linear_spec *spec);
 
 #endif

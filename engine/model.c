@@ -88,23 +88,19 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
 }
 
 /* Integer codes to a kernel's matrix; without integer activations, or with zero points, tiles are decoded to f32. */
-static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_input_range *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     out->activation = q->affine ? DSB_ACT_NONE : rule->activation;
     if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
-    if (out->activation == DSB_ACT_INT8_STATIC) {
-        if (range && range->tokens > 0 && range->absmax > 0) {
-            out->static_scale = (float)(range->absmax * rule->static_margin) / 127.0f;
-        } else {
-            out->activation = DSB_ACT_INT8_DYNAMIC;
-            event->fell_back = true;
-        }
+    if (out->activation == DSB_ACT_INT8_STATIC && !(range && dsb_static_scale(range, 127, rule->static_margin, &out->static_scale))) {
+        out->activation = DSB_ACT_INT8_DYNAMIC;
+        event->fell_back = true;
     }
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }
 
-static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, dsb_qtensor *codes, const dsb_input_range *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     event->format = rule->format->name;
     if (rule->format->is_float) {
@@ -127,7 +123,7 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
     return pack_codes(l, rule, codes, range, out, event, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_input_range *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     dsb_qtensor codes = {0};
     char tensor[300];
@@ -142,6 +138,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     }
     snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
     const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
+    event->rule = rule;
     int64_t n = spec->rows * spec->cols;
     dsb_status st = DSB_OK;
     const float *deq = own;
@@ -151,7 +148,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     } else if (ref && s->own_source) {
         *out = *ref;
         out->borrowed = true;
-        event->stored_bytes = (size_t)n * (stored == DSB_F32 ? 4 : stored == DSB_I8 ? 1 : 2);
+        event->stored_bytes = (size_t)n * dsb_dtype_size(stored);
     } else {
         st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
         event->stored_bytes = codes.format ? codes.stored_bytes : (size_t)n * dsb_dtype_size(stored);

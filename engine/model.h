@@ -7,6 +7,7 @@
 #include "engine/arch.h"
 #include "engine/checkpoint.h"
 #include "kernels/backend.h"
+#include "quantizers/observer.h"
 #include "quantizers/recipe.h"
 
 typedef struct dsb_model {
@@ -49,20 +50,15 @@ typedef struct dsb_linear_spec {
 } dsb_linear_spec;
 void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
 
-/* What calibration saw of one linear's input; tokens 0 means uncovered. */
-typedef struct dsb_input_range {
-    float absmax;
-    int64_t tokens;
-} dsb_input_range;
-
 /* What became of one tensor under one scheme. x is the reference's weight, y the dequantized one. */
 typedef struct dsb_tensor_event {
     const dsb_linear_spec *spec;
+    const dsb_rule *rule; /* that decided it, or NULL: kept */
     dsb_moments moments;
     const char *format, *kernel;
     dsb_activation activation;
     size_t stored_bytes;
-    bool fell_back; /* wanted a static scale, had no calibration tokens: dynamic instead */
+    bool fell_back; /* wanted a static scale, calibration gave none: dynamic instead */
 } dsb_tensor_event;
 
 /* Host buffers for one tensor at a time. */
@@ -78,7 +74,7 @@ void dsb_loader_release(dsb_loader *l);
 /* Reads the reference's tensor and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor. */
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_input_range *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
 /* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
 dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

@@ -42,7 +42,7 @@ typedef struct dsb_logits_event {
     const dsb_logit_row *rows;
 } dsb_logits_event;
 
-/* Activations quantized with static scales while a block ran, and how many were clipped. */
+/* Activations of a scheme's own stream quantized with static scales while a block ran, and how many were clipped. */
 typedef struct dsb_clip_event {
     int scheme;
     int64_t layer, values, clipped;

@@ -80,7 +80,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         const float *ref_out = a_ref + (row - at) * d;
         sw->be->copy(x, x_ref + (row - at) * d, (size_t)(ctx * d) * sizeof *x);
         if (bf16) sw->be->round_bf16(x, ctx * d);
-        DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, &st->ws, out, err));
+        DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, &sw->ws, out, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ISOLATED, sw->iso_chunks[j], ref_out, out, err));
         sw->be->add(x, out, ctx * d);
         if (bf16) sw->be->round_bf16(x, ctx * d);

@@ -21,7 +21,7 @@ typedef struct sw_scheme {
     float *iso_out; /* (n_iso, d_model): MLP output on the reference's post-attention state and routing */
     dsb_attn_weights attn;
     dsb_router_weights router;
-    dsb_workspace ws;
+    dsb_workspace ws; /* of the accumulated stream alone, whose clipped activations it counts */
     int64_t clipped_before, values_before;
     dsb_routing acc_route, block_route;
 } sw_scheme;

@@ -185,7 +185,7 @@ typedef struct expert_ctx {
 
 static void observe_expert(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
     expert_ctx *c = ctx;
-    dsb_input_range *r = c->expert >= 0 ? &c->layer->expert[c->expert * 3 + (role - DSB_ROLE_EXPERT_GATE)] : &c->layer->role[role];
+    dsb_range_observer *r = c->expert >= 0 ? &c->layer->expert[c->expert * 3 + (role - DSB_ROLE_EXPERT_GATE)] : &c->layer->role[role];
     dsb_range_observe(c->sw->be, r, x, n, cols);
 }
 
@@ -277,6 +277,7 @@ static dsb_status expert_scheme(sweep *sw, int s, int64_t layer, int64_t e, cons
     pass.src = &st->block;
     pass.rows = p->block[s].rows + at;
     pass.n = n;
+    pass.ws = &sw->ws;
     DSB_TRY(run_expert(sw, &pass, pass.rows, p->block[s].weight + at, st->block.out, NULL, err));
     n = expert_rows(&p->iso, e, &at);
     if (n == 0) return DSB_OK;
@@ -415,6 +416,7 @@ static dsb_status dense_scheme(sweep *sw, int s, dsb_role role, bool add, const 
     ffn_pass p = {.bf16 = bf16, .norm = &st->router, .w = w, .role = role, .ws = &st->ws, .src = &st->acc};
     DSB_TRY(run_all(sw, &p, sw->n_tok, add, st->acc.out, err));
     p.src = &st->block;
+    p.ws = &sw->ws;
     DSB_TRY(run_all(sw, &p, sw->n_iso, add, st->block.out, err));
     p.src = &sw->ref;
     p.round_input = bf16;

@@ -50,6 +50,19 @@ static void add_kernel(char list[256], const char *kernel) {
     if (n + k + 2 < 256) snprintf(list + n, 256 - n, "%s%s", n ? "," : "", kernel);
 }
 
+/* Which rules with a test this expert tensor came by, the first match last. */
+static void count_tests(dsb_recorder *r, int scheme, const dsb_tensor_event *e, const char *tensor) {
+    const dsb_recipe *recipe = r->schemes[scheme].recipe;
+    for (int i = 0; recipe && i < recipe->n_rule; i++) {
+        const dsb_rule *rule = &recipe->rules[i];
+        if (rule->when != DSB_WHEN_ALWAYS && dsb_rule_covers(rule, e->spec->role, tensor)) {
+            r->reached[scheme * r->n_rule + i]++;
+            r->taken[scheme * r->n_rule + i] += rule == e->rule;
+        }
+        if (rule == e->rule) return;
+    }
+}
+
 static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     rec_row *row;
@@ -69,6 +82,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     snprintf(name, sizeof name, "%s.weight", e->spec->stem);
     char *tensor = dsb_arena_strdup(&r->block, name);
     if (!tensor) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's name");
+    if (e->spec->expert >= 0) count_tests(r, scheme, e, tensor);
     row->what = ROW_TENSOR;
     row->u.tensor = (dsb_tensor_error){.scheme = r->schemes[scheme].name, .tensor = tensor, .role = dsb_role_name(e->spec->role), .layer = e->spec->layer,
                                        .expert = e->spec->expert, .m = e->moments, .stored_bytes = (int64_t)e->stored_bytes, .n_weight = n,
@@ -120,7 +134,9 @@ static dsb_status routing_rows(dsb_recorder *r, const dsb_routing_event *e, cons
     if (e->kind != DSB_KIND_ACCUMULATED) return DSB_OK;
     for (int i = 0; i < N_ROUTING; i++) {
         const dsb_figure *x = dsb_figures_find(&f, k_rec_routing[i]);
-        if (x) r->routing_sum[e->scheme * N_ROUTING + i] += x->value;
+        if (!x || isnan(x->value)) continue;
+        r->routing_sum[e->scheme * N_ROUTING + i] += x->value;
+        r->routing_n[e->scheme * N_ROUTING + i]++;
     }
     dsb_margin_decile deciles[10];
     dsb_routing_acc_deciles(acc, deciles);
@@ -259,7 +275,12 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->block_bytes, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_weights, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->uncovered, n, "coverage", err));
+    for (int i = 0; i < n_scheme; i++)
+        if (schemes[i].recipe && schemes[i].recipe->n_rule > r->n_rule) r->n_rule = schemes[i].recipe->n_rule;
+    DSB_TRY(DSB_NEW(r->reached, n_scheme * r->n_rule, "coverage", err));
+    DSB_TRY(DSB_NEW(r->taken, n_scheme * r->n_rule, "coverage", err));
     DSB_TRY(DSB_NEW(r->routing_sum, n * N_ROUTING, "routing figures", err));
+    DSB_TRY(DSB_NEW(r->routing_n, n * N_ROUTING, "routing figures", err));
     return DSB_NEW(r->kernels, n, "kernel names", err);
 }
 
@@ -267,7 +288,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->routing_sum, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

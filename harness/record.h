@@ -33,7 +33,10 @@ typedef struct dsb_recorder {
     int64_t *stored_bytes, *weights, *block_bytes, *block_weights; /* (n_scheme + 1) */
     char (*kernels)[256];     /* (n_scheme + 1): comma-separated */
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
+    int64_t *routing_n;       /* (n_scheme, DSB_REC_ROUTING): layers that have the figure: a layer without new experts has no rank of them */
     int64_t *uncovered;       /* (n_scheme): linears that fell back */
+    int64_t n_rule;           /* the longest recipe's */
+    int64_t *reached, *taken; /* (n_scheme, n_rule): expert tensors that a rule with a test was asked of, and those it took */
     int64_t nonfinite;        /* values met; a run with one fails */
     char nonfinite_text[512]; /* where the first was */
 } dsb_recorder;

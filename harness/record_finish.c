@@ -1,5 +1,6 @@
 /* What is known only when the last block is done: figures of the logits, run-level routing, sizes, calibration coverage. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +127,7 @@ static dsb_status routing_quality(dsb_recorder *r, int scheme, dsb_figures *out,
     if (!s) dsb_figures_put(out, "selection_change", a / (double)n, lo, hi, r->n_token * r->n_moe);
     if (!s) s = dsb_bootstrap_t(sum + n, NULL, n, 0.95, SEED, &lo, &hi, err);
     if (!s) dsb_figures_put(out, "slot_change", b / (double)n, lo, hi, r->n_token * r->n_moe);
-    for (int i = 0; i < N_ROUTING && !s; i++) dsb_figures_put(out, k_rec_routing[i], r->routing_sum[scheme * N_ROUTING + i] / (double)r->n_moe, NAN, NAN, r->n_token * r->n_moe);
+    for (int i = 0; i < N_ROUTING && !s; i++) dsb_figures_put(out, k_rec_routing[i], r->routing_sum[scheme * N_ROUTING + i] / (double)r->routing_n[scheme * N_ROUTING + i], NAN, NAN, r->n_token * r->n_moe);
     free(sum);
     return s;
 }
@@ -134,42 +135,58 @@ static dsb_status routing_quality(dsb_recorder *r, int scheme, dsb_figures *out,
 /* Drift across layers, against the KLD of scored tokens. */
 static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_err *err) {
     const int32_t **layers;
-    double *kld;
+    double *kld, changed = 0, first_sum = 0;
     dsb_routing_across_figures a;
-    int64_t n_layer = 0;
+    int64_t n_layer = 0, *number, *first; /* of MoE layers: their places in the model, and the tokens that change there first */
     if (r->n_moe == 0) return DSB_OK;
     DSB_TRY(DSB_NEW(layers, r->n_moe, "routing", err));
     DSB_TRY(DSB_NEW(kld, r->n_token, "routing", err));
+    DSB_TRY(DSB_NEW(number, r->n_moe, "routing", err));
+    DSB_TRY(DSB_NEW(first, r->n_moe, "routing", err));
     for (int64_t i = 0; i < r->n_token; i++) kld[i] = NAN;
     for (int64_t i = 0; i < r->n_scored; i++) kld[f->token[i]] = r->logits[(scheme + 1) * r->n_scored + i].kld;
     for (int64_t l = 0; l < r->m->config.n_layer; l++)
-        if (r->changed[scheme * r->m->config.n_layer + l]) layers[n_layer++] = r->changed[scheme * r->m->config.n_layer + l];
-    dsb_status s = dsb_routing_across(layers, n_layer, r->n_token, kld, NULL, &a, err);
+        if (r->changed[scheme * r->m->config.n_layer + l]) {
+            number[n_layer] = l;
+            layers[n_layer++] = r->changed[scheme * r->m->config.n_layer + l];
+        }
+    dsb_status s = dsb_routing_across(layers, n_layer, r->n_token, kld, first, &a, err);
+    for (int64_t l = 0; l < n_layer; l++) {
+        changed += (double)first[l];
+        first_sum += (double)(first[l] * number[l]);
+    }
     struct {
         const char *name, *unit;
         double value;
-    } rows[] = {{"any_change", "share", a.any_change}, {"first_layer_mean", "layer", a.first_layer_mean}, {"slots_kld_correlation", "1", a.slots_kld_correlation}};
+    } rows[] = {{"any_change", "share", a.any_change}, {"first_layer_mean", "layer", first_sum / changed}, {"slots_kld_correlation", "1", a.slots_kld_correlation}};
     for (int i = 0; i < 3 && !s; i++) {
         dsb_routing_layer row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .metric = rows[i].name, .unit = rows[i].unit, .layer = -1, .value = rows[i].value, .n = r->n_token};
         s = dsb_db_put_routing_layer(r->db, r->run_id, &row, err);
     }
     free(layers);
     free(kld);
+    free(number);
+    free(first);
     return s;
 }
 
-/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size. */
-static int64_t vector_bytes(const dsb_recorder *r, int64_t *weights) {
+static int64_t element_bytes(const dsb_checkpoint *cp, const char *name) {
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    return t ? (int64_t)dsb_dtype_size(t->dtype) : 0;
+}
+
+/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size (norms as the last one is stored, biases F32). */
+static int64_t vector_bytes(const dsb_recorder *r, const dsb_checkpoint *cp, int64_t *weights) {
     const dsb_config *c = &r->m->config;
-    int64_t n = c->d_model * (2 * c->n_layer + 1) + c->n_layer * (c->q_lora + c->kv_lora) + (c->router_bias ? c->n_expert * r->n_moe * 2 : 0);
+    int64_t norms = c->d_model * (2 * c->n_layer + 1) + c->n_layer * (c->q_lora + c->kv_lora), bias = c->router_bias ? c->n_expert * r->n_moe : 0;
     int64_t embed = c->tied ? 0 : c->vocab * c->d_model;
-    *weights = n + embed;
-    return 2 * (n + embed);
+    *weights = norms + bias + embed;
+    return norms * element_bytes(cp, "model.norm.weight") + 4 * bias + embed * element_bytes(cp, "model.embed_tokens.weight");
 }
 
 static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_scheme *s = scheme < 0 ? NULL : &r->schemes[scheme];
-    int64_t more, more_bytes = vector_bytes(r, &more);
+    int64_t more, more_bytes = vector_bytes(r, s ? s->source : &r->m->checkpoint, &more);
     int64_t bytes = r->stored_bytes[scheme + 1] + more_bytes, n = r->weights[scheme + 1] + more;
     dsb_scheme_record row = {.name = s ? s->name : "reference", .ordinal = scheme + 1, .what = s && s->recipe ? s->recipe->what : "f32 arithmetic over the stored weights",
                              .recipe_json = s && s->recipe ? s->recipe->json : NULL, .source = s && !s->own_source ? s->source->dir : NULL, .kernels = s ? r->kernels[scheme + 1] : NULL,
@@ -184,13 +201,50 @@ static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     return dsb_db_put_scheme(r->db, r->run_id, &row, err);
 }
 
+/* Stored as an event, and said at once. */
+static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    dsb_event e = {.scheme = r->schemes[scheme].name, .level = "warning", .text = text, .seq = -1, .layer = -1};
+    dsb_progress_clear(r->progress);
+    fprintf(stderr, "dsbench: scheme %s: %s\n", e.scheme, text);
+    return dsb_db_put_event(r->db, r->run_id, &e, err);
+}
+
+/* What a recipe wanted and did not get: static scales without calibration, tests that divide nothing. */
+static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
+    const dsb_recipe *recipe = r->schemes[scheme].recipe;
+    if (r->uncovered[scheme]) DSB_TRY(put_warning(r, scheme, err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)r->uncovered[scheme]));
+    for (int i = 0; recipe && i < recipe->n_rule; i++) {
+        long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
+        if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
+        DSB_TRY(put_warning(r, scheme, err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
+    }
+    return DSB_OK;
+}
+
+/* Whether this expert's activations were to have a calibrated scale. */
+static bool wants_static(const dsb_recorder *r, int scheme, const dsb_calibration *cal, int64_t layer, int64_t expert) {
+    dsb_linear_spec specs[3];
+    char tensor[300];
+    dsb_ffn_specs(&r->m->config, layer, DSB_ROLE_EXPERT_GATE, expert, specs);
+    dsb_expert_facts facts = dsb_calibration_facts(cal, &specs[0]);
+    snprintf(tensor, sizeof tensor, "%s.weight", specs[0].stem);
+    const dsb_rule *rule = dsb_recipe_match(r->schemes[scheme].recipe, DSB_ROLE_EXPERT_GATE, tensor, &facts);
+    return rule && rule->activation == DSB_ACT_INT8_STATIC;
+}
+
 static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibration *cal, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
     if (!recipe || !recipe->needs_calibration || cal->n_token == 0) return DSB_OK;
     for (int64_t l = 0; l < cal->n_layer; l++)
         for (int64_t e = 0; dsb_layer_is_moe(&r->m->config, l) && e < cal->n_expert; e++) {
-            int64_t tokens = cal->layers[l].expert[e * 3].tokens;
-            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 ? "int8-dynamic" : NULL};
+            int64_t tokens = cal->layers[l].expert[e * 3].n_token;
+            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : NULL};
             DSB_TRY(dsb_db_put_calibration_coverage(r->db, r->run_id, &row, err));
         }
     return DSB_OK;
@@ -214,6 +268,7 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     if (scheme < 0) return DSB_OK;
     DSB_TRY(put_details(r, name, &run, err));
     DSB_TRY(put_across(r, f, scheme, err));
+    DSB_TRY(put_warnings(r, scheme, err));
     return put_coverage(r, scheme, cal, err);
 }
 

@@ -28,7 +28,7 @@ static double own_busy_s(void) {
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-/* Largest of vocab logits: the next token of a greedy decoder; the text's own tokens are fed, so only its cost matters. */
+/* One prefill and the decoding after it. The text's own tokens are fed, whatever the logits say. */
 static dsb_status once(dsb_session *s, const dsb_throughput_plan *p, float *logits, double *prefill_s, double *decode_s, dsb_err *err) {
     dsb_session_rewind(s);
     double t0 = dsb_now_s();

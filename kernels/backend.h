@@ -80,9 +80,10 @@ typedef struct dsb_backend {
 
     /* y (n, rows) = x · Wᵀ. Float kinds need x.f32, integer kinds x.q. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
-    /* Per-token symmetric int8: scale = absmax/127 (f32 division), q = round_half_even(x/scale), 0 where scale is 0. */
+    /* Per-token symmetric int8: scale = absmax/127 (f32 division), q = round_half_even(x/scale) within ±127, 0 where scale is 0.
+     * A row that holds NaN or Inf has scale NaN and codes 0, here and below: its products are NaN, so that it is found. */
     void (*quantize_dynamic)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
-    /* One given scale, clamped to ±127; returns how many were clipped. */
+    /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
 
     void (*rms_norm)(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride);
@@ -110,7 +111,7 @@ typedef struct dsb_backend {
 
     /* Reductions that metrics need. `x` NULL means zeros. */
     void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
-    float (*absmax)(const float *x, int64_t n);
+    float (*absmax)(const float *x, int64_t n); /* NaN if one is NaN; 0 if n is 0 */
     /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;

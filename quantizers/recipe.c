@@ -243,14 +243,15 @@ static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
     }
 }
 
-const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {
+bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {
     bool outside = role == DSB_ROLE_ROUTER || role == DSB_ROLE_EMBED || role == DSB_ROLE_LM_HEAD;
-    for (int i = 0; i < recipe->n_rule; i++) {
-        const dsb_rule *r = &recipe->rules[i];
-        if (r->role && outside && strcmp(r->role, "*") == 0) continue; /* these are kept unless named */
-        if (r->role && fnmatch(r->role, k_role[role], 0) != 0) continue;
-        if (r->match && fnmatch(r->match, tensor, 0) != 0) continue;
-        if (passes(r, facts)) return r;
-    }
+    if (r->role && outside && strcmp(r->role, "*") == 0) return false; /* these are kept unless named */
+    if (r->role && fnmatch(r->role, k_role[role], 0) != 0) return false;
+    return !r->match || fnmatch(r->match, tensor, 0) == 0;
+}
+
+const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {
+    for (int i = 0; i < recipe->n_rule; i++)
+        if (dsb_rule_covers(&recipe->rules[i], role, tensor) && passes(&recipe->rules[i], facts)) return &recipe->rules[i];
     return NULL;
 }

@@ -17,7 +17,7 @@ static inline float pm_expf(float x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     float y = p * (r * r) + r + 1.0f;
-    int32_t e = ((int32_t)n + 127) << 23;
+    uint32_t e = (uint32_t)((int32_t)n + 127) << 23; /* NaN: any scale keeps it */
     float s;
     memcpy(&s, &e, 4);
     y *= s;

@@ -16,18 +16,26 @@ static double pr_tree(const double a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])
 
 static inline float pr_round_code(float v) { return (v + 12582912.0f) - 12582912.0f; } /* half to even, |v| < 2^22 */
 
+/* The largest magnitude. Magnitudes are ordered as their bits are, NaN above Inf, so a NaN is not lost and the loop is integer arithmetic. */
+static float pr_row_max(const float *x, int64_t n) {
+    uint32_t top = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = dsb_f32_bits(x[i]) & 0x7fffffffu;
+        top = u > top ? u : top;
+    }
+    return dsb_f32_from_bits(top);
+}
+
+static inline float pr_clamp_code(float r) { return r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r; }
+
 static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
 #pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * cols;
-        float a = 0;
-        for (int64_t k = 0; k < cols; k++) {
-            float v = fabsf(row[k]);
-            a = v > a ? v : a;
-        }
-        float s = a / 127.0f;
+        float top = pr_row_max(row, cols), s = top <= FLT_MAX ? top / 127.0f : NAN;
         scale[i] = s;
-        for (int64_t k = 0; k < cols; k++) q[i * cols + k] = s > 0 ? (int8_t)(int32_t)pr_round_code(row[k] / s) : 0;
+        /* A subnormal scale is a coarse one: codes may pass 127. */
+        for (int64_t k = 0; k < cols; k++) q[i * cols + k] = s > 0 ? (int8_t)(int32_t)pr_clamp_code(pr_round_code(row[k] / s)) : 0;
     }
 }
 
@@ -35,14 +43,15 @@ static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float
     int64_t clipped = 0;
 #pragma omp parallel for schedule(static) reduction(+ : clipped) if (n * cols > PR_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
+        const float *row = x + i * cols;
+        bool finite = pr_row_max(row, cols) <= FLT_MAX;
         int64_t c = 0;
-        scale[i] = given;
+        scale[i] = finite ? given : NAN;
         for (int64_t k = 0; k < cols; k++) {
-            float v = given > 0 ? x[i * cols + k] / given : 0;
+            float v = finite && given > 0 ? row[k] / given : 0;
             float r = pr_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
             c += r > 127.0f || r < -127.0f;
-            r = r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r;
-            q[i * cols + k] = (int8_t)(int32_t)r;
+            q[i * cols + k] = (int8_t)(int32_t)pr_clamp_code(r);
         }
         clipped += c;
     }
@@ -110,7 +119,7 @@ static void pr_round_bf16(float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         uint32_t u = dsb_f32_bits(x[i]), nan = (u & 0x7fffffffu) > 0x7f800000u;
         uint32_t r = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
-        x[i] = dsb_f32_from_bits(nan ? u : r);
+        x[i] = dsb_f32_from_bits(nan ? (u | 0x400000u) & 0xffff0000u : r);
     }
 }
 
@@ -144,20 +153,14 @@ static void pr_scatter_add(float *acc, const int32_t *idx, const float *weight, 
     }
 }
 
-static float pr_absmax(const float *x, int64_t n) {
-    float a = 0;
-    for (int64_t i = 0; i < n; i++) {
-        float v = fabsf(x[i]);
-        a = v > a ? v : a;
-    }
-    return a;
-}
+static float pr_absmax(const float *x, int64_t n) { return pr_row_max(x, n); }
 
 /* ---- moments ---- */
 
 typedef struct pr_sums {
     double xx[8], yy[8], xy[8], dd[8];
-    float md[8], mx[8], my[8];
+    double md[8];
+    float mx[8], my[8];
     int64_t bad;
 } pr_sums;
 
@@ -170,7 +173,8 @@ static inline void pr_moment_lane(pr_sums *s, int j, float xf, float yf) {
     s->yy[j] += dy * dy;
     s->xy[j] += dx * dy;
     s->dd[j] += d * d;
-    float ad = fabsf(x - y), ax = fabsf(x), ay = fabsf(y);
+    double ad = fabs(d);
+    float ax = fabsf(x), ay = fabsf(y);
     s->md[j] = ad > s->md[j] ? ad : s->md[j];
     s->mx[j] = ax > s->mx[j] ? ax : s->mx[j];
     s->my[j] = ay > s->my[j] ? ay : s->my[j];
@@ -179,7 +183,7 @@ static inline void pr_moment_lane(pr_sums *s, int j, float xf, float yf) {
 /* Blocks of 32768 elements, each its own partial; partials are added in order, so threads change nothing. */
 enum { PR_MOMENT_BLOCK = 32768 };
 
-static void pr_moment_block(const float *x, const float *y, int64_t n, int64_t first, dsb_moments *out) {
+static void pr_moment_block(const float *x, const float *y, int64_t n, dsb_moments *out) {
     pr_sums s = {0};
     int64_t i = 0;
     for (; i + 8 <= n; i += 8)
@@ -187,13 +191,13 @@ static void pr_moment_block(const float *x, const float *y, int64_t n, int64_t f
     for (int j = 0; i + j < n; j++) pr_moment_lane(&s, j, x ? x[i + j] : 0, y[i + j]);
     *out = (dsb_moments){.n = n, .nonfinite = s.bad, .first_bad = -1, .xx = pr_tree(s.xx), .yy = pr_tree(s.yy), .xy = pr_tree(s.xy), .dd = pr_tree(s.dd)};
     for (int j = 0; j < 8; j++) {
-        if ((double)s.md[j] > out->max_diff) out->max_diff = (double)s.md[j];
+        if (s.md[j] > out->max_diff) out->max_diff = s.md[j];
         if ((double)s.mx[j] > out->max_x) out->max_x = (double)s.mx[j];
         if ((double)s.my[j] > out->max_y) out->max_y = (double)s.my[j];
     }
     for (i = 0; s.bad && i < n; i++)
         if ((x && !(fabsf(x[i]) <= FLT_MAX)) || !(fabsf(y[i]) <= FLT_MAX)) {
-            out->first_bad = first + i;
+            out->first_bad = i; /* of the block: adding the blocks in order makes it the tensor's */
             break;
         }
 }
@@ -208,7 +212,7 @@ static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *o
 #pragma omp parallel for schedule(static) if (m > 1)
         for (int64_t b = 0; b < m; b++) {
             int64_t first = (at + b) * PR_MOMENT_BLOCK, len = n - first < PR_MOMENT_BLOCK ? n - first : PR_MOMENT_BLOCK;
-            pr_moment_block(x ? x + first : NULL, y + first, len, first, &part[b]);
+            pr_moment_block(x ? x + first : NULL, y + first, len, &part[b]);
         }
         for (int64_t b = 0; b < m; b++) dsb_moments_add(out, &part[b]);
     }

@@ -1,0 +1,133 @@
+/* A short sweep over the built-in model with everything that it reports kept, for the tests of the two drivers. */
+#ifndef DSB_TESTS_SWEEP_RUN_H
+#define DSB_TESTS_SWEEP_RUN_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "engine/session.h"
+#include "engine/sweep.h"
+#include "harness/scheme_source.h"
+
+enum { SR_SCHEMES = 12, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
+static const char sr_model[] = "models/dsmoe-tiny";
+
+typedef struct sr_tensor {
+    const char *format;
+    dsb_activation activation;
+    bool fell_back;
+} sr_tensor;
+
+typedef struct sr_run {
+    dsb_arena arena;
+    dsb_model m;
+    dsb_scheme reference;
+    int n_scheme;
+    dsb_scheme_source sources[SR_SCHEMES];
+    dsb_scheme schemes[SR_SCHEMES];
+    int32_t tokens[SR_CHUNKS * SR_CTX], targets[SR_CHUNKS * SR_CTX];
+    dsb_calibration cal;
+    /* what the sweep said; [0] of tensors is gate, up, down */
+    dsb_moments layer[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
+    int seen[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
+    sr_tensor expert[SR_SCHEMES][SR_LAYERS][SR_EXPERTS][3], other[SR_SCHEMES][SR_LAYERS][DSB_ROLE_COUNT];
+    dsb_moments router[SR_SCHEMES][SR_LAYERS];
+    bool same_isolated_routing[SR_SCHEMES][SR_LAYERS];
+    int64_t values[SR_SCHEMES], clipped[SR_SCHEMES];
+    dsb_logit_row rows[SR_SCHEMES + 1][SR_CHUNKS * SR_CTX];
+} sr_run;
+
+static dsb_status sr_on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
+    sr_run *r = ctx;
+    sr_tensor t = {e->format, e->activation, e->fell_back};
+    if (e->spec->layer < 0) return DSB_OK;
+    if (e->spec->expert >= 0) r->expert[scheme][e->spec->layer][e->spec->expert][e->spec->role - DSB_ROLE_EXPERT_GATE] = t;
+    else r->other[scheme][e->spec->layer][e->spec->role] = t;
+    if (e->spec->role == DSB_ROLE_ROUTER) r->router[scheme][e->spec->layer] = e->moments;
+    return DSB_OK;
+}
+static dsb_status sr_on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err) {
+    sr_run *r = ctx;
+    r->layer[e->scheme][e->layer][e->point][e->kind][e->chunk] = *e->moments;
+    r->seen[e->scheme][e->layer][e->point][e->kind][e->chunk]++;
+    return DSB_OK;
+}
+static dsb_status sr_on_expert(void *ctx, const dsb_expert_event *e, dsb_err *err) { return DSB_OK; }
+static dsb_status sr_on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err) {
+    sr_run *r = ctx;
+    int64_t n = e->n_chunk * e->n_ctx;
+    if (e->kind != DSB_KIND_ISOLATED) return DSB_OK;
+    r->same_isolated_routing[e->scheme][e->layer] = memcmp(e->ref->idx, e->test->idx, (size_t)(n * e->ref->k) * 4) == 0 && memcmp(e->ref->scores, e->test->scores, (size_t)(n * e->ref->n_expert) * 4) == 0;
+    return DSB_OK;
+}
+static dsb_status sr_on_logits(void *ctx, const dsb_logits_event *e, dsb_err *err) {
+    memcpy(&((sr_run *)ctx)->rows[e->scheme + 1][e->first], e->rows, (size_t)e->n * sizeof *e->rows);
+    return DSB_OK;
+}
+static dsb_status sr_on_clip(void *ctx, const dsb_clip_event *e, dsb_err *err) {
+    ((sr_run *)ctx)->values[e->scheme] += e->values;
+    ((sr_run *)ctx)->clipped[e->scheme] += e->clipped;
+    return DSB_OK;
+}
+static dsb_status sr_on_block(void *ctx, int64_t layer, dsb_err *err) { return DSB_OK; }
+
+static inline sr_run *sr_open(void) {
+    sr_run *r = calloc(1, sizeof *r);
+    dsb_err err = {0};
+    assert_non_null(r);
+    omp_set_num_threads(1); /* results are the same (test_sweep), and small kernels are quicker so */
+    dsb_arena_init(&r->arena);
+    if (dsb_model_open(&r->m, dsb_backend_cpu(NULL), sr_model, SR_CTX, &err)) fail_msg("%s", err.text);
+    assert_true(r->m.config.n_layer <= SR_LAYERS && r->m.config.n_expert <= SR_EXPERTS);
+    r->reference = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true};
+    for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->tokens[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)r->m.config.vocab);
+    for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->targets[i] = i % SR_CTX < SR_CTX - 1 ? r->tokens[i + 1] : -1;
+    return r;
+}
+static inline void sr_close(sr_run *r) {
+    for (int i = 0; i < r->n_scheme; i++) dsb_scheme_source_close(&r->sources[i]);
+    dsb_calibration_release(&r->cal);
+    dsb_model_close(&r->m);
+    dsb_arena_release(&r->arena);
+    free(r);
+}
+static inline void sr_add(sr_run *r, const dsb_recipe *recipe) {
+    dsb_err err = {0};
+    assert_true(r->n_scheme < SR_SCHEMES);
+    if (dsb_scheme_source_open(&r->sources[r->n_scheme], &r->m, sr_model, recipe, NULL, &err)) fail_msg("%s", err.text);
+    r->schemes[r->n_scheme] = r->sources[r->n_scheme].scheme;
+    r->n_scheme++;
+}
+static inline void sr_add_preset(sr_run *r, const char *name) {
+    const dsb_recipe *recipe;
+    dsb_err err = {0};
+    if (dsb_recipe_preset(&recipe, &r->arena, name, &err)) fail_msg("%s", err.text);
+    sr_add(r, recipe);
+}
+static inline void sr_add_json(sr_run *r, const char *text) {
+    const dsb_recipe *recipe;
+    json_t *doc;
+    dsb_err err = {0};
+    if (dsb_json_parse(&doc, "test", text, strlen(text), &err) || dsb_recipe_parse(&recipe, &r->arena, "test", doc, &err)) fail_msg("%s", err.text);
+    json_decref(doc);
+    sr_add(r, recipe);
+}
+/* Calibrates on the first n_cal chunks; isolated figures of chunks 0 and 2. */
+static inline void sr_sweep(sr_run *r, int n_cal) {
+    dsb_err err = {0};
+    dsb_observer obs = {.ctx = r, .tensor = sr_on_tensor, .layer = sr_on_layer, .expert = sr_on_expert, .routing = sr_on_routing, .logits = sr_on_logits, .clip = sr_on_clip, .block_done = sr_on_block};
+    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = SR_CHUNKS, .n_ctx = SR_CTX, .tokens = r->tokens, .targets = r->targets,
+                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens, .isolated_every = 2, .obs = &obs};
+    if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
+}
+
+#endif

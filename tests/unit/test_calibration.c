@@ -1,0 +1,226 @@
+/* Calibration: ranges and static scales, what stands in where nothing was seen, clipping, and the experts a recipe picks. */
+#include "sweep_run.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+static void test_calibration__a_range_is_the_largest_of_all_batches(void **state) {
+    dsb_range_observer o = {0};
+    float scale;
+    assert_false(dsb_static_scale(&o, 127, 1, &scale)); /* nothing seen */
+    assert_true(scale == 0);
+    dsb_range_observer_add(&o, 0, 3);
+    assert_false(dsb_static_scale(&o, 127, 1, &scale)); /* only zeros */
+    dsb_range_observer_add(&o, 254, 5);
+    dsb_range_observer_add(&o, 127, 2);
+    assert_true(o.absmax == 254 && o.n_token == 10 && !o.nonfinite);
+    assert_true(dsb_static_scale(&o, 127, 1, &scale) && scale == 2);
+    assert_true(dsb_static_scale(&o, 127, 0.5, &scale) && scale == 1);
+    assert_true(dsb_static_scale(&o, 127, 1.1, &scale) && scale == (float)(254 * 1.1) / 127);
+    assert_false(dsb_static_scale(&o, 127, 1e37, &scale)); /* overflows */
+    dsb_range_observer_add(&o, NAN, 1);
+    assert_true(o.absmax == 254 && o.nonfinite);
+    assert_false(dsb_static_scale(&o, 127, 1, &scale)); /* a NaN among them: no scale to trust */
+    o = (dsb_range_observer){0};
+    dsb_range_observer_add(&o, INFINITY, 1);
+    assert_true(o.nonfinite && o.absmax == 0);
+    o = (dsb_range_observer){.absmax = 1e-45f, .n_token = 1};
+    assert_false(dsb_static_scale(&o, 127, 1, &scale)); /* underflows */
+}
+
+static void test_calibration__ranks_are_the_share_below(void **state) {
+    static const double value[] = {3, 1, 3, 2}, same[] = {5, 5};
+    double rank[4];
+    dsb_rank(value, 4, rank);
+    assert_true(rank[0] == 0.5 && rank[1] == 0 && rank[2] == 0.5 && rank[3] == 0.25);
+    dsb_rank(same, 2, rank);
+    assert_true(rank[0] == 0 && rank[1] == 0);
+}
+
+typedef struct ranges {
+    const dsb_backend *be;
+    float absmax[DSB_ROLE_COUNT];
+} ranges;
+static void on_input(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
+    ranges *r = ctx;
+    float a = r->be->absmax(x, n * cols);
+    if (a > r->absmax[role]) r->absmax[role] = a;
+}
+
+/* Every linear's range against inputs recomputed from the reference's own states (one calibration chunk). */
+static void layer_ranges(sr_run *r, dsb_session *s, int64_t l, float *x) {
+    const dsb_config *c = &r->m.config;
+    int64_t n = SR_CTX * c->d_model;
+    int32_t pos[SR_CTX];
+    dsb_seq seq = {0, SR_CTX, 0, SR_CTX};
+    ranges seen = {.be = r->m.be};
+    dsb_input_observer obs = {&seen, on_input};
+    float *out = malloc((size_t)n * sizeof *out);
+    for (int i = 0; i < SR_CTX; i++) pos[i] = i;
+    assert_int_equal(dsb_attention_forward(&r->m, &s->layers[l].attn, false, x, SR_CTX, pos, &seq, 1, NULL, &obs, &s->ws, out, NULL), DSB_OK);
+    r->m.be->add(x, out, n);
+    dsb_ffn_norm(&r->m, &s->layers[l].router, false, x, SR_CTX, x);
+    bool moe = dsb_layer_is_moe(c, l);
+    if (!moe || c->n_shared) assert_int_equal(dsb_ffn_forward(&r->m, &s->layers[l].dense, moe ? DSB_ROLE_SHARED_GATE : DSB_ROLE_DENSE_GATE, false, x, SR_CTX, &obs, &s->ws, out, NULL), DSB_OK);
+    for (int role = 0; role < DSB_ROLE_COUNT; role++) {
+        const dsb_range_observer *got = &r->cal.layers[l].role[role];
+        assert_true(got->absmax == seen.absmax[role]);
+        assert_int_equal(got->n_token, seen.absmax[role] > 0 ? SR_CTX : 0);
+    }
+    if (moe) {
+        dsb_routing route;
+        assert_int_equal(dsb_routing_alloc(&route, c, SR_CTX, false, NULL), DSB_OK);
+        assert_int_equal(dsb_router_forward(&r->m, &s->layers[l].router, x, 0, SR_CTX, &s->ws, &route, NULL), DSB_OK);
+        for (int64_t e = 0; e < c->n_expert; e++) {
+            float most = 0;
+            int64_t tokens = 0;
+            double activity = 0;
+            for (int64_t i = 0; i < SR_CTX * route.k; i++) {
+                if (route.idx[i] != e) continue;
+                float a = r->m.be->absmax(x + i / route.k * c->d_model, c->d_model);
+                most = a > most ? a : most;
+                tokens++;
+                activity += (double)route.weight[i];
+            }
+            const dsb_range_observer *got = &r->cal.layers[l].expert[e * 3];
+            assert_true(got[0].absmax == most && got[1].absmax == most && (got[2].absmax > 0) == (tokens > 0));
+            for (int i = 0; i < 3; i++) assert_int_equal(got[i].n_token, tokens);
+            assert_true(fabs(r->cal.layers[l].activity[e] - activity) <= 1e-12 * activity);
+        }
+        dsb_routing_release(&route);
+    }
+    free(out);
+}
+
+static void test_calibration__ranges_are_those_of_each_linear_s_inputs(void **state) {
+    sr_run *r = sr_open();
+    dsb_session s;
+    sr_sweep(r, 1); /* no scheme: it calibrates and measures the reference alone */
+    int64_t n = SR_CTX * r->m.config.d_model;
+    float *hidden = malloc((size_t)(r->m.config.n_layer * n) * sizeof *hidden), *x = malloc((size_t)n * sizeof *x);
+    dsb_trace_sink sink = {.hidden = hidden};
+    assert_int_equal(dsb_session_open(&s, &r->m, &r->reference, NULL, SR_CTX, NULL), DSB_OK);
+    assert_int_equal(dsb_session_forward(&s, r->tokens, SR_CTX, 0, NULL, &sink, NULL), DSB_OK);
+    assert_int_equal(dsb_embed(&r->m, &r->reference, r->tokens, SR_CTX, x, NULL), DSB_OK);
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) {
+        layer_ranges(r, &s, l, x);
+        memcpy(x, hidden + l * n, (size_t)n * sizeof *x);
+    }
+    dsb_session_close(&s);
+    free(hidden);
+    free(x);
+    sr_close(r);
+}
+
+/* Static everywhere that calibration saw a token; elsewhere dynamic, and the event says so. */
+static void test_calibration__uncovered_experts_fall_back_and_say_so(void **state) {
+    sr_run *r = sr_open();
+    const dsb_config *c = &r->m.config;
+    dsb_session s;
+    sr_add_preset(r, "static-int8");
+    sr_sweep(r, 1);
+    assert_int_equal(dsb_session_open(&s, &r->m, &r->schemes[0], &r->cal, SR_CTX, NULL), DSB_OK);
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        for (int role = 0; role < DSB_ROLE_COUNT; role++) {
+            const sr_tensor *t = &r->other[0][l][role];
+            if (!t->format || role == DSB_ROLE_ROUTER) continue;
+            assert_true(!t->fell_back && t->activation == DSB_ACT_INT8_STATIC);
+        }
+        assert_true(s.layers[l].attn.o.static_scale == r->cal.layers[l].role[DSB_ROLE_ATTN_O].absmax / 127.0f);
+        for (int64_t e = 0; dsb_layer_is_moe(c, l) && e < c->n_expert; e++)
+            for (int i = 0; i < 3; i++) {
+                const dsb_range_observer *range = &r->cal.layers[l].expert[e * 3 + i];
+                const dsb_linear *w = i == 0 ? &s.layers[l].experts[e].gate : i == 1 ? &s.layers[l].experts[e].up : &s.layers[l].experts[e].down;
+                assert_int_equal(r->expert[0][l][e][i].fell_back, range->n_token == 0);
+                assert_int_equal(r->expert[0][l][e][i].activation, range->n_token ? DSB_ACT_INT8_STATIC : DSB_ACT_INT8_DYNAMIC);
+                assert_true(w->static_scale == range->absmax / 127.0f);
+            }
+    }
+    dsb_session_close(&s);
+    sr_close(r);
+}
+
+static void test_calibration__without_chunks_every_static_linear_falls_back(void **state) {
+    sr_run *r = sr_open();
+    sr_add_preset(r, "static-int8");
+    sr_sweep(r, 0);
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) assert_true(r->other[0][l][DSB_ROLE_ATTN_O].fell_back && r->other[0][l][DSB_ROLE_ATTN_O].activation == DSB_ACT_INT8_DYNAMIC);
+    assert_int_equal(r->values[0], 0);
+    sr_close(r);
+}
+
+/* Half the range clips for certain: the chunk that was calibrated is among those run. Counted are the scheme's own
+ * activations, as its session meets them, and none of the isolated passes. */
+static void test_calibration__clipping_is_counted_on_the_scheme_s_own_stream(void **state) {
+    sr_run *r = sr_open();
+    dsb_session s;
+    sr_add_json(r, "{\"name\": \"tight\", \"rules\": [{\"role\": \"*\", \"format\": \"int8\", \"activation\": \"int8-static\", \"static_margin\": 0.5}]}");
+    sr_sweep(r, 1);
+    assert_int_equal(dsb_session_open(&s, &r->m, &r->schemes[0], &r->cal, SR_CTX, NULL), DSB_OK);
+    for (int chunk = 0; chunk < SR_CHUNKS; chunk++) {
+        dsb_session_rewind(&s);
+        assert_int_equal(dsb_session_forward(&s, r->tokens + chunk * SR_CTX, SR_CTX, 0, NULL, NULL, NULL), DSB_OK);
+    }
+    assert_true(r->clipped[0] > 0);
+    assert_int_equal(r->values[0], s.ws.static_values);
+    assert_int_equal(r->clipped[0], s.ws.clipped);
+    dsb_session_close(&s);
+    sr_close(r);
+}
+
+static double mean_abs_by_hand(sr_run *r, int64_t layer, int64_t expert) {
+    dsb_linear_spec specs[3];
+    double sum = 0, n = 0;
+    dsb_ffn_specs(&r->m.config, layer, DSB_ROLE_EXPERT_GATE, expert, specs);
+    for (int i = 0; i < 3; i++) {
+        int64_t size = specs[i].rows * specs[i].cols;
+        float *w = malloc((size_t)size * sizeof *w);
+        dsb_qtensor codes;
+        dsb_dtype stored;
+        assert_int_equal(dsb_checkpoint_read_linear(&r->m.checkpoint, specs[i].stem, specs[i].rows, specs[i].cols, w, &codes, &stored, NULL), DSB_OK);
+        for (int64_t j = 0; j < size; j++) sum += fabs((double)w[j]);
+        n += (double)size;
+        dsb_qtensor_release(&codes);
+        free(w);
+    }
+    return sum / n;
+}
+
+static void test_calibration__sparse_expert_picks_what_its_recipe_says(void **state) {
+    sr_run *r = sr_open();
+    const dsb_config *c = &r->m.config;
+    int64_t low = 0, all = 0;
+    sr_add_preset(r, "sparse-expert");
+    sr_sweep(r, 1);
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        const dsb_layer_calibration *cal = &r->cal.layers[l];
+        double rank[SR_EXPERTS];
+        if (!dsb_layer_is_moe(c, l)) continue;
+        dsb_rank(cal->activity, c->n_expert, rank);
+        assert_memory_equal(rank, cal->activity_rank, (size_t)c->n_expert * sizeof *rank);
+        for (int64_t e = 0; e < c->n_expert; e++) {
+            double want = mean_abs_by_hand(r, l, e);
+            bool inactive = cal->activity_rank[e] < 0.5 || cal->mean_abs_rank[e] < 0.25;
+            assert_true(fabs(cal->mean_abs[e] - want) <= 1e-12 * want); /* the same sum in another order */
+            for (int i = 0; i < 3; i++) assert_string_equal(r->expert[0][l][e][i].format, inactive ? "int4" : "int8");
+            low += inactive;
+            all++;
+        }
+    }
+    assert_true(low > 0 && low < all);
+    sr_close(r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_calibration__a_range_is_the_largest_of_all_batches),
+        cmocka_unit_test(test_calibration__ranks_are_the_share_below),
+        cmocka_unit_test(test_calibration__ranges_are_those_of_each_linear_s_inputs),
+        cmocka_unit_test(test_calibration__uncovered_experts_fall_back_and_say_so),
+        cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
+        cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
+        cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,189 @@
+/* Products: every packed kind of every instruction set against plain sums in the header's order, bit for bit. */
+#include "kernel_cases.h"
+
+#include "base/format.h"
+
+static const int64_t k_n[] = {0, 1, 2, 3, 4, 5, 6, 7, 13, 129}, k_rows[] = {1, 7, 8, 9, 15, 16, 17, 33}, k_cols[] = {1, 2, 3, 4, 5, 31, 32, 33, 64, 130};
+static const int64_t k_group[] = {1, 3, 4, 32, 64, 1 << 20};
+#define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
+
+static void want_floats(const float *w, const float *x, int64_t n, int64_t rows, int64_t cols, float *y) {
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < rows; r++) {
+            float acc = 0;
+            for (int64_t k = 0; k < cols; k++) acc = fmaf(x[i * cols + k], w[r * cols + k], acc);
+            y[i * rows + r] = acc;
+        }
+}
+
+static void want_ints(const int8_t *w, const float *w_scale, int64_t group, const int8_t *x, const float *x_scale, int64_t n, int64_t rows, int64_t cols, float *y) {
+    int64_t groups = (cols + group - 1) / group;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < rows; r++) {
+            float f = 0;
+            for (int64_t g = 0; g < groups; g++) {
+                int64_t sum = 0;
+                for (int64_t k = g * group; k < cols && k < (g + 1) * group; k++) sum += x[i * cols + k] * w[r * cols + k];
+                f = fmaf((float)sum, w_scale[r * groups + g], f);
+            }
+            y[i * rows + r] = f * x_scale[i];
+        }
+}
+
+static void same_floats(const dsb_backend *be, const char *kernel, const kc_out *got, const float *want, int64_t n, int64_t rows, int64_t cols) {
+    kc_check_guards(got);
+    if (memcmp(got->p, want, (size_t)(n * rows) * sizeof *want) != 0) fail_msg("%s %s: n %lld, rows %lld, cols %lld", be->isa, kernel, (long long)n, (long long)rows, (long long)cols);
+}
+
+static void float_case(const dsb_backend *be, dsb_wkind kind, int64_t n, int64_t rows, int64_t cols) {
+    dsb_wmat m;
+    float *w = kc_floats(rows * cols, 1), *x = kc_ugly(n * cols), *want = kc_memory((size_t)(n * rows) * 4);
+    for (int64_t i = 0; i < rows * cols; i++) w[i] = kind == DSB_W_BF16 ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : kind == DSB_W_F16 ? dsb_f16_to_f32(dsb_f32_to_f16(w[i])) : w[i];
+    if (kind == DSB_W_F16) w[rows * cols / 2] = 5.9604644775390625e-8f; /* the smallest subnormal of FP16 */
+    kc_out y = kc_output((size_t)(n * rows) * 4);
+    assert_int_equal(be->pack_float(&m, kind, w, rows, cols, NULL), DSB_OK);
+    want_floats(w, x, n, rows, cols, want);
+    be->gemm(&m, &(dsb_act){.n = n, .cols = cols, .f32 = x}, y.p);
+    same_floats(be, m.kernel, &y, want, n, rows, cols);
+    assert_int_equal(m.bytes, (size_t)(rows * cols) * (kind == DSB_W_F32 ? 4 : 2));
+    be->unpack(&m);
+    free(y.raw);
+    kc_free(w);
+    kc_free(x);
+    kc_free(want);
+}
+
+static int8_t code_within(int most) { return (int8_t)((int)(kc_random() >> 16) % (2 * most + 1) - most); }
+
+/* full: every code is ± the largest, so that the sums are as large as they get; row 0 of x is zero. */
+static void int_case(const dsb_backend *be, dsb_wkind kind, int64_t group, bool full, int64_t n, int64_t rows, int64_t cols) {
+    dsb_wmat m;
+    int most = kind == DSB_W_I8 ? 127 : 7;
+    if (group > cols) group = cols;
+    int64_t groups = (cols + group - 1) / group;
+    int8_t *w = kc_memory((size_t)(rows * cols)), *x = kc_memory((size_t)(n * cols));
+    float *w_scale = kc_floats(rows * groups, 0.1f), *x_scale = kc_floats(n, 0.1f), *want = kc_memory((size_t)(n * rows) * 4);
+    for (int64_t i = 0; i < rows * cols; i++) w[i] = full ? (int8_t)(kc_random() >> 31 ? most : -most) : code_within(most);
+    for (int64_t i = 0; i < n * cols; i++) x[i] = i < cols && n > 1 ? 0 : full ? 127 : code_within(127);
+    kc_out y = kc_output((size_t)(n * rows) * 4);
+    assert_int_equal(be->pack_int(&m, kind, w, w_scale, group, rows, cols, NULL), DSB_OK);
+    want_ints(w, w_scale, group, x, x_scale, n, rows, cols, want);
+    be->gemm(&m, &(dsb_act){.n = n, .cols = cols, .q = x, .scale = x_scale}, y.p);
+    same_floats(be, m.kernel, &y, want, n, rows, cols);
+    be->unpack(&m);
+    free(y.raw);
+    kc_free(w);
+    kc_free(x);
+    kc_free(w_scale);
+    kc_free(x_scale);
+    kc_free(want);
+}
+
+static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state) {
+    const dsb_backend *be[2];
+    for (int b = 0, n = kc_backends(be); b < n; b++)
+        for (int kind = DSB_W_F32; kind <= DSB_W_F16; kind++)
+            for (int i = 0; i < COUNT(k_n); i++)
+                for (int j = 0; j < COUNT(k_rows); j++) {
+                    kc_seed((uint32_t)(100 * i + j));
+                    float_case(be[b], (dsb_wkind)kind, k_n[i], k_rows[j], k_cols[(i + 3 * j) % COUNT(k_cols)]);
+                }
+}
+
+static void test_kernels_gemm__integer_sums_are_exact_in_any_group(void **state) {
+    const dsb_backend *be[2];
+    for (int b = 0, n = kc_backends(be); b < n; b++)
+        for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++)
+            for (int i = 0; i < COUNT(k_n); i++)
+                for (int j = 0; j < COUNT(k_cols); j++)
+                    for (int g = 0; g < COUNT(k_group); g++) {
+                        kc_seed((uint32_t)(1000 * i + 10 * j + g));
+                        int_case(be[b], (dsb_wkind)kind, k_group[g], false, k_n[i], k_rows[(i + j + g) % COUNT(k_rows)], k_cols[j]);
+                    }
+}
+
+static void test_kernels_gemm__largest_codes_don_t_overflow(void **state) {
+    const dsb_backend *be[2];
+    for (int b = 0, n = kc_backends(be); b < n; b++)
+        for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
+            int_case(be[b], (dsb_wkind)kind, 1 << 20, true, 5, 9, 8192 + 3);
+            int_case(be[b], (dsb_wkind)kind, 32, true, 5, 9, 8192);
+        }
+}
+
+/* Codes of -8 come from checkpoints that others packed. */
+static void test_kernels_gemm__int4_holds_minus_eight(void **state) {
+    static const int8_t w[] = {-8, 7, -8, -8, 0}, x[] = {127, -127, 1, -127, 5};
+    static const float one[] = {1};
+    const dsb_backend *be[2];
+    for (int b = 0, n = kc_backends(be); b < n; b++) {
+        dsb_wmat m;
+        float y;
+        assert_int_equal(be[b]->pack_int(&m, DSB_W_I4, w, one, 5, 1, 5, NULL), DSB_OK);
+        be[b]->gemm(&m, &(dsb_act){.n = 1, .cols = 5, .q = x, .scale = one}, &y);
+        assert_true(y == -8 * 127 - 7 * 127 - 8 + 8 * 127);
+        be[b]->unpack(&m);
+    }
+}
+
+static void test_kernels_gemm__packing_rounds_to_nearest_even(void **state) {
+    static const float w[] = {1.00390625f, 1.01171875f, -1.00390625f, 3.0f}, one[] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
+    static const float bf16[] = {1.0f, 1.015625f, -1.0f, 3.0f}; /* ties of BF16, whose last place is 2^-7; exact in FP16 */
+    const dsb_backend *be[2];
+    for (int b = 0, n = kc_backends(be); b < n; b++) {
+        dsb_wmat m;
+        float y[4];
+        assert_int_equal(be[b]->pack_float(&m, DSB_W_BF16, w, 1, 4, NULL), DSB_OK);
+        be[b]->gemm(&m, &(dsb_act){.n = 4, .cols = 4, .f32 = one}, y);
+        assert_memory_equal(y, bf16, sizeof y);
+        be[b]->unpack(&m);
+        assert_int_equal(be[b]->pack_float(&m, DSB_W_F16, w, 1, 4, NULL), DSB_OK);
+        be[b]->gemm(&m, &(dsb_act){.n = 4, .cols = 4, .f32 = one}, y);
+        assert_memory_equal(y, w, sizeof y);
+        be[b]->unpack(&m);
+    }
+}
+
+/* Large enough for threads; each row again by itself, as a decoder would ask for it. */
+static void batch_case(const dsb_backend *be, kc_tape *tape) {
+    enum { N = 131, ROWS = 97, COLS = 196 };
+    kc_seed(7);
+    float *w = kc_floats(ROWS * COLS, 1), *x = kc_floats(N * COLS, 3), *scales = kc_floats(ROWS * 7, 0.1f), *x_scale = kc_memory(N * 4);
+    int8_t *codes = kc_memory(ROWS * COLS), *q = kc_memory(N * COLS);
+    for (int i = 0; i < ROWS * COLS; i++) codes[i] = code_within(7);
+    be->quantize_dynamic(x, N, COLS, q, x_scale);
+    for (int kind = DSB_W_F32; kind <= DSB_W_I4; kind++) {
+        dsb_wmat m;
+        kc_out all = kc_output((size_t)N * ROWS * 4);
+        float one[ROWS];
+        if (kind >= DSB_W_I8) assert_int_equal(be->pack_int(&m, (dsb_wkind)kind, codes, scales, 32, ROWS, COLS, NULL), DSB_OK);
+        else assert_int_equal(be->pack_float(&m, (dsb_wkind)kind, w, ROWS, COLS, NULL), DSB_OK);
+        be->gemm(&m, &(dsb_act){.n = N, .cols = COLS, .f32 = x, .q = q, .scale = x_scale}, all.p);
+        for (int i = 0; i < N; i++) {
+            be->gemm(&m, &(dsb_act){.n = 1, .cols = COLS, .f32 = x + i * COLS, .q = q + i * COLS, .scale = x_scale + i}, one);
+            assert_memory_equal(one, (float *)all.p + i * ROWS, sizeof one);
+        }
+        be->unpack(&m);
+        kc_take(tape, &all);
+    }
+    kc_free(w);
+    kc_free(x);
+    kc_free(scales);
+    kc_free(x_scale);
+    kc_free(codes);
+    kc_free(q);
+}
+
+static void test_kernels_gemm__a_row_depends_on_itself_alone(void **state) { kc_same_everywhere(batch_case); }
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kernels_gemm__floats_are_one_fused_chain_an_output),
+        cmocka_unit_test(test_kernels_gemm__integer_sums_are_exact_in_any_group),
+        cmocka_unit_test(test_kernels_gemm__largest_codes_don_t_overflow),
+        cmocka_unit_test(test_kernels_gemm__int4_holds_minus_eight),
+        cmocka_unit_test(test_kernels_gemm__packing_rounds_to_nearest_even),
+        cmocka_unit_test(test_kernels_gemm__a_row_depends_on_itself_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

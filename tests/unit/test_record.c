@@ -1,0 +1,153 @@
+/* What the recorder writes of a short sweep: warnings, and figures over MoE layers. */
+#include "sweep_run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/model_check.h"
+#include "harness/record.h"
+#include "synthetic_run.h"
+
+typedef struct recorded {
+    char path[64];
+    dsb_db *db;
+    dsb_recorder rec;
+    dsb_progress progress;
+    dsb_chunks chunks;
+    int64_t zeros[SR_CHUNKS], last[SR_CHUNKS], bytes[SR_CHUNKS];
+} recorded;
+
+static void record(recorded *x, sr_run *r, int n_cal) {
+    dsb_err err = {0};
+    dsb_observer obs;
+    dsb_run_record run = synthetic_record("test", (int)r->m.config.n_layer, (int)r->m.config.n_expert);
+    *x = (recorded){.path = "/tmp/dsbench-record-XXXXXX"};
+    close(mkstemp(x->path));
+    unlink(x->path);
+    x->chunks = (dsb_chunks){.n_chunk = SR_CHUNKS, .n_ctx = SR_CTX, .tokens = r->tokens, .score_first = x->zeros, .score_last = x->last, .scored_bytes = x->bytes};
+    for (int i = 0; i < SR_CHUNKS; i++) {
+        x->last[i] = SR_CTX - 2;
+        x->bytes[i] = SR_CTX;
+    }
+    if (dsb_db_open(&x->db, x->path, true, &err) || dsb_db_run_insert(x->db, &run, &err)) fail_msg("%s", err.text);
+    for (int i = -1; i < r->n_scheme; i++) {
+        dsb_scheme_record row = {.name = i < 0 ? "reference" : r->schemes[i].name, .ordinal = i + 1, .what = "", .weight_bytes = -1, .n_param = -1};
+        if (dsb_db_put_scheme(x->db, "test", &row, &err)) fail_msg("%s", err.text);
+    }
+    if (dsb_recorder_init(&x->rec, x->db, "test", &r->m, r->schemes, r->n_scheme, &x->chunks, &x->progress, &err)) fail_msg("%s", err.text);
+    dsb_recorder_observer(&x->rec, &obs);
+    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = SR_CHUNKS, .n_ctx = SR_CTX, .tokens = r->tokens, .targets = r->targets,
+                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens, .isolated_every = 2, .obs = &obs};
+    if (dsb_sweep_run(&plan, &r->cal, &err) || dsb_recorder_finish(&x->rec, &r->cal, &err)) fail_msg("%s", err.text);
+}
+
+static void record_close(recorded *x) {
+    char path[80];
+    dsb_recorder_release(&x->rec);
+    dsb_db_close(x->db);
+    static const char *const k_end[] = {"", "-wal", "-shm"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s%s", x->path, k_end[i]);
+        unlink(path);
+    }
+}
+
+/* Whether one of the scheme's warnings holds the text. */
+static bool warned(const dsb_event *e, int64_t n, const char *scheme, const char *text) {
+    for (int64_t i = 0; i < n; i++)
+        if (strcmp(e[i].scheme, scheme) == 0 && strcmp(e[i].level, "warning") == 0 && strstr(e[i].text, text)) return true;
+    return false;
+}
+
+static void test_record__tests_that_divide_nothing_and_lost_ranges_are_said(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_event *e;
+    int64_t n;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"edges\", \"rules\": [{\"role\": \"expert.up\", \"when\": {\"mean_abs_below\": 0}, \"format\": \"int2\"},"
+                   "{\"role\": \"expert.*\", \"when\": {\"mean_abs_below\": 1e9}, \"format\": \"int4\"}, {\"role\": \"expert.*\", \"when\": {\"mean_abs_below\": 1}, \"format\": \"int3\"},"
+                   "{\"role\": \"*\", \"format\": \"int8\"}]}");
+    sr_add_json(r, "{\"name\": \"split\", \"rules\": [{\"role\": \"expert.*\", \"when\": {\"activity_rank_below\": 0.5}, \"format\": \"int4\"}, {\"role\": \"*\", \"format\": \"int8\"}]}");
+    sr_add_json(r, "{\"name\": \"uncovered\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"activation\": \"int8-static\"}]}");
+    record(&x, r, 1);
+    assert_int_equal(dsb_db_get_event(x.db, &r->arena, "test", NULL, &e, &n, &err), DSB_OK);
+    int64_t experts = 0;
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) experts += dsb_layer_is_moe(&r->m.config, l) ? r->m.config.n_expert : 0;
+    char none[96], all[96];
+    snprintf(none, sizeof none, "rule 1: its test took none of the %lld expert tensors", (long long)experts);
+    snprintf(all, sizeof all, "rule 2: its test took all of the %lld expert tensors", (long long)experts * 3);
+    assert_true(warned(e, n, "edges", none) && warned(e, n, "edges", all) && warned(e, n, "edges", "rule 3: its test took none of the 0 expert tensors"));
+    assert_true(warned(e, n, "uncovered", "1 tensors have no calibrated activation range"));
+    for (int64_t i = 0; i < n; i++) assert_string_not_equal(e[i].scheme, "split");
+    assert_int_equal(n, 4);
+    record_close(&x);
+    sr_close(r);
+}
+
+static double across(const dsb_routing_layer *rows, int64_t n, const char *metric) {
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i].layer < 0 && strcmp(rows[i].metric, metric) == 0) return rows[i].value;
+    fail_msg("%s is missing", metric);
+    return 0;
+}
+
+/* Layer numbers are the model's, dense blocks included; and a layer without new experts doesn't undo the mean rank of the others. */
+static void test_record__routing_over_layers(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_routing_layer *rows;
+    dsb_quality *quality;
+    int64_t n, n_quality;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"coarse\", \"rules\": [{\"role\": \"*\", \"format\": \"int2\"}]}");
+    record(&x, r, 0);
+    double tokens = 0, sum = 0, rank = 0, layers = 0;
+    for (int t = 0; t < SR_CHUNKS * SR_CTX; t++)
+        for (int64_t l = 0; l < r->m.config.n_layer; l++) {
+            const int32_t *changed = x.rec.changed[l];
+            if (!changed || !changed[t]) continue;
+            tokens++;
+            sum += (double)l;
+            break;
+        }
+    assert_int_equal(dsb_db_get_routing_layer(x.db, &r->arena, "test", "coarse", &rows, &n, &err), DSB_OK);
+    assert_int_equal(dsb_db_get_quality(x.db, &r->arena, "test", "coarse", &quality, &n_quality, &err), DSB_OK);
+    if (tokens > 0) assert_true(across(rows, n, "first_layer_mean") == sum / tokens);
+    for (int64_t i = 0; i < n; i++) {
+        if (rows[i].layer < 0 || strcmp(rows[i].kind, "accumulated") != 0 || strcmp(rows[i].metric, "rank_of_new") != 0 || isnan(rows[i].value)) continue;
+        rank += rows[i].value;
+        layers++;
+    }
+    for (int64_t i = 0; i < n_quality; i++)
+        if (strcmp(quality[i].metric, "rank_of_new") == 0 && layers > 0) assert_true(fabs(quality[i].value - rank / layers) <= 1e-12 * rank);
+    record_close(&x);
+    sr_close(r);
+}
+
+/* A scheme that keeps every tensor is as large as the checkpoint, and counts its parameters once. */
+static void test_record__a_kept_model_has_its_checkpoint_s_size(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_scheme_record *rows;
+    int64_t n;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"kept\", \"rules\": [{\"role\": \"*\", \"format\": \"keep\"}]}");
+    record(&x, r, 0);
+    assert_int_equal(dsb_db_get_scheme(x.db, &r->arena, "test", "kept", &rows, &n, &err), DSB_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(rows[0].weight_bytes, r->m.checkpoint.bytes);
+    assert_int_equal(rows[0].n_param, dsb_model_params(&r->m.config));
+    record_close(&x);
+    sr_close(r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_record__tests_that_divide_nothing_and_lost_ranges_are_said),
+        cmocka_unit_test(test_record__routing_over_layers),
+        cmocka_unit_test(test_record__a_kept_model_has_its_checkpoint_s_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
