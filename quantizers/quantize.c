@@ -82,10 +82,10 @@ static void encode_all(dsb_qtensor *q, const float *w, bool one_scale) {
         }
 }
 
-/* Codes at their bits, packed a row; f32 scales for tensor and channel, f16 ones for groups; zero points at the codes' bits. */
+/* Codes at their bits, packed a row; scales in f32, as the kernels read them; zero points at the codes' bits. */
 static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
     double n_scale = (double)(group_asked == DSB_GROUP_TENSOR ? 1 : q->rows * q->n_group);
-    double bits = (double)(q->rows * q->cols) * q->format->bits + n_scale * (group_asked > 0 ? 16 : 32) + (q->affine ? n_scale * q->format->bits : 0);
+    double bits = (double)(q->rows * q->cols) * q->format->bits + n_scale * 32 + (q->affine ? n_scale * q->format->bits : 0);
     return (size_t)((bits + 7) / 8);
 }
 

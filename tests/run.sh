@@ -4,6 +4,8 @@
 build=${1:-build}
 which=${2:-all}
 passed=0 failed=0 skipped=0
+# Threads that spin while they wait starve each other on a busy machine.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 export CMOCKA_MESSAGE_OUTPUT=XML DSBENCH_BIN="${DSBENCH_BIN:-$build/dsbench}"
 [ -d "$build/data" ] && export DSBENCH_DATA="${DSBENCH_DATA:-$build/data}"
 xml=$build/tests/xml

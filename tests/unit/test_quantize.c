@@ -142,8 +142,8 @@ static void test_quantize__stored_bytes_count_codes_scales_and_zeros(void **stat
         bool affine;
         size_t bits; /* of 3 x 10 */
     } k_case[] = {
-        {"int8", DSB_GROUP_CHANNEL, false, 30 * 8 + 3 * 32}, {"int8", DSB_GROUP_TENSOR, false, 30 * 8 + 32}, {"int4", 4, false, 30 * 4 + 9 * 16},
-        {"int4", 4, true, 30 * 4 + 9 * (16 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 16},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
+        {"int8", DSB_GROUP_CHANNEL, false, 30 * 8 + 3 * 32}, {"int8", DSB_GROUP_TENSOR, false, 30 * 8 + 32}, {"int4", 4, false, 30 * 4 + 9 * 32},
+        {"int4", 4, true, 30 * 4 + 9 * (32 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 32},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
         {"f32", DSB_GROUP_CHANNEL, false, 30 * 32},          {"bf16", DSB_GROUP_CHANNEL, false, 30 * 16},
     };
     float w[30];
