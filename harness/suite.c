@@ -123,6 +123,7 @@ static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t 
 static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *map, dsb_err *err) {
     const char *key;
     json_t *v;
+    if (!json_is_object(map)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\" must be an object of scheme names and directories", name);
     json_object_foreach((json_t *)map, key, v) {
         char pair[PATH_MAX + 256];
         if (!json_is_string(v)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\": %s must be a directory's name", name, key);
