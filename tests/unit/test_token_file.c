@@ -66,6 +66,7 @@ static void test_suite_file__refusals(void **state) {
         {"{\"sources\": 5}", "s.json: \"sources\" must be an object"},
         {"{\"sources\": {\"bf16\": 5}}", "s.json: \"sources\": bf16 must be a directory's name"},
         {"{\"throughput\": []}", "s.json: \"throughput\" must be an object"},
+        {"{\"throughput\": {\"prefill\": 64, \"decod\": 8}}", "s.json: key \"decod\" of \"throughput\" is unknown; prefill, decode and repeats are known"},
         {"{\"throughput\": {\"repeats\": 33}}", "s.json: \"repeats\" is 33; 0 to 32 is wanted"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
