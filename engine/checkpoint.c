@@ -102,12 +102,11 @@ static dsb_status want_shape(const dsb_checkpoint *cp, const dsb_st_tensor *t, i
 
 dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, dsb_err *err) {
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
-    float unused;
     if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", cp->dir, name);
     DSB_TRY(want_shape(cp, t, rows, cols, err));
     if (t->dtype == DSB_FP8_E4M3 || t->dtype == DSB_FP8_E5M2)
         return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: FP8 weights can't be read yet; a BF16, F16 or F32 checkpoint is wanted", cp->dir, name);
-    if (dsb_widen_f32(t->dtype, NULL, 0, &unused) != 0)
+    if (!dsb_dtype_is_float(t->dtype))
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type such as BF16 is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
     return DSB_OK;
 }
@@ -136,7 +135,6 @@ static const dsb_st_tensor *find_part(const dsb_checkpoint *cp, const char *stem
 static dsb_status find_codes(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, stored_codes *out, dsb_err *err) {
     char name[512];
     const dsb_st_tensor *packed = find_part(cp, stem, "weight_packed", name), *plain = packed ? NULL : find_part(cp, stem, "weight", name);
-    float unused;
     *out = (stored_codes){0};
     if (!packed && (!plain || plain->dtype != DSB_I8)) return DSB_OK;
     const dsb_st_tensor *codes = packed ? packed : plain;
@@ -149,7 +147,7 @@ static dsb_status find_codes(const dsb_checkpoint *cp, const char *stem, int64_t
     int64_t groups = scale->ndim == 2 ? scale->shape[1] : 1;
     if (groups < 1 || groups > cols || cols % groups) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld groups don't divide %lld inputs", cp->dir, name, (long long)groups, (long long)cols);
     DSB_TRY(want_shape(cp, scale, rows, scale->ndim == 2 ? groups : 0, err));
-    if (dsb_widen_f32(scale->dtype, NULL, 0, &unused) != 0) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, name, dsb_dtype_name(scale->dtype));
+    if (!dsb_dtype_is_float(scale->dtype)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, name, dsb_dtype_name(scale->dtype));
     *out = (stored_codes){codes, scale, dsb_format_find(packed ? "int4" : "int8"), groups};
     return DSB_OK;
 }
