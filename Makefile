@@ -24,6 +24,7 @@ SRC = $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),$(SRC_ALL),$(filter-
 OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 TEST_HELPERS = $(patsubst tests/golden/%.c,$(BUILD)/tests/%,$(wildcard tests/golden/*.c))
 
 all: $(BUILD)/dsbench ## build build/dsbench
@@ -50,7 +51,7 @@ tests: $(TESTS) $(TEST_HELPERS)
 # Sanitizers: the whole program and its unit tests in a build of their own.
 asan: ## unit tests under AddressSanitizer and LeakSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address" all tests
-	@DSBENCH_DATA=$(BUILD)/data sh tests/run.sh $(BUILD)/asan unit
+	@DSBENCH_DATA=$(BUILD)/data ASAN_OPTIONS=allocator_may_return_null=1 sh tests/run.sh $(BUILD)/asan unit
 
 ubsan: ## unit tests under UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/ubsan CFLAGS="-O1 -g -fsanitize=undefined -fno-sanitize-recover=all" all tests
@@ -59,6 +60,10 @@ ubsan: ## unit tests under UndefinedBehaviorSanitizer
 # gcc's OpenMP is not instrumented and drowns the output in false alarms: clang, whose libarcher explains OpenMP to the sanitizer.
 tsan: ## unit tests under ThreadSanitizer, 4 threads (needs clang and libomp-dev; says so if they are missing)
 	@sh tests/tsan.sh $(BUILD) "$(MAKE)"
+
+FUZZ_SECONDS ?= 20
+fuzz: ## every parser under libFuzzer for FUZZ_SECONDS each (needs clang; says so if it is missing)
+	@sh tests/fuzz/run.sh $(BUILD) "$(MAKE)" $(FUZZ_SECONDS)
 
 lint: ## layering, headers, banned functions, file lengths, whitespace (installs nothing)
 	@sh tests/lint/lint.sh "$(CC)" $(BUILD)
@@ -104,6 +109,13 @@ $(TEST_HELPERS): $(BUILD)/tests/%: tests/golden/%.c $(BUILD)/libdsbench.a
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
 
+# Only by tests/fuzz/run.sh, with clang and the fuzzer's flags.
+fuzz-programs: $(FUZZ)
+$(FUZZ): $(BUILD)/%: tests/fuzz/%.c $(BUILD)/libdsbench.a
+	@mkdir -p $(@D)
+	@echo "  FUZZ  $<"
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
+
 # Rewritten only when they change: the compiler and its flags, so that another set of flags rebuilds; version and git state.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(ALLFLAGS)' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -119,6 +131,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all demo check check-all bench golden data tests asan ubsan tsan lint format sizes install clean help needs FORCE
+.PHONY: all demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE
 .DELETE_ON_ERROR:
--include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)

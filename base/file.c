@@ -12,7 +12,7 @@
 
 dsb_status dsb_map_open(dsb_map *map, const char *path, dsb_err *err) {
     *map = (dsb_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused below, not waited for */
     if (fd < 0) return dsb_fail(err, DSB_EINPUT, "%s: can't be opened: %s", path, strerror(errno));
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {

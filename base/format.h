@@ -12,6 +12,7 @@ typedef enum dsb_dtype {
     DSB_I64, DSB_I32, DSB_I16, DSB_I8, DSB_U8, DSB_BOOL, DSB_DTYPE_COUNT
 } dsb_dtype;
 
+static inline int dsb_dtype_is_float(dsb_dtype type) { return type <= DSB_FP8_E5M2; }
 /* Bytes of one element. */
 size_t dsb_dtype_size(dsb_dtype type);
 /* The safetensors name ("BF16"), and back; -1 if unknown. */

@@ -62,12 +62,17 @@ static dsb_status property(writer *w, char p) {
     return DSB_OK;
 }
 
-/* \uHHHH, or \xHH below 0x80 (above, Oniguruma means a byte); w->i stands after the letter. */
+/* \uHHHH, \x{H…}, or \xHH below 0x80 (above, Oniguruma means a byte); w->i stands after the letter. */
 static dsb_status hexadecimal(writer *w, char letter) {
     size_t at = w->i, digits = letter == 'u' ? 4 : 2;
     if (letter == 'x' && at < w->n && w->pattern[at] == '{') {
+        size_t end = at + 1;
+        while (end < w->n && isxdigit((unsigned char)w->pattern[end])) end++;
+        if (end == at + 1 || end == w->n || w->pattern[end] != '}') return unsupported(w, at - 2, "an escape");
         puts_(w, "\\x");
-        return DSB_OK; /* the braces and digits follow as they are */
+        put(w, w->pattern + at, end + 1 - at);
+        w->i = end + 1;
+        return DSB_OK;
     }
     if (w->n - at < digits) return unsupported(w, at - 2, "an escape");
     for (size_t i = 0; i < digits; i++)
@@ -140,13 +145,15 @@ static dsb_status group(writer *w) {
     return unsupported(w, w->i, "a group");
 }
 
-/* "{": Oniguruma reads {,n} as {0,n}, and {m,n}+ as a repeat of a repeat where PCRE2 sees a possessive one. */
+/* "{": Oniguruma reads {,n} as {0,n}, {m,n}+ as a repeat of a repeat where PCRE2 sees a possessive one, and {n}? as an
+ * optional {n} where PCRE2 sees a lazy one. */
 static dsb_status brace(writer *w) {
     size_t at = w->i, i = at + 1;
     while (i < w->n && (isdigit((unsigned char)w->pattern[i]) || w->pattern[i] == ',')) i++;
     bool counted = i > at + 1 && i < w->n && w->pattern[i] == '}';
     if (counted && w->pattern[at + 1] == ',') return unsupported(w, at, "a repeat without a lower bound");
     if (counted && i + 1 < w->n && w->pattern[i + 1] == '+') return unsupported(w, at, "a repeated repeat");
+    if (counted && i + 1 < w->n && w->pattern[i + 1] == '?' && !memchr(w->pattern + at, ',', i - at)) return unsupported(w, at, "an optional repeat");
     size_t n = counted ? i + 1 - at : 1;
     put(w, w->pattern + at, n);
     w->i += n;

@@ -124,13 +124,18 @@ dsb_status dsb_tokenizer_encode(const dsb_tokenizer *tok, const char *name, cons
     *n_ids = 0;
     DSB_TRY(check_text(tok, name, text, n, err));
     if (add_bos && tok->bos_id < 0) return dsb_fail(err, DSB_EINPUT, "%s: names no BOS token (post_processor, or bos_token in tokenizer_config.json)", tok->name);
-    encoder e = {.tok = tok, .err = err};
-    dsb_status s = dsb_pretokenizer_work_init(&e.pre, err);
-    if (!s && add_bos) s = dsb_id_list_push(&e.ids, tok->bos_id, err);
+    dsb_err inner;
+    encoder e = {.tok = tok, .err = &inner};
+    dsb_status s = dsb_pretokenizer_work_init(&e.pre, &inner);
+    if (!s && add_bos) s = dsb_id_list_push(&e.ids, tok->bos_id, &inner);
     if (!s) s = encode_pass(&e, 0, text, n);
     dsb_pretokenizer_work_release(&e.pre);
     dsb_bpe_work_release(&e.bpe);
-    if (s) free(e.ids.items);
-    else *ids = e.ids.items, *n_ids = e.ids.n;
-    return s;
+    if (s) {
+        free(e.ids.items);
+        return dsb_fail(err, s, "%s: %s", name, inner.text);
+    }
+    *ids = e.ids.items;
+    *n_ids = e.ids.n;
+    return DSB_OK;
 }

@@ -36,8 +36,8 @@ static dsb_status read_template(dsb_tokenizer *tok, const char *name, const json
     if (!first) return DSB_OK;
     const char *content = json_string_value(json_object_get(first, "id"));
     if (!content) return dsb_fail(err, DSB_EINPUT, "%s: post_processor TemplateProcessing: a SpecialToken has no \"id\"", name);
-    if (json_object_get(json_array_get(single, 1), "SpecialToken")) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: post_processor TemplateProcessing puts two tokens before the text; this build reads one", name);
     const json_t *ids = json_object_get(json_object_get(json_object_get(post, "special_tokens"), content), "ids");
+    if (json_array_size(ids) > 1 || json_object_get(json_array_get(single, 1), "SpecialToken")) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: post_processor TemplateProcessing puts two tokens before the text; this build reads one", name);
     const json_t *id = json_array_get(ids, 0);
     int64_t value = json_is_integer(id) ? json_integer_value(id) : id_of(tok, json, content);
     if (value < 0 || (size_t)value >= tok->n_id || !tok->tokens[value].bytes) return dsb_fail(err, DSB_EINPUT, "%s: post_processor TemplateProcessing: the token \"%s\" has no id in the vocabulary", name, content);

@@ -12,33 +12,50 @@ enum { MAX_DIM = 1 << 20, MAX_LAYER = 4096, MAX_EXPERT = 65536 };
 #define REAL(key, required, out) DSB_TRY(dsb_json_real(j, path, key, required, out, err))
 #define BOOL(key, required, out) DSB_TRY(dsb_json_bool(j, path, key, required, out, err))
 
+/* A number that is there and absurd is no model's: an error instead of NaN in every figure. */
+static dsb_status want_range(const char *path, const char *key, double x, double lo, double hi, dsb_err *err) {
+    return x >= lo && x <= hi ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: \"%s\" is %g; %g to %g is wanted", path, key, x, lo, hi);
+}
+
 static double yarn_mscale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
+static dsb_status read_yarn(dsb_rope_config *r, const json_t *j, const char *path, dsb_err *err) {
+    bool truncate = true;
+    REAL("factor", true, &r->factor);
+    REAL("beta_fast", false, &r->beta_fast);
+    REAL("beta_slow", false, &r->beta_slow);
+    REAL("mscale", false, &r->mscale);
+    REAL("mscale_all_dim", false, &r->mscale_all_dim);
+    INT("original_max_position_embeddings", true, 1, INT32_MAX, &r->original_max_pos);
+    BOOL("truncate", false, &truncate);
+    const json_t *amplitude = json_object_get(j, "attention_factor");
+    if (!truncate || (amplitude && !json_is_null(amplitude)))
+        return dsb_fail(err, DSB_EUNSUPPORTED, "%s: yarn with \"%s\" can't be computed; DeepSeek's own yarn (mscale, mscale_all_dim) is wanted", path, truncate ? "attention_factor" : "truncate");
+    DSB_TRY(want_range(path, "factor", r->factor, 1, 1e6, err));
+    DSB_TRY(want_range(path, "beta_slow", r->beta_slow, 1e-3, 1e6, err));
+    DSB_TRY(want_range(path, "beta_fast", r->beta_fast, r->beta_slow, 1e6, err));
+    DSB_TRY(want_range(path, "mscale", r->mscale, 0, 1e3, err));
+    return want_range(path, "mscale_all_dim", r->mscale_all_dim, 0, 1e3, err);
+}
+
+/* transformers 5 writes "rope_parameters" with theta inside; before, "rope_theta" stood beside "rope_scaling". */
 static dsb_status read_rope(dsb_config *c, const json_t *doc, const char *path, dsb_err *err) {
-    const json_t *params = json_object_get(doc, "rope_parameters"), *j = json_is_object(params) ? params : doc;
-    c->rope = (dsb_rope_config){.theta = 10000, .factor = 1, .beta_fast = 32, .beta_slow = 1, .mscale = 1, .mscale_all_dim = 0, .original_max_pos = 4096};
-    REAL("rope_theta", false, &c->rope.theta);
-    if (!(c->rope.theta > 1)) return dsb_fail(err, DSB_EINPUT, "%s: \"rope_theta\" is %g; more than 1 is wanted", path, c->rope.theta);
+    const json_t *j = json_object_get(doc, "rope_parameters");
+    const char *key = "rope_parameters", *type = "default";
     bool interleave = true;
+    c->rope = (dsb_rope_config){.theta = 10000, .factor = 1, .beta_fast = 32, .beta_slow = 1, .mscale = 1, .mscale_all_dim = 0, .original_max_pos = 4096};
+    DSB_TRY(dsb_json_real(doc, path, "rope_theta", false, &c->rope.theta, err));
     DSB_TRY(dsb_json_bool(doc, path, "rope_interleave", false, &interleave, err));
     if (!interleave) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"rope_interleave\": false can't be computed; checkpoints with interleaved RoPE pairs are wanted", path);
-    if (j == doc) {
-        j = json_object_get(doc, "rope_scaling");
-        if (!json_is_object(j)) return DSB_OK;
-    }
-    const char *type = "default";
+    if (!j || json_is_null(j)) j = json_object_get(doc, key = "rope_scaling");
+    if (j && !json_is_null(j) && !json_is_object(j)) return dsb_fail(err, DSB_EINPUT, "%s: \"%s\" is no object; an object or null is wanted", path, key);
+    REAL("rope_theta", false, &c->rope.theta);
+    DSB_TRY(want_range(path, "rope_theta", c->rope.theta, 1.001, 1e15, err));
     DSB_TRY(dsb_json_string(j, path, "type", false, &type, err));
     DSB_TRY(dsb_json_string(j, path, "rope_type", false, &type, err));
     if (strcmp(type, "default") == 0) return DSB_OK;
     if (strcmp(type, "yarn") != 0) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: rope scaling of type \"%s\" can't be computed; default or yarn is wanted", path, type);
-    REAL("factor", true, &c->rope.factor);
-    REAL("beta_fast", false, &c->rope.beta_fast);
-    REAL("beta_slow", false, &c->rope.beta_slow);
-    REAL("mscale", false, &c->rope.mscale);
-    REAL("mscale_all_dim", false, &c->rope.mscale_all_dim);
-    INT("original_max_position_embeddings", false, 1, INT32_MAX, &c->rope.original_max_pos);
-    if (!(c->rope.factor >= 1 && c->rope.factor < 1e6)) return dsb_fail(err, DSB_EINPUT, "%s: yarn \"factor\" is %g; 1 to 1e6 is wanted", path, c->rope.factor);
-    return DSB_OK;
+    return read_yarn(&c->rope, j, path, err);
 }
 
 /* Fields that both DeepSeek V2 and V3 have. */
@@ -58,6 +75,7 @@ static dsb_status read_deepseek(dsb_config *c, const json_t *j, const char *path
     INT("v_head_dim", true, 1, 65536, &c->v_dim);
     INT("intermediate_size", true, 1, 1 << 24, &c->d_ff);
     INT("moe_intermediate_size", false, 1, 1 << 24, &c->d_ff_expert);
+    INT("num_local_experts", false, 0, MAX_EXPERT, &c->n_expert); /* transformers 5's name for it */
     INT("n_routed_experts", false, 0, MAX_EXPERT, &c->n_expert);
     INT("n_shared_experts", false, 0, 1024, &c->n_shared);
     INT("first_k_dense_replace", false, 0, MAX_LAYER, &c->first_dense);
@@ -73,6 +91,7 @@ static dsb_status read_deepseek(dsb_config *c, const json_t *j, const char *path
     if (strcmp(act, "silu") != 0) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"hidden_act\" is \"%s\"; silu is wanted", path, act);
     if (c->rope_dim % 2 || c->d_model % 2) return dsb_fail(err, DSB_EINPUT, "%s: hidden_size and qk_rope_head_dim must be even", path);
     if (c->n_expert > 0 && c->d_ff_expert == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"moe_intermediate_size\" is missing", path);
+    DSB_TRY(want_range(path, "rms_norm_eps", c->rms_eps, 0, 1, err));
     DSB_TRY(read_rope(c, j, path, err));
     double m = c->rope.mscale_all_dim != 0 ? yarn_mscale(c->rope.factor, c->rope.mscale_all_dim) : 1;
     c->attention_scale = (float)(m * m / sqrt((double)(c->nope + c->rope_dim)));
@@ -89,6 +108,7 @@ static dsb_status read_router(dsb_config *c, const json_t *j, const char *path, 
     INT("n_group", false, 1, c->n_expert, &r->n_group);
     INT("topk_group", false, 1, r->n_group, &r->topk_group);
     REAL("routed_scaling_factor", false, &scale);
+    DSB_TRY(want_range(path, "routed_scaling_factor", scale, 1e-6, 1e6, err));
     r->scale = (float)scale;
     BOOL("norm_topk_prob", false, &r->norm_topk);
     if (c->n_expert % r->n_group) return dsb_fail(err, DSB_EINPUT, "%s: %lld experts don't split into %lld groups", path, (long long)c->n_expert, (long long)r->n_group);
@@ -128,6 +148,7 @@ static dsb_status read_v3(dsb_config *c, const void *doc, const char *path, dsb_
     DSB_TRY(read_router(c, j, path, err));
     DSB_TRY(want_text(j, path, "scoring_func", "sigmoid", "sigmoid", NULL, &text, err));
     DSB_TRY(want_text(j, path, "topk_method", "noaux_tc", "noaux_tc", NULL, &text, err));
+    if (c->router.n_group > 1 && c->n_expert / c->router.n_group < 2) return dsb_fail(err, DSB_EINPUT, "%s: %lld groups of one expert; V3 ranks groups by their two best, 2 or more are wanted", path, (long long)c->router.n_group);
     c->router.scoring = DSB_SCORE_SIGMOID;
     c->router.group_rank = DSB_GROUP_TOP2;
     c->router.scale_after_norm = true;
@@ -165,7 +186,7 @@ dsb_status dsb_config_load(dsb_config *out, const char *dir, dsb_err *err) {
     char path[4096];
     json_t *doc;
     *out = (dsb_config){0};
-    snprintf(path, sizeof path, "%s/config.json", dir);
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", dir) >= sizeof path) return dsb_fail(err, DSB_EINPUT, "%s: the path is too long", dir);
     DSB_TRY(dsb_json_load(&doc, path, err));
     dsb_status s = read_config(out, doc, path, err);
     json_decref(doc);

@@ -18,8 +18,11 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
 void dsb_checkpoint_close(dsb_checkpoint *cp);
 const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name);
 
-/* Whether the tensor is there in these dimensions (cols 0: one-dimensional) and of a type that can be read. */
+/* Whether the tensor is there in these dimensions (cols 0: one-dimensional) and of a float type that can be read. */
 dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, dsb_err *err);
+
+/* The same of a linear weight `stem`, whose stored integer codes and scales will do as well. Reads headers only. */
+dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_err *err);
 
 /* Widens the float tensor `name` of exactly these dimensions (cols 0: one-dimensional) into dst. Missing, other shape,
  * or integer type: DSB_EINPUT, naming both. *stored (may be NULL) is its type. */

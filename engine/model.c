@@ -12,8 +12,8 @@ dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, 
     size_t n;
     float *host = NULL;
     void *p;
-    if (!dsb_mul((size_t)n_pos, (size_t)m->config.rope_dim / 2 * 4, &n)) return dsb_fail(err, DSB_ENOMEM, "%s: context of %lld is too long", dir, (long long)n_pos);
-    dsb_status s = DSB_NEW(host, n / 2, "RoPE tables", err);
+    bool fits = dsb_mul((size_t)n_pos, (size_t)m->config.rope_dim / 2 * 4, &n);
+    dsb_status s = fits ? DSB_NEW(host, n / 2, "RoPE tables", err) : dsb_fail(err, DSB_ENOMEM, "%s: context of %lld is too long", dir, (long long)n_pos);
     if (!s) s = be->alloc(&p, n, "RoPE tables", err);
     if (!s) {
         m->cos_table = p;

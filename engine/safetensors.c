@@ -40,6 +40,26 @@ static dsb_status read_entry(dsb_st_file *f, dsb_st_tensor *t, const char *name,
     return DSB_OK;
 }
 
+static int by_place(const void *a, const void *b) {
+    const dsb_st_tensor *x = a, *y = b;
+    return x->data != y->data ? (x->data > y->data) - (x->data < y->data) : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* The format allows no holes and no overlaps: the tensors cover the data once, to the last byte. */
+static dsb_status check_cover(dsb_st_file *f, const uint8_t *data, size_t room, dsb_err *err) {
+    size_t end = 0;
+    qsort(f->tensors, (size_t)f->n_tensor, sizeof *f->tensors, by_place);
+    for (int64_t i = 0; i < f->n_tensor; i++) {
+        const dsb_st_tensor *t = &f->tensors[i];
+        size_t begin = (size_t)(t->data - data);
+        if (begin != end)
+            return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: its data begin at byte %zu, %s; byte %zu is wanted", f->path, t->name, begin, begin < end ? "inside another tensor" : "after a hole", end);
+        end += t->bytes;
+    }
+    if (end != room) return dsb_fail(err, DSB_EINPUT, "%s: %zu data bytes, but its tensors end at byte %zu; damaged, or something was appended", f->path, room, end);
+    return DSB_OK;
+}
+
 static dsb_status read_header(dsb_st_file *f, dsb_err *err) {
     if (f->map.size < 8) return dsb_fail(err, DSB_EINPUT, "%s: %zu bytes; a safetensors file begins with an 8-byte header length", f->path, f->map.size);
     uint64_t n = 0;
@@ -57,13 +77,16 @@ static dsb_status read_header(dsb_st_file *f, dsb_err *err) {
     f->tensors = p;
     const char *name;
     json_t *entry;
+    const uint8_t *data = f->map.data + 8 + n;
+    size_t room = f->map.size - 8 - (size_t)n;
     json_object_foreach(header, name, entry) {
         if (s) break;
         if (strcmp(name, "__metadata__") == 0) continue;
-        s = read_entry(f, &f->tensors[f->n_tensor], name, entry, f->map.data + 8 + n, f->map.size - 8 - (size_t)n, err);
+        s = read_entry(f, &f->tensors[f->n_tensor], name, entry, data, room, err);
         f->n_tensor++;
     }
     json_decref(header);
+    if (!s) s = check_cover(f, data, room, err);
     if (!s) qsort(f->tensors, (size_t)f->n_tensor, sizeof *f->tensors, by_name);
     return s;
 }

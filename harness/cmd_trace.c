@@ -3,59 +3,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/memory.h"
 #include "engine/safetensors_write.h"
 #include "engine/session.h"
 #include "engine/sweep.h"
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/scheme_source.h"
-
-typedef struct sequence {
-    int32_t *ids;
-    int64_t n;
-} sequence;
+#include "harness/token_file.h"
 
 typedef struct trace {
     const dsb_model *m;
-    sequence *seqs;
-    int64_t n_seq, longest;
+    dsb_token_file tokens;
 } trace;
-
-static dsb_status read_sequence(const char *path, int64_t i, const json_t *v, sequence *out, dsb_err *err) {
-    if (!json_is_array(v) || json_array_size(v) == 0) return dsb_fail(err, DSB_EINPUT, "%s: sequence %lld is no array of token ids", path, (long long)i);
-    out->n = (int64_t)json_array_size(v);
-    DSB_TRY(DSB_NEW(out->ids, out->n, "tokens", err));
-    for (int64_t j = 0; j < out->n; j++) {
-        const json_t *id = json_array_get(v, (size_t)j);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX)
-            return dsb_fail(err, DSB_EINPUT, "%s: sequence %lld: entry %lld is no token id", path, (long long)i, (long long)j);
-        out->ids[j] = (int32_t)json_integer_value(id);
-    }
-    return DSB_OK;
-}
-
-static dsb_status read_tokens(trace *t, const char *path, dsb_err *err) {
-    json_t *doc;
-    DSB_TRY(dsb_json_load(&doc, path, err));
-    const json_t *list = json_object_get(doc, "sequences");
-    dsb_status s = json_is_array(list) && json_array_size(list) > 0 ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: \"sequences\" must be an array of token arrays", path);
-    if (!s) s = DSB_NEW(t->seqs, json_array_size(list), "tokens", err);
-    for (size_t i = 0; !s && i < json_array_size(list); i++) {
-        t->n_seq++;
-        s = read_sequence(path, (int64_t)i, json_array_get(list, i), &t->seqs[i], err);
-        if (t->seqs[i].n > t->longest) t->longest = t->seqs[i].n;
-    }
-    json_decref(doc);
-    return s;
-}
 
 static dsb_status declare(dsb_st_writer *w, const trace *t, dsb_err *err) {
     const dsb_config *c = &t->m->config;
     static const char *const k_part[] = {"router_logits", "router_scores", "topk_indices", "topk_weights"};
     char name[96];
-    for (int64_t i = 0; i < t->n_seq; i++) {
-        int64_t n = t->seqs[i].n, logits[] = {n, c->vocab}, nll = n - 1, hidden[] = {c->n_layer, n, c->d_model};
+    for (int64_t i = 0; i < t->tokens.n_seq; i++) {
+        int64_t n = t->tokens.seqs[i].n, logits[] = {n, c->vocab}, nll = n - 1, hidden[] = {c->n_layer, n, c->d_model};
         snprintf(name, sizeof name, "seq%lld.logits", (long long)i);
         DSB_TRY(dsb_st_writer_declare(w, name, DSB_F32, 2, logits, err));
         snprintf(name, sizeof name, "seq%lld.nll", (long long)i);
@@ -72,7 +39,7 @@ static dsb_status declare(dsb_st_writer *w, const trace *t, dsb_err *err) {
     return DSB_OK;
 }
 
-static dsb_status write_results(dsb_st_writer *w, const trace *t, const sequence *q, const float *logits, const dsb_trace_sink *sink, float *nll, dsb_err *err) {
+static dsb_status write_results(dsb_st_writer *w, const trace *t, const dsb_sequence *q, const float *logits, const dsb_trace_sink *sink, float *nll, dsb_err *err) {
     const dsb_config *c = &t->m->config;
     size_t n = (size_t)q->n;
     dsb_logit_row row;
@@ -94,7 +61,7 @@ static dsb_status write_results(dsb_st_writer *w, const trace *t, const sequence
     return DSB_OK;
 }
 
-static dsb_status run_sequence(dsb_session *s, dsb_st_writer *w, const trace *t, const sequence *q, dsb_err *err) {
+static dsb_status run_sequence(dsb_session *s, dsb_st_writer *w, const trace *t, const dsb_sequence *q, dsb_err *err) {
     const dsb_config *c = &t->m->config;
     dsb_trace_sink sink = {0};
     float *logits = NULL, *nll = NULL;
@@ -120,11 +87,11 @@ static dsb_status run_all(const trace *t, const dsb_scheme *scheme, const char *
     dsb_st_writer w;
     if (scheme->recipe && scheme->recipe->needs_calibration)
         return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s needs calibration, which trace does not run; a scheme without static scales or activity tests is wanted", scheme->name);
-    DSB_TRY(dsb_session_open(&s, t->m, scheme, NULL, t->longest, err));
+    DSB_TRY(dsb_session_open(&s, t->m, scheme, NULL, t->tokens.longest, err));
     dsb_status st = dsb_st_writer_open(&w, output, err);
     if (!st) {
         st = declare(&w, t, err);
-        for (int64_t i = 0; i < t->n_seq && !st; i++) st = run_sequence(&s, &w, t, &t->seqs[i], err);
+        for (int64_t i = 0; i < t->tokens.n_seq && !st; i++) st = run_sequence(&s, &w, t, &t->tokens.seqs[i], err);
         if (!st) st = dsb_st_writer_finish(&w, err);
         dsb_st_writer_close(&w);
     }
@@ -143,16 +110,15 @@ static dsb_status run(const options *o, dsb_err *err) {
     dsb_scheme_source source = {0};
     dsb_arena_init(&arena);
     const dsb_recipe *recipe = NULL;
-    dsb_status s = read_tokens(&t, o->tokens, err);
+    dsb_status s = dsb_token_file_load(&t.tokens, o->tokens, err);
     if (!s && o->recipe) s = dsb_recipe_load(&recipe, &arena, o->recipe, err);
     if (!s && o->scheme && strcmp(o->scheme, "reference") != 0) s = dsb_recipe_preset(&recipe, &arena, o->scheme, err);
-    if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.longest, err);
+    if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.tokens.longest, err);
     if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);
     if (!s) s = run_all(&t, &source.scheme, o->output, err);
     dsb_scheme_source_close(&source);
     if (m.be) dsb_model_close(&m);
-    for (int64_t i = 0; i < t.n_seq; i++) free(t.seqs[i].ids);
-    free(t.seqs);
+    dsb_token_file_release(&t.tokens);
     dsb_arena_release(&arena);
     return s;
 }

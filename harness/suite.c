@@ -114,7 +114,13 @@ static dsb_status apply_text(dsb_arena *arena, const json_t *doc, const char *na
 }
 
 static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t *t, dsb_err *err) {
+    const char *key;
+    json_t *v;
     if (!json_is_object(t)) return dsb_fail(err, DSB_EINPUT, "%s: \"throughput\" must be an object of prefill, decode and repeats", name);
+    json_object_foreach((json_t *)t, key, v) {
+        if (strcmp(key, "prefill") != 0 && strcmp(key, "decode") != 0 && strcmp(key, "repeats") != 0)
+            return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" of \"throughput\" is unknown; prefill, decode and repeats are known", name, key);
+    }
     DSB_TRY(dsb_json_int(t, name, "prefill", false, 1, 1 << 20, &s->prefill, err));
     DSB_TRY(dsb_json_int(t, name, "decode", false, 1, 1 << 20, &s->decode, err));
     return dsb_json_int(t, name, "repeats", false, 0, 32, &s->repeats, err);
@@ -123,6 +129,7 @@ static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t 
 static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *map, dsb_err *err) {
     const char *key;
     json_t *v;
+    if (!json_is_object(map)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\" must be an object of scheme names and directories", name);
     json_object_foreach((json_t *)map, key, v) {
         char pair[PATH_MAX + 256];
         if (!json_is_string(v)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\": %s must be a directory's name", name, key);

@@ -5,7 +5,14 @@
 #include "kernels/layout.h"
 
 #if defined(__x86_64__)
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+#include <cpuid.h>
+
+/* clang 14's __builtin_cpu_supports doesn't know f16c. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 static const dsb_backend *avx2_backend(void) { return has_avx2() ? &dsb_backend_avx2 : NULL; }
 #else
 static const dsb_backend *avx2_backend(void) { return NULL; }
