@@ -24,7 +24,8 @@ static dsb_status read_rope(dsb_config *c, const json_t *doc, const char *path, 
     if (!interleave) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"rope_interleave\": false can't be computed; checkpoints with interleaved RoPE pairs are wanted", path);
     if (j == doc) {
         j = json_object_get(doc, "rope_scaling");
-        if (!json_is_object(j)) return DSB_OK;
+        if (!j || json_is_null(j)) return DSB_OK;
+        if (!json_is_object(j)) return dsb_fail(err, DSB_EINPUT, "%s: \"rope_scaling\" is no object; null or an object with a \"type\" is wanted", path);
     }
     const char *type = "default";
     DSB_TRY(dsb_json_string(j, path, "type", false, &type, err));
@@ -38,6 +39,7 @@ static dsb_status read_rope(dsb_config *c, const json_t *doc, const char *path, 
     REAL("mscale_all_dim", false, &c->rope.mscale_all_dim);
     INT("original_max_position_embeddings", false, 1, INT32_MAX, &c->rope.original_max_pos);
     if (!(c->rope.factor >= 1 && c->rope.factor < 1e6)) return dsb_fail(err, DSB_EINPUT, "%s: yarn \"factor\" is %g; 1 to 1e6 is wanted", path, c->rope.factor);
+    if (!(c->rope.beta_fast > 0 && c->rope.beta_slow > 0)) return dsb_fail(err, DSB_EINPUT, "%s: yarn \"beta_fast\" is %g and \"beta_slow\" %g; more than 0 is wanted", path, c->rope.beta_fast, c->rope.beta_slow);
     return DSB_OK;
 }
 
@@ -66,6 +68,7 @@ static dsb_status read_deepseek(dsb_config *c, const json_t *j, const char *path
     INT("num_nextn_predict_layers", false, 0, 64, &c->n_mtp);
     c->rms_eps = 1e-6;
     REAL("rms_norm_eps", false, &c->rms_eps);
+    if (!(c->rms_eps >= 0 && c->rms_eps < 1)) return dsb_fail(err, DSB_EINPUT, "%s: \"rms_norm_eps\" is %g; 0 to 1 is wanted", path, c->rms_eps);
     BOOL("tie_word_embeddings", false, &c->tied);
     BOOL("attention_bias", false, &attention_bias);
     DSB_TRY(dsb_json_string(j, path, "hidden_act", false, &act, err));

@@ -105,7 +105,6 @@ dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int6
     DSB_TRY(want_shape(cp, t, rows, cols, err));
     if (t->dtype == DSB_FP8_E4M3 || t->dtype == DSB_FP8_E5M2)
         return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: FP8 weights can't be read yet; a BF16, F16 or F32 checkpoint is wanted", cp->dir, name);
-    if (cols && t->dtype == DSB_I8) return DSB_OK; /* stored codes */
     if (dsb_widen_f32(t->dtype, NULL, 0, &unused) != 0)
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type such as BF16 is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
     return DSB_OK;
@@ -127,57 +126,76 @@ static int64_t read_i32(const uint8_t *p) {
 }
 
 /* compressed-tensors pack-quantized INT4: eight codes an int32 along the inputs, offset by 8, lowest bits first. */
-static dsb_status unpack_int4(const dsb_checkpoint *cp, const dsb_st_tensor *t, int64_t rows, int64_t cols, int8_t *codes, dsb_err *err) {
+static void unpack_int4(const dsb_st_tensor *t, int64_t rows, int64_t cols, int8_t *codes) {
     int64_t words = (cols + 7) / 8;
-    if (t->dtype != DSB_I32) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; I32 is wanted for packed 4-bit codes", cp->dir, t->name, dsb_dtype_name(t->dtype));
-    DSB_TRY(want_shape(cp, t, rows, words, err));
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < cols; c++) {
             uint32_t w = (uint32_t)read_i32(t->data + 4 * (r * words + c / 8));
             codes[r * cols + c] = (int8_t)((int)(w >> 4 * (c % 8) & 15u) - 8);
         }
-    return DSB_OK;
 }
 
-static dsb_status read_codes(const dsb_checkpoint *cp, const char *stem, const dsb_st_tensor *t, const dsb_format *format, int64_t rows, int64_t cols, dsb_qtensor *q, dsb_err *err) {
+/* The integer codes of a linear weight, or its float tensor, or NULL; *format is NULL for floats. */
+static const dsb_st_tensor *find_linear(const dsb_checkpoint *cp, const char *stem, char name[512], const dsb_format **format) {
+    snprintf(name, 512, "%s.weight_packed", stem);
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    *format = t ? dsb_format_find("int4") : NULL;
+    if (t) return t;
+    snprintf(name, 512, "%s.weight", stem);
+    t = dsb_checkpoint_find(cp, name);
+    if (t && t->dtype == DSB_I8) *format = dsb_format_find("int8");
+    return t;
+}
+
+/* Shapes and types of codes t and of the scales beside them, without reading either. */
+static dsb_status check_codes(const dsb_checkpoint *cp, const char *stem, const dsb_st_tensor *t, int64_t rows, int64_t cols, const dsb_st_tensor **out, dsb_err *err) {
     char name[512];
+    float unused;
+    bool packed = t->dtype != DSB_I8;
+    if (packed && t->dtype != DSB_I32) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; I32 is wanted for packed 4-bit codes", cp->dir, t->name, dsb_dtype_name(t->dtype));
+    DSB_TRY(want_shape(cp, t, rows, packed ? (cols + 7) / 8 : cols, err));
     snprintf(name, sizeof name, "%s.weight_scale", stem);
-    const dsb_st_tensor *scale = dsb_checkpoint_find(cp, name);
+    const dsb_st_tensor *scale = *out = dsb_checkpoint_find(cp, name);
     if (!scale) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing beside the integer codes", cp->dir, name);
     int64_t groups = scale->ndim == 2 ? scale->shape[1] : 1;
     if (groups < 1 || groups > cols || cols % groups) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld groups don't divide %lld inputs", cp->dir, name, (long long)groups, (long long)cols);
     DSB_TRY(want_shape(cp, scale, rows, scale->ndim == 2 ? groups : 0, err));
+    if (dsb_widen_f32(scale->dtype, NULL, 0, &unused) != 0)
+        return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, name, dsb_dtype_name(scale->dtype));
     snprintf(name, sizeof name, "%s.weight_zero_point", stem);
     if (dsb_checkpoint_find(cp, name)) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: zero points of stored codes can't be read yet", cp->dir, name);
+    return DSB_OK;
+}
+
+static dsb_status read_codes(const dsb_checkpoint *cp, const char *stem, const dsb_st_tensor *t, const dsb_format *format, int64_t rows, int64_t cols, dsb_qtensor *q, dsb_err *err) {
+    const dsb_st_tensor *scale;
+    DSB_TRY(check_codes(cp, stem, t, rows, cols, &scale, err));
+    int64_t groups = scale->ndim == 2 ? scale->shape[1] : 1;
     *q = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .group = cols / groups, .n_group = groups};
     DSB_TRY(DSB_NEW(q->codes, rows * cols, stem, err));
     DSB_TRY(DSB_NEW(q->scales, rows * groups, stem, err));
-    if (dsb_widen_f32(scale->dtype, scale->data, (size_t)(rows * groups), q->scales) != 0)
-        return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, scale->name, dsb_dtype_name(scale->dtype));
-    if (t->dtype == DSB_I8) {
-        DSB_TRY(want_shape(cp, t, rows, cols, err));
-        memcpy(q->codes, t->data, (size_t)(rows * cols));
-    } else {
-        DSB_TRY(unpack_int4(cp, t, rows, cols, q->codes, err));
-    }
+    dsb_widen_f32(scale->dtype, scale->data, (size_t)(rows * groups), q->scales);
+    if (t->dtype == DSB_I8) memcpy(q->codes, t->data, (size_t)(rows * cols));
+    else unpack_int4(t, rows, cols, q->codes);
     for (int64_t i = 0; i < rows * cols; i++)
         if (q->codes[i] == -128) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: code -128; symmetric INT8 within 127 is wanted", cp->dir, t->name);
     q->stored_bytes = t->bytes + scale->bytes;
     return DSB_OK;
 }
 
+dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_err *err) {
+    char name[512];
+    const dsb_format *format;
+    const dsb_st_tensor *t = find_linear(cp, stem, name, &format), *scale;
+    return format ? check_codes(cp, stem, t, rows, cols, &scale, err) : dsb_checkpoint_check(cp, name, rows, cols, err);
+}
+
 dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     char name[512];
+    const dsb_format *format;
+    const dsb_st_tensor *t = find_linear(cp, stem, name, &format);
     *codes = (dsb_qtensor){0};
-    snprintf(name, sizeof name, "%s.weight_packed", stem);
-    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
-    const dsb_format *format = dsb_format_find("int4");
-    if (!t) {
-        snprintf(name, sizeof name, "%s.weight", stem);
-        t = dsb_checkpoint_find(cp, name);
-        format = dsb_format_find("int8");
-        if (!t || t->dtype != DSB_I8) return dsb_checkpoint_read(cp, name, rows, cols, w, stored, err);
-    }
+    if (!format) return dsb_checkpoint_read(cp, name, rows, cols, w, stored, err);
     dsb_status s = read_codes(cp, stem, t, format, rows, cols, codes, err);
     if (s) {
         dsb_qtensor_release(codes);

@@ -12,13 +12,7 @@ static dsb_status check_vector(const dsb_checkpoint *cp, int64_t n, dsb_err *err
     return dsb_checkpoint_check(cp, name, n, 0, err);
 }
 
-static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) {
-    char name[300];
-    snprintf(name, sizeof name, "%s.weight_packed", s->stem);
-    if (dsb_checkpoint_find(cp, name)) return DSB_OK; /* its shape is checked where it is read */
-    snprintf(name, sizeof name, "%s.weight", s->stem);
-    return dsb_checkpoint_check(cp, name, s->rows, s->cols, err);
-}
+static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) { return dsb_checkpoint_check_linear(cp, s->stem, s->rows, s->cols, err); }
 
 static dsb_status check_ffn(const dsb_config *c, const dsb_checkpoint *cp, int64_t layer, dsb_role role, int64_t expert, dsb_err *err) {
     dsb_linear_spec specs[3];

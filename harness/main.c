@@ -8,10 +8,6 @@
 #include "harness/version.h"
 #include "kernels/backend.h"
 
-/* Until every command is there. */
-#define COMMAND_WEAK(name, help) extern __typeof__(dsb_cmd_##name) dsb_cmd_##name __attribute__((weak));
-DSB_COMMANDS(COMMAND_WEAK)
-
 typedef struct command {
     const char *name, *help;
     int (*call)(int argc, char **argv);
@@ -60,7 +56,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < N_COMMAND; i++) {
         if (strcmp(argv[1], k_commands[i].name) != 0) continue;
         if (isa_check(&err)) return dsb_command_fail(&err);
-        if (k_commands[i].call) return k_commands[i].call(argc - 1, argv + 1);
+        return k_commands[i].call(argc - 1, argv + 1);
     }
     return unknown_command(argv[1]);
 }

@@ -62,15 +62,17 @@ dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, 
     const char *copy;
     char *rest, *name;
     DSB_TRY(keep(arena, names, &copy, err));
+    bool named = false;
     s->n_scheme = 0;
     for (name = strtok_r((char *)copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
         const dsb_recipe *recipe;
         while (*name == ' ') name++;
+        named = true;
         if (strcmp(name, "reference") == 0) continue; /* it always runs */
         DSB_TRY(dsb_recipe_preset(&recipe, arena, name, err));
         DSB_TRY(dsb_suite_add(s, recipe, NULL, err));
     }
-    return DSB_OK;
+    return named ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "--schemes '%s' names no scheme; names of `dsbench list schemes`, separated by commas, are wanted", names);
 }
 
 dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err) {
@@ -115,6 +117,10 @@ static dsb_status apply_text(dsb_arena *arena, const json_t *doc, const char *na
 
 static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t *t, dsb_err *err) {
     if (!json_is_object(t)) return dsb_fail(err, DSB_EINPUT, "%s: \"throughput\" must be an object of prefill, decode and repeats", name);
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)t, key, v)
+        if (strcmp(key, "prefill") && strcmp(key, "decode") && strcmp(key, "repeats")) return dsb_fail(err, DSB_EINPUT, "%s: \"throughput\": key \"%s\" is unknown; prefill, decode and repeats are known", name, key);
     DSB_TRY(dsb_json_int(t, name, "prefill", false, 1, 1 << 20, &s->prefill, err));
     DSB_TRY(dsb_json_int(t, name, "decode", false, 1, 1 << 20, &s->decode, err));
     return dsb_json_int(t, name, "repeats", false, 0, 32, &s->repeats, err);
@@ -123,6 +129,7 @@ static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t 
 static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *map, dsb_err *err) {
     const char *key;
     json_t *v;
+    if (!json_is_object(map)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\" must be an object of scheme names and directories", name);
     json_object_foreach((json_t *)map, key, v) {
         char pair[PATH_MAX + 256];
         if (!json_is_string(v)) return dsb_fail(err, DSB_EINPUT, "%s: \"sources\": %s must be a directory's name", name, key);
