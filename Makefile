@@ -25,7 +25,7 @@ OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
-TEST_HELPERS = $(patsubst tests/golden/%.c,$(BUILD)/tests/%,$(wildcard tests/golden/*.c))
+TEST_HELPERS = $(patsubst tests/system/%.c,$(BUILD)/tests/%,$(wildcard tests/system/*.c))
 
 all: $(BUILD)/dsbench ## build build/dsbench
 
@@ -105,7 +105,7 @@ $(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libdsbench.a
 	@echo "  TEST  $<"
 	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS) -lcmocka
 
-$(TEST_HELPERS): $(BUILD)/tests/%: tests/golden/%.c $(BUILD)/libdsbench.a
+$(TEST_HELPERS): $(BUILD)/tests/%: tests/system/%.c $(BUILD)/libdsbench.a
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
 

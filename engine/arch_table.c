@@ -84,6 +84,7 @@ static dsb_status read_deepseek(dsb_config *c, const json_t *j, const char *path
     INT("num_nextn_predict_layers", false, 0, 64, &c->n_mtp);
     c->rms_eps = 1e-6;
     REAL("rms_norm_eps", false, &c->rms_eps);
+    if (!(c->rms_eps >= 0 && c->rms_eps < 1)) return dsb_fail(err, DSB_EINPUT, "%s: \"rms_norm_eps\" is %g; 0 to 1 is wanted", path, c->rms_eps);
     BOOL("tie_word_embeddings", false, &c->tied);
     BOOL("attention_bias", false, &attention_bias);
     DSB_TRY(dsb_json_string(j, path, "hidden_act", false, &act, err));

@@ -100,12 +100,19 @@ static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qten
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }
 
-static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* A weight that is NaN or Inf is a bad input: the checkpoint and the tensor are named. */
+static dsb_status quantize(const dsb_rule *rule, int64_t group, bool affine, const dsb_linear_spec *spec, const char *dir, const float *w, dsb_qtensor *out, dsb_err *err) {
+    dsb_err inner = {0};
+    dsb_status s = dsb_quantize_rtn(out, rule->format, group, affine, w, spec->rows, spec->cols, &inner);
+    return s ? dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s.weight: %s", dir, spec->stem, inner.text) : DSB_OK;
+}
+
+static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     event->format = rule->format->name;
     if (rule->format->is_float) {
         dsb_qtensor q;
-        DSB_TRY(dsb_quantize_rtn(&q, rule->format, DSB_GROUP_CHANNEL, false, own, spec->rows, spec->cols, err));
+        DSB_TRY(quantize(rule, DSB_GROUP_CHANNEL, false, spec, dir, own, &q, err));
         dsb_dequantize(&q, own, l->w_deq);
         event->stored_bytes = q.stored_bytes;
         dsb_qtensor_release(&q);
@@ -113,8 +120,7 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
         return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
     }
     if (!codes->format) { /* stored codes stay as they are */
-        dsb_status s = dsb_quantize_rtn(codes, rule->format, rule->group, rule->zero_point, own, spec->rows, spec->cols, err);
-        if (s) return s == DSB_ENONFINITE && err ? dsb_fail(err, DSB_EINPUT, "tensor %s.weight holds NaN or Inf; it can't be quantized", spec->stem) : s;
+        DSB_TRY(quantize(rule, rule->group, rule->zero_point, spec, dir, own, codes, err));
     } else {
         event->format = codes->format->name;
     }
@@ -143,7 +149,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     dsb_status st = DSB_OK;
     const float *deq = own;
     if (rule && rule->format) {
-        st = load_ruled(l, rule, spec, own, &codes, range, out, event, err);
+        st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, out, event, err);
         deq = l->w_deq;
     } else if (ref && s->own_source) {
         *out = *ref;

@@ -1,4 +1,6 @@
 /* `dsbench layers RUN`: error of layers and tensors, worst first. */
+#include <string.h>
+
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/stored_run.h"
@@ -11,8 +13,14 @@ static dsb_status tensors(dsb_stored_run *r, const dsb_filter *f, dsb_grid *g, d
     return dsb_inspect_tensors(rows, n, f, &r->arena, g, err);
 }
 
+static dsb_status check_kind(const char *kind, dsb_err *err) {
+    if (!kind || !strcmp(kind, "isolated") || !strcmp(kind, "block") || !strcmp(kind, "accumulated")) return DSB_OK;
+    return dsb_fail(err, DSB_EUSAGE, "--kind %s: no such kind; it is isolated, block or accumulated", kind);
+}
+
 static dsb_status show(const dsb_parsed *o, dsb_stored_run *r, const dsb_filter *f, bool by_tensor, dsb_text *out, dsb_err *err) {
     dsb_grid g;
+    DSB_TRY(check_kind(f->kind, err));
     DSB_TRY(dsb_stored_run_open(r, o->db, o->n_arg ? o->arg[0] : NULL, err));
     DSB_TRY(dsb_inspect_check_scheme(&r->data, f->scheme, err));
     if (by_tensor || f->expert >= 0) DSB_TRY(tensors(r, f, &g, err));
@@ -30,7 +38,7 @@ int dsb_cmd_layers(int argc, char **argv) {
         { "scheme", 's', DSB_OPT_STRING, &f.scheme, "NAME", "only this scheme", 0, 0 },
         { "layer", 'l', DSB_OPT_INT, &f.layer, "N", "only this layer", 0, 1e9 },
         { "expert", 'e', DSB_OPT_INT, &f.expert, "N", "the weights of this expert, instead of layer outputs", 0, 1e9 },
-        { "kind", 'k', DSB_OPT_STRING, &f.kind, "KIND", "only isolated (the reference's input) or accumulated (the scheme's own)", 0, 0 },
+        { "kind", 'k', DSB_OPT_STRING, &f.kind, "KIND", "only isolated (the reference's input), block (isolated, but the block's own attention) or accumulated (the scheme's own)", 0, 0 },
         { "tensors", 't', DSB_OPT_FLAG, &by_tensor, NULL, "weights before and after quantization, instead of layer outputs", 0, 0 },
         { "sort", 0, DSB_OPT_STRING, &f.sort, "METRIC", "rank by nmse (default), rel_l2, sqnr_db, cosine, max_abs, f16_headroom_bits, saturation, bpw", 0, 0 },
         { "top", 'n', DSB_OPT_INT, &f.top, "N", "rows shown, worst first (default 20, 0 for all)", 0, 1e9 },

@@ -76,19 +76,26 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
     dsb_db_close(db);
     if (st) return st;
     if (strcmp(rec.status, "done") == 0) return dsb_run_show(p->db, id, o->out, p->json, p->quiet, err);
+    if (!rec.suite_json) return dsb_fail(err, DSB_EINPUT, "%s: run %s has no stored suite; make a new run", p->db, id);
     DSB_TRY(dsb_json_parse(&doc, "the stored suite", rec.suite_json, strlen(rec.suite_json), err));
     st = dsb_suite_default(&s, arena, rec.model.path, err);
     if (!st) st = dsb_suite_apply(&s, arena, "the stored suite", doc, err);
     json_decref(doc);
-    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .resume = true, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .stored = &rec, .json = p->json, .quiet = p->quiet, .threads = p->threads};
     return st ? st : dsb_run_execute(&q, arena, err);
 }
 
-static dsb_status execute(const options *o, const dsb_parsed *p, int argc, char **argv, dsb_arena *arena, dsb_err *err) {
+/* An option of a new run was given. */
+static bool given(const options *o) {
+    return o->model || o->text || o->calibration || o->schemes || o->convention || o->run_id || o->recipes.n || o->sources.n || o->n_ctx || o->n_chunk >= 0 || o->repeats >= 0;
+}
+
+static dsb_status execute(const options *o, const dsb_parsed *p, const char *typed, dsb_arena *arena, dsb_err *err) {
     dsb_suite s;
+    if (o->resume && (p->n_arg || given(o))) return dsb_fail(err, DSB_EUSAGE, "run: --resume takes the whole suite from the stored run; beside it only --out, --db, --threads, --json and --quiet are wanted");
     if (o->resume) return resume(o, p, arena, err);
     DSB_TRY(make_suite(&s, arena, o, p->n_arg > 0 ? p->arg[0] : NULL, err));
-    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = command_line(arena, argc, argv), .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = typed, .json = p->json, .quiet = p->quiet, .threads = p->threads};
     return dsb_run_execute(&q, arena, err);
 }
 
@@ -114,10 +121,10 @@ int dsb_cmd_run(int argc, char **argv) {
     };
     const dsb_usage usage = {.command = "run", .args = "[SUITE.json]", .what = "Measures every scheme against the f32 reference: error by layer, routing drift, perplexity, speed.", .max_args = 1, .options = rows,
                              .n_option = (int)(sizeof rows / sizeof *rows)};
-    dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
-    if (!s && parsed.help) return 0;
     dsb_arena_init(&arena);
-    if (!s) s = execute(&o, &parsed, argc, argv, &arena, &err);
+    const char *typed = command_line(&arena, argc, argv); /* before argv is reordered */
+    dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
+    if (!s && !parsed.help) s = execute(&o, &parsed, typed, &arena, &err);
     dsb_arena_release(&arena);
     return s ? dsb_command_fail(&err) : 0;
 }

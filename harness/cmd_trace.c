@@ -17,6 +17,14 @@ typedef struct trace {
     dsb_token_file tokens;
 } trace;
 
+static dsb_status check_tokens(const trace *t, const char *path, dsb_err *err) {
+    for (int64_t i = 0; i < t->tokens.n_seq; i++)
+        for (int64_t j = 0; j < t->tokens.seqs[i].n; j++)
+            if (t->tokens.seqs[i].ids[j] >= t->m->config.vocab)
+                return dsb_fail(err, DSB_EINPUT, "%s: sequence %lld: entry %lld is token %d; 0 to %lld is wanted by the model's vocabulary", path, (long long)i, (long long)j, t->tokens.seqs[i].ids[j], (long long)t->m->config.vocab - 1);
+    return DSB_OK;
+}
+
 static dsb_status declare(dsb_st_writer *w, const trace *t, dsb_err *err) {
     const dsb_config *c = &t->m->config;
     static const char *const k_part[] = {"router_logits", "router_scores", "topk_indices", "topk_weights"};
@@ -114,6 +122,7 @@ static dsb_status run(const options *o, dsb_err *err) {
     if (!s && o->recipe) s = dsb_recipe_load(&recipe, &arena, o->recipe, err);
     if (!s && o->scheme && strcmp(o->scheme, "reference") != 0) s = dsb_recipe_preset(&recipe, &arena, o->scheme, err);
     if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.tokens.longest, err);
+    if (!s) s = check_tokens(&t, o->tokens, err);
     if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);
     if (!s) s = run_all(&t, &source.scheme, o->output, err);
     dsb_scheme_source_close(&source);

@@ -10,8 +10,10 @@
 
 #include "base/file.h"
 #include "datasets/builtin.h"
+#include "datasets/utf8.h"
 #include "engine/model_check.h"
 #include "harness/host.h"
+#include "harness/output.h"
 #include "harness/record.h"
 #include "harness/scheme_source.h"
 #include "harness/throughput.h"
@@ -46,6 +48,14 @@ static dsb_status load_text(const char *path, bool reflow, dsb_builtin_kind kind
     return DSB_OK;
 }
 
+/* A tokenizer of another model gives ids that this one has no row for. */
+static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) {
+    for (int64_t i = 0; i < c->n_chunk * c->n_ctx; i++)
+        if (c->tokens[i] >= r->m.config.vocab)
+            return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", r->suite->model, c->tokens[i], (long long)r->m.config.vocab);
+    return DSB_OK;
+}
+
 static dsb_status load_chunks(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     int convention = dsb_convention_find(s->convention);
@@ -61,6 +71,8 @@ static dsb_status load_chunks(run *r, dsb_err *err) {
         r->cal_made = !st;
     }
     dsb_tokenizer_close(tok);
+    if (!st) st = check_vocab(r, &r->chunks, err);
+    if (!st && r->cal_made) st = check_vocab(r, &r->cal_chunks, err);
     if (st) return st;
     DSB_TRY(DSB_NEW(r->targets, r->chunks.n_chunk * r->chunks.n_ctx, "targets", err));
     for (int64_t c = 0; c < r->chunks.n_chunk; c++)
@@ -94,12 +106,29 @@ static dsb_status check_out(const char *out, dsb_err *err) {
     return DSB_OK;
 }
 
+static dsb_status check_hash(const run *r, const char *what, const char *path, const char *found, const char *wanted, dsb_err *err) {
+    if (!wanted || strcmp(found, wanted) == 0) return DSB_OK;
+    return dsb_fail(err, DSB_EINPUT, "%s: the %s changed since run %s began: SHA-256 is %.12s…, %.12s… is wanted; make a new run", path, what, r->id, found, wanted);
+}
+
+/* A run goes on only over what it began with. */
+static dsb_status check_same(const run *r, const char *model_hash, dsb_err *err) {
+    const dsb_run_record *was = r->q->stored;
+    DSB_TRY(check_hash(r, "model", r->suite->model, model_hash, was->model.sha256, err));
+    DSB_TRY(check_hash(r, "text", r->suite->text ? r->suite->text : "built-in text", r->text.sha256, was->dataset.sha256, err));
+    return r->needs_calibration ? check_hash(r, "calibration text", r->suite->calibration ? r->suite->calibration : "built-in text", r->cal_text.sha256, was->calibration.sha256, err) : DSB_OK;
+}
+
 static dsb_status insert_run(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     const char *json, *slash = strrchr(s->model, '/');
     char hash[65];
-    DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
     DSB_TRY(dsb_checkpoint_hash(&r->m.checkpoint, hash, err));
+    if (r->q->stored) {
+        DSB_TRY(check_same(r, hash, err));
+        return dsb_db_run_delete_results(r->db, r->id, err);
+    }
+    DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
     const dsb_config *c = &r->m.config;
     dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = s->convention,
                           .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = "cpu", .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
@@ -112,8 +141,7 @@ static dsb_status insert_run(run *r, dsb_err *err) {
     if (r->needs_calibration)
         rec.calibration = (dsb_dataset_facts){.path = s->calibration ? s->calibration : "built-in", .name = s->calibration ? s->calibration : dsb_builtin_table[DSB_BUILTIN_CALIBRATION].title,
                                               .sha256 = r->cal_text.sha256, .bytes = (int64_t)r->cal_text.n, .reflowed = !s->calibration || s->reflow};
-    if (!r->q->resume) return dsb_db_run_insert(r->db, &rec, err);
-    return dsb_db_run_delete_results(r->db, r->id, err);
+    return dsb_db_run_insert(r->db, &rec, err);
 }
 
 static dsb_status insert_schemes(run *r, dsb_err *err) {
@@ -166,6 +194,14 @@ static dsb_status speeds(run *r, dsb_err *err) {
     return st;
 }
 
+/* A run's name stands in commands, tables and pages. */
+static dsb_status check_id(const char *id, dsb_err *err) {
+    size_t n = strlen(id);
+    bool ok = n > 0 && n <= 128 && id[0] != '-' && strcmp(id, "latest") != 0 && dsb_utf8_check(id, n) == n;
+    for (const char *p = id; *p && ok; p++) ok = (unsigned char)*p >= ' ' && *p != 127;
+    return ok ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "--run-id '%.140s' can't name a run; up to 128 characters of one line, not `latest`, not beginning with -, are wanted", id);
+}
+
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
     dsb_status s = insert_schemes(r, err);
@@ -200,6 +236,7 @@ static void run_close(run *r) {
 dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *err) {
     run r = {.q = q, .suite = q->suite, .arena = arena, .start_s = dsb_now_s(), .id = q->run_id ? q->run_id : dsb_run_id_make(arena)};
     dsb_status s = dsb_suite_check(q->suite, err);
+    if (!s) s = check_id(r.id, err);
     if (!s) s = load_model(&r, err);
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
@@ -241,6 +278,7 @@ dsb_status dsb_run_show(const char *path, const char *run_id, const char *out, b
     if (!s) fputs(text.data, stdout);
     dsb_text_release(&text);
     if (!s && !json) printf("\nrun %s in %s\n", run_id, path);
+    if (!s) s = dsb_print_done(err);
     if (!s && out) s = write_out(db, run_id, out, quiet || json, err);
     dsb_db_close(db);
     return s;

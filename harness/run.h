@@ -2,13 +2,14 @@
 #ifndef DSB_HARNESS_RUN_H
 #define DSB_HARNESS_RUN_H
 
+#include "db/db.h"
 #include "harness/suite.h"
 
 typedef struct dsb_run_request {
     const dsb_suite *suite;
     const char *db, *out, *run_id; /* out, run_id may be NULL */
     const char *command_line;
-    bool resume;                   /* the run's row is there: its results are made again */
+    const dsb_run_record *stored;  /* the row of a run that is made again from the same inputs; NULL: a new run */
     bool json, quiet;
     int64_t threads;
 } dsb_run_request;

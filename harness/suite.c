@@ -62,15 +62,17 @@ dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, 
     const char *copy;
     char *rest, *name;
     DSB_TRY(keep(arena, names, &copy, err));
+    bool named = false;
     s->n_scheme = 0;
     for (name = strtok_r((char *)copy, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
         const dsb_recipe *recipe;
         while (*name == ' ') name++;
+        named = true;
         if (strcmp(name, "reference") == 0) continue; /* it always runs */
         DSB_TRY(dsb_recipe_preset(&recipe, arena, name, err));
         DSB_TRY(dsb_suite_add(s, recipe, NULL, err));
     }
-    return DSB_OK;
+    return named ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "--schemes '%s' names no scheme; names of `dsbench list schemes`, separated by commas, are wanted", names);
 }
 
 dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err) {

@@ -40,9 +40,9 @@ dsb_status dsb_recipe_preset(const dsb_recipe **out, dsb_arena *arena, const cha
         if (strcmp(k_preset[i].name, name) == 0) {
             json_t *doc;
             DSB_TRY(dsb_json_parse(&doc, name, k_preset[i].json, strlen(k_preset[i].json), err));
+            json_object_set_new(doc, "what", json_string(k_preset[i].what)); /* stored with the recipe */
             dsb_status s = dsb_recipe_parse(out, arena, name, doc, err);
             json_decref(doc);
-            if (!s) ((dsb_recipe *)*out)->what = k_preset[i].what;
             return s;
         }
         size_t at = strlen(known);

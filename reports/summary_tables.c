@@ -155,7 +155,8 @@ void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out) {
     if (s->ship) {
         dsb_text_put(out, "Ship ");
         describe(s->ship, arena, out);
-        dsb_text_put(out, ". It is the smallest whose perplexity rises by at most 1 % (upper end of the 95 % interval).");
+        bool known = !isnan(s->ship->delta_nll.hi);
+        dsb_text_printf(out, ". It is the smallest whose perplexity rises by at most 1 %% (%s).", known ? "upper end of the 95 % interval" : "measured; too few chunks for an interval");
     }
     if (s->frugal) {
         dsb_text_put(out, "\nWhere 5 % may be lost, ");

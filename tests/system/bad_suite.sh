@@ -1,0 +1,52 @@
+# Schemes, recipes and suites that are misspelled or malformed. Sourced by run.sh.
+run="$tiny_run --db kept.db"
+refuse scheme-unknown 2 'int5-rtn|int4-rtn' $run --schemes bf16,int5-rtn
+refuse scheme-twice 2 'bf16|twice' $run --schemes bf16,bf16
+refuse scheme-none-named 2 "','|list schemes" $run --schemes ,
+refuse scheme-source-without-folder 2 '--scheme qat-int8|NAME=DIR' $run --scheme qat-int8
+refuse scheme-source-unknown 2 'nope' $run --scheme nope=tiny
+refuse convention-unknown 2 'strided|llama' $run --convention strided
+
+# recipe NAME WORDS JSON
+recipe() {
+    printf '%s' "$3" >r.json
+    refuse "$1" 2 "r.json|$2" $run --recipe r.json
+}
+refuse recipe-missing 2 'nowhere.json|No such file' $run --recipe nowhere.json
+recipe recipe-empty 'JSON' ''
+recipe recipe-malformed 'JSON|line 1' '{ "name": "x", "rules": ['
+recipe recipe-no-object 'object' '[]'
+recipe recipe-no-name '"name"' '{ "rules": [{ "role": "*", "format": "int8" }] }'
+recipe recipe-reserved-name 'reference' '{ "name": "reference", "rules": [{ "role": "*", "format": "int8" }] }'
+recipe recipe-no-rules '"rules"' '{ "name": "x", "rules": [] }'
+recipe recipe-unknown-key 'rulez' '{ "name": "x", "rulez": [] }'
+recipe rule-unknown-key 'rule 1|formt|format' '{ "name": "x", "rules": [{ "role": "*", "formt": "int8" }] }'
+recipe rule-unknown-format 'rule 2|int9|int8' '{ "name": "x", "rules": [{ "role": "router", "format": "keep" }, { "role": "*", "format": "int9" }] }'
+recipe rule-unknown-role 'rule 1|atn.*|attn' '{ "name": "x", "rules": [{ "role": "atn.*", "format": "int8" }] }'
+recipe rule-unknown-algorithm 'rule 1|magic|rtn' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "algorithm": "magic" }] }'
+recipe rule-unknown-activation 'rule 1|int7|int8-dynamic' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "activation": "int7" }] }'
+recipe rule-bad-group 'rule 1|group' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "group": -4 }] }'
+recipe rule-bad-test 'rule 1|activity_rank_below' '{ "name": "x", "rules": [{ "role": "expert.*", "format": "int8", "when": { "activity_rank_below": 7 } }] }'
+recipe rule-no-object 'rule 1' '{ "name": "x", "rules": [8] }'
+recipe rule-without-match 'rule 1|role' '{ "name": "x", "rules": [{ "format": "int8" }] }'
+
+# suite NAME WORDS JSON
+suite() {
+    printf '%s' "$3" >s.json
+    refuse "$1" 2 "$2" $run s.json
+}
+refuse suite-missing 2 'nowhere.json|No such file' $run nowhere.json
+suite suite-empty 's.json|JSON' ''
+suite suite-malformed 's.json|JSON|line 1' '{ "chunks": 2, }'
+suite suite-no-object 's.json|object' '[1]'
+suite suite-unknown-key 's.json|chunkz|chunks' '{ "chunkz": 2 }'
+suite suite-wrong-type 's.json|"context"|integer' '{ "context": "long" }'
+suite suite-out-of-range 's.json|"context"|-5' '{ "context": -5 }'
+suite suite-unknown-scheme 'int5-rtn|int4-rtn' '{ "schemes": ["int5-rtn"] }'
+suite suite-schemes-no-array 's.json|"schemes"' '{ "schemes": "bf16" }'
+suite suite-bad-recipe 's.json|rule 1|int9' '{ "schemes": [{ "name": "x", "rules": [{ "role": "*", "format": "int9" }] }] }'
+suite suite-bad-throughput 's.json|"throughput"' '{ "throughput": 3 }'
+suite suite-throughput-unknown-key 's.json|repeat|repeats' '{ "throughput": { "repeat": 3 } }'
+suite suite-sources-no-object 's.json|"sources"' '{ "sources": ["tiny"] }'
+echo '{ "model": "nowhere" }' >s.json
+refuse suite-model-missing 2 'nowhere/config.json' "$dsbench" run s.json --text "$text" --db kept.db

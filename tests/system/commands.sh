@@ -1,0 +1,123 @@
+# Every command on a run of the built-in model: what it prints, what it leaves behind. Sourced by run.sh.
+main="$dsbench run --text $text --calibration $text --chunks 2 --context 64 --db a.db"
+echo '{ "name": "system", "throughput": { "prefill": 64, "decode": 8, "repeats": 1 } }' >suite.json
+check run-all-schemes 0 $main suite.json --out pictures --run-id first
+holds run-summary out 'Run first (done)' reference bf16 dynamic-int8 static-int8 mixed-fp16-int8 sparse-expert qat-int8 qat-int4 int4-rtn int3-rtn 'A quarter of the size' 'report: pictures/report.html'
+for table in tensor_error layer_error routing_layer routing_expert chunk_quality quality quality_detail throughput recipe_rule calibration_coverage; do
+    n=$(sql a.db "SELECT count(*) FROM $table WHERE run_id = 'first'")
+    if [ "${n:-0}" -gt 0 ]; then ok "rows-in-$table"; else wrong "rows-in-$table" "none"; fi
+done
+equal schemes-stored "$(sql a.db "SELECT count(*) FROM scheme WHERE run_id = 'first'")" 10
+equal one-row-per-metric "$(sql a.db "SELECT count(*) FROM (SELECT 1 FROM quality GROUP BY run_id, scheme, metric HAVING count(*) > 1)")" 0
+for metric in nll ppl delta_nll kld_mean kld_median kld_p99 kld_max top1_agreement; do
+    equal "quality-has-$metric" "$(sql a.db "SELECT count(*) FROM quality WHERE scheme = 'int4-rtn' AND metric = '$metric' AND value IS NOT NULL AND unit IS NOT NULL")" 1
+done
+equal run-facts "$(sql a.db "SELECT length(model_sha256), length(text_sha256), status, n_chunk, n_ctx, convention FROM run_facts")" '64|64|done|2|64|llama'
+equal command-line "$(sql a.db "SELECT command_line LIKE 'dsbench run --text %' FROM run")" 1
+equal no-stray-files "$(ls a.db*)" a.db
+
+check list-plots 0 "$dsbench" list plots --json
+sed -n 's/.*"name": "\([a-z_]*\)".*/\1/p' out >plots
+for plot in $(cat plots); do
+    if [ -s "pictures/$plot.svg" ] && grep -q '<svg' "pictures/$plot.svg"; then ok "picture-$plot"; else wrong "picture-$plot" "pictures/$plot.svg is missing or no SVG"; fi
+done
+holds report-page pictures/report.html '<!DOCTYPE html>' '<svg' first int3-rtn '</html>'
+if grep -Eq '<(script|link|img|iframe)[^>]*(src|href)="?https?:' pictures/report.html; then wrong report-self-contained "it loads something from elsewhere"; else ok report-self-contained; fi
+
+check run-again 0 $main --schemes dynamic-int8 --repeats 0 --run-id second --quiet
+check run-json 0 $main --schemes dynamic-int8 --repeats 0 --json
+holds run-json-has out '"dynamic-int8"' '"kld_mean"'
+check runs 0 "$dsbench" runs --db a.db
+holds runs-table out first second
+check runs-json 0 "$dsbench" runs --db a.db --json
+equal runs-newest-first "$(sed -n 's/.*"id": "\([^"]*\)".*/\1/p' out | tail -n 2 | tr '\n' ' ')" 'second first '
+
+check layers 0 "$dsbench" layers first --db a.db --scheme int4-rtn --layer 3 --top 5
+holds layers-rows out int4-rtn attention mlp
+check layers-tensors 0 "$dsbench" layers first --db a.db --tensors --sort sqnr_db --top 3 --json
+holds layers-tensors-json out '"sqnr_db"' '"tensor"'
+check layers-expert 0 "$dsbench" layers first --db a.db --expert 2 --layer 3 --scheme int3-rtn
+holds layers-expert-rows out experts.2
+check layers-all-json 0 "$dsbench" layers first --db a.db --top 0 --json
+equal layers-all-rows "$(grep -c '"scheme"' out)" "$(sql a.db "SELECT count(*) FROM layer_error WHERE run_id = 'first'")"
+check routing 0 "$dsbench" routing first --db a.db --top 4
+holds routing-rows out int3-rtn
+check routing-json 0 "$dsbench" routing first --db a.db --json --sort router_kld
+holds routing-json-has out '"selection_change"' '"layer"'
+check routing-experts 0 "$dsbench" routing first --db a.db --experts --sort moved --top 3 --json
+holds routing-experts-json out '"expert"'
+
+check plot-svg 0 "$dsbench" plot first --db a.db -p error -o svg
+holds plot-svg-is svg/error.svg '<svg'
+holds plot-tells-path out svg/error.svg
+check plot-png 0 "$dsbench" plot first --db a.db -p error -f png -o png
+equal plot-png-is "$(head -c 4 png/error.png | tail -c 3)" PNG
+check plot-terminal 0 "$dsbench" plot first --db a.db -p pareto -f terminal
+if [ "$(wc -l <out)" -gt 5 ]; then ok plot-terminal-draws; else wrong plot-terminal-draws "$(wc -l <out) lines"; fi
+
+check report-page-alone 0 "$dsbench" report first --db a.db -o page.html
+holds report-page-alone-has page.html '<!DOCTYPE html>' first
+check report-markdown 0 "$dsbench" report first --db a.db --format md
+holds report-markdown-has out '|' int4-rtn
+check report-json 0 "$dsbench" report latest --db a.db --json
+holds report-json-has out '"dynamic-int8"'
+
+check compare-runs 0 "$dsbench" compare first second --db a.db
+holds compare-equivalent out dynamic-int8 equivalent
+check compare-schemes-json 0 "$dsbench" compare first:bf16 first:bf16 --db a.db --format json
+holds compare-schemes-json-has out '"verdict"'
+check compare-markdown 0 "$dsbench" compare first:dynamic-int8 second:dynamic-int8 --db a.db --format md
+refuse compare-other-context 3 'not comparable|context' "$dsbench" compare first other --db "$(cp a.db b.db && $main --db b.db --context 32 --schemes bf16 --repeats 0 --run-id other >/dev/null 2>&1 && echo b.db)"
+
+check resume-finished 0 "$dsbench" run --db a.db --resume first
+holds resume-finished-shows out 'Run first (done)'
+equal resume-adds-nothing "$(sql a.db 'SELECT count(*) FROM run')" 3
+
+check trace 0 "$dsbench" trace --model tiny --tokens tokens.json -o trace.safetensors
+holds trace-names trace.safetensors seq0.logits seq0.nll seq0.hidden seq0.layer1.router_logits seq0.layer1.router_scores seq0.layer1.topk_indices seq0.layer1.topk_weights seq1.logits
+check trace-scheme 0 "$dsbench" trace --model tiny --tokens tokens.json --scheme dynamic-int8 -o trace-int8.safetensors
+check tensor 0 "$dsbench" tensor tiny/model.safetensors --format int4 --group 8 -o codes.safetensors
+holds tensor-names codes.safetensors lm_head.weight.codes lm_head.weight.scales lm_head.weight.dequant
+check tensor-affine 0 "$dsbench" tensor tiny/model.safetensors --format int8 --group channel --affine --json -o codes.safetensors
+holds tensor-affine-names codes.safetensors lm_head.weight.zeros
+holds tensor-json out '"sqnr_db"'
+
+check tokenize 0 "$dsbench" tokenize --model tiny hello.txt
+ids=$(cat out)
+check tokenize-bos 0 "$dsbench" tokenize --model tiny --bos hello.txt
+equal tokenize-bos-first "$(cat out)" "[0, ${ids#\[}"
+equal tokenize-stdin "$("$dsbench" tokenize --model tiny/tokenizer.json - <hello.txt)" "$ids"
+
+# Logits of two positions over four tokens: 0 X 1 0 and 1 0 0 0, X an f32 given by its two high bytes.
+logits_file() {
+    header='{"logits":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]},"tokens":{"dtype":"I32","shape":[2],"data_offsets":[32,40]}}'
+    printf "\\$(printf %03o ${#header})\\0\\0\\0\\0\\0\\0\\0%s" "$header"
+    printf "\\0\\0\\0\\0\\0\\0$1\\0\\0\\200\\077\\0\\0\\0\\0"
+    printf '\0\0\200\077\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\2\0\0\0'
+}
+logits_file '\0\100' >ref.safetensors
+logits_file '\0\100' >equal.safetensors
+logits_file '\200\077' >other.safetensors
+check logits-equal 0 "$dsbench" logits ref.safetensors equal.safetensors --json
+holds logits-equal-json out '"kld_mean"' '"top1_agreement"'
+check logits-other 0 "$dsbench" logits ref.safetensors other.safetensors
+holds logits-other-table out kld_mean
+
+for table in schemes formats algorithms archs kernels metrics plots; do
+    check "list-$table" 0 "$dsbench" list $table
+    if [ "$(wc -l <out)" -gt 1 ]; then ok "list-$table-rows"; else wrong "list-$table-rows" "no row"; fi
+    check "list-$table-json" 0 "$dsbench" list $table --json
+    holds "list-$table-json-name" out '"name"'
+done
+check doctor 0 "$dsbench" doctor
+holds doctor-tells out gnuplot memory 'instruction sets' 'built-in model'
+check doctor-json 0 "$dsbench" doctor --json
+check version 0 "$dsbench" --version
+check help 0 "$dsbench" --help
+for command in $(sed -n 's/^  \([a-z]*\)  *.*/\1/p' out); do
+    check "help-of-$command" 0 "$dsbench" "$command" --help
+    holds "help-of-$command-tells" out "usage: dsbench $command" --json --db --threads --device --quiet
+done
+for command in run compare layers routing plot report trace tensor logits tokenize list runs doctor; do
+    check "has-$command" 0 "$dsbench" $command --help
+done
