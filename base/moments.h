@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Sums over elements of reference x and test y, f64, in index order. Derived figures: METRICS.md, "Tensors and layers". */
+/* Sums over elements of reference x and test y, f64, in one fixed order. Derived figures: docs/METRICS.md, "Tensors and layers". */
 typedef struct dsb_moments {
     int64_t n, nonfinite; /* elements; those of y (or x) that are NaN or Inf: counted, kept out of the sums */
     int64_t first_bad;    /* index of the first non-finite element, or -1 */

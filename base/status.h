@@ -25,7 +25,7 @@ typedef struct dsb_err {
  * Control characters in the formatted text become '?': names come from strangers' files. */
 dsb_status dsb_fail(dsb_err *err, dsb_status code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* The process exit code of a status (DESIGN.md §4). */
+/* The process exit code of a status (docs/DESIGN.md §4). */
 int dsb_exit_code(dsb_status code);
 
 #define DSB_TRY(expr)                              \

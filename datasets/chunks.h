@@ -1,4 +1,4 @@
-/* A text cut into chunks of n_ctx tokens, and which predictions of each are scored (METRICS.md, "conventions").
+/* A text cut into chunks of n_ctx tokens, and which predictions of each are scored (docs/METRICS.md, "Conventions").
  * The prediction at position p is of the token at p+1; figures of different conventions never share a column. */
 #ifndef DSB_DATASETS_CHUNKS_H
 #define DSB_DATASETS_CHUNKS_H

@@ -1,4 +1,4 @@
-/* Version 1 of the record. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (METRICS.md).
+/* Version 1 of the record. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (docs/METRICS.md).
  * Everything that belongs to a scheme hangs on scheme(run_id, name): deleting a scheme deletes its rows. */
 #include "db/schema.h"
 

@@ -7,7 +7,7 @@
 #include "engine/calibration.h"
 
 typedef enum dsb_point { DSB_POINT_ATTENTION, DSB_POINT_MLP, DSB_POINT_BLOCK, DSB_POINT_COUNT } dsb_point;
-/* BLOCK is of routing only: from the reference's block input (METRICS.md, "Routing"). */
+/* BLOCK is of routing only: from the reference's block input (docs/METRICS.md, "Routing"). */
 typedef enum dsb_kind { DSB_KIND_ISOLATED, DSB_KIND_BLOCK, DSB_KIND_ACCUMULATED, DSB_KIND_COUNT } dsb_kind;
 
 typedef struct dsb_layer_event {

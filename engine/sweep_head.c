@@ -45,7 +45,7 @@ static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf
     DSB_TRY(sw_gather(sw, src, rows, n, x, err));
     sw->be->rms_norm(x, d, h->norm, sw->m->config.rms_eps, n, d, x, d);
     if (bf16) sw->be->round_bf16(x, n * d);
-    /* Logits stay f32: the log-softmax that reads them is f32 (DESIGN.md §2, softmax). */
+    /* Logits stay f32: the log-softmax that reads them is f32 (docs/DESIGN.md §2, Carrier). */
     return dsb_linear_apply(sw->m, &h->w, false, x, n, ws, out, err);
 }
 

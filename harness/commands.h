@@ -1,5 +1,5 @@
 /* The commands. To add one: harness/cmd_NAME.c with dsb_cmd_NAME() and a line here; main.c and the tests read this list.
- * argv[0] is the command's own name; the result is the process's exit code (DESIGN.md §4). */
+ * argv[0] is the command's own name; the result is the process's exit code (docs/DESIGN.md §4). */
 #ifndef DSB_HARNESS_COMMANDS_H
 #define DSB_HARNESS_COMMANDS_H
 

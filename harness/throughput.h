@@ -1,5 +1,5 @@
 /* Prefill and decode speed of every scheme, interleaved: repeats of all schemes go round, so that drift hits all alike.
- * Units: tokens/s. Warm-up runs are apart. Source: METRICS.md, "Throughput and size". */
+ * Units: tokens/s. Warm-up runs are apart. Source: docs/METRICS.md, "Throughput and size". */
 #ifndef DSB_HARNESS_THROUGHPUT_H
 #define DSB_HARNESS_THROUGHPUT_H
 

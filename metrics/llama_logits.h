@@ -1,5 +1,5 @@
 /* llama.cpp's `_logits_` files and the figures of `llama-perplexity --kl-divergence`, in its own arithmetic.
- * They live under their own names (llama_*) and are never mixed with ours. Source: METRICS.md, "llama.cpp-compatible figures". */
+ * They live under their own names (llama_*) and are never mixed with ours. Source: docs/METRICS.md, "llama.cpp-compatible figures". */
 #ifndef DSB_METRICS_LLAMA_LOGITS_H
 #define DSB_METRICS_LLAMA_LOGITS_H
 

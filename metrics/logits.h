@@ -1,5 +1,5 @@
 /* Figures of a whole run from one dsb_logit_row a position: perplexity, divergence, agreement, flips.
- * Source: METRICS.md, "Logits". Sums are per chunk, added in chunk order, so that threads and resume change no bit.
+ * Source: docs/METRICS.md, "Logits". Sums are per chunk, added in chunk order, so that threads and resume change no bit.
  * A position with a non-finite logit makes every figure that would average it NaN, and is counted and located. */
 #ifndef DSB_METRICS_LOGITS_H
 #define DSB_METRICS_LOGITS_H
@@ -19,7 +19,7 @@ typedef struct dsb_logit_run {
     int64_t bytes_scored; /* UTF-8 bytes of the targets; 0: unknown, no bits_per_byte */
 } dsb_logit_run;
 
-/* Fills the list with METRICS.md's names; intervals are 95 % bootstrap-t over chunks (fixed seed), NaN below 4 chunks
+/* Fills the list with docs/METRICS.md's names; intervals are 95 % bootstrap-t over chunks (fixed seed), NaN below 4 chunks
  * and for percentiles and counts. DSB_EINPUT if there is no row or the offsets don't ascend. */
 dsb_status dsb_logit_figures(const dsb_logit_run *run, dsb_figures *out, dsb_err *err);
 /* The reference's own: nll, ppl, bits_per_byte, top1_accuracy, from nll_ref and top_ref only. */

@@ -1,5 +1,5 @@
 /* Figures of a tensor or activation from its raw moments; x is the reference, y the test.
- * Source: METRICS.md, "Tensors and layers". NaN where the formula has no value (no elements, a zero norm), or where
+ * Source: docs/METRICS.md, "Tensors and layers". NaN where the formula has no value (no elements, a zero norm), or where
  * a non-finite element was met: it is never averaged away. */
 #ifndef DSB_METRICS_MOMENTS_H
 #define DSB_METRICS_MOMENTS_H

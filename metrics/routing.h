@@ -1,5 +1,5 @@
 /* Routing drift of one MoE layer: which experts the test picks where the reference picked others, and by how much.
- * Source: METRICS.md, "Routing". One accumulator per (scheme, layer, kind: isolated, block, accumulated).
+ * Source: docs/METRICS.md, "Routing". One accumulator per (scheme, layer, kind: isolated, block, accumulated).
  * A call of _add is one chunk: its partial sums are made from zero, then added, so adding in chunk order
  * and merging per-chunk accumulators in chunk order give the same bits. */
 #ifndef DSB_METRICS_ROUTING_H

@@ -1,5 +1,5 @@
 /* Statistics over chunks, the independent unit: means, t, permutation, bootstrap, multiplicity. All f64.
- * Source: METRICS.md, "Is A worse than B?". Pinned by closed forms and by numbers of scipy (tests/unit/test_stats.c). */
+ * Source: docs/METRICS.md, "Is A worse than B?". Pinned by closed forms and by numbers of scipy (tests/unit/test_stats.c). */
 #ifndef DSB_METRICS_STATS_H
 #define DSB_METRICS_STATS_H
 

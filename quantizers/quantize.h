@@ -1,6 +1,6 @@
 /* Quantized tensors: a 2-D matrix as codes and scales, how a format encodes and decodes it, and its real stored size.
  * Symmetric b bits: scale = absmax/(2^(b-1)-1), codes within ±(2^(b-1)-1), ties to even, q = w/scale (f32 division).
- * Source: DESIGN.md §2; vectors: tests and the oracle's int8sym.*, affine_u8.*, affine_u4.*. */
+ * Source: docs/DESIGN.md §2; vectors: tests and the oracle's int8sym.*, affine_u8.*, affine_u4.*. */
 #ifndef DSB_QUANTIZERS_QUANTIZE_H
 #define DSB_QUANTIZERS_QUANTIZE_H
 

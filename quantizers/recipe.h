@@ -1,4 +1,4 @@
-/* Recipes: a scheme is an ordered list of rules; the first rule that matches a tensor decides it (DESIGN.md §2).
+/* Recipes: a scheme is an ordered list of rules; the first rule that matches a tensor decides it (docs/DESIGN.md §2).
  * Roles: embed attn.{q,q_a,q_b,kv_a,kv_b,k,v,o} dense.{gate,up,down} shared.{gate,up,down} expert.{gate,up,down} router lm_head.
  * "role": "*" covers the 2-D weights of blocks; router, embed, lm_head are `keep` unless named by a rule. */
 #ifndef DSB_QUANTIZERS_RECIPE_H

@@ -71,7 +71,10 @@ static dsb_status check_comparable(const dsb_run_data *a, const dsb_run_data *b,
     if (!x->dataset.sha256 && !same_text(x->dataset.path, y->dataset.path)) return differ("the text", x->dataset.path, y->dataset.path, err);
     if (!same_text(x->convention, y->convention)) return differ("the convention", x->convention, y->convention, err);
     if (x->n_ctx != y->n_ctx) return dsb_fail(err, DSB_ECOMPARE, "not comparable: the context differs: %lld against %lld tokens; compare runs of the same context", (long long)x->n_ctx, (long long)y->n_ctx);
-    if (x->n_chunk == y->n_chunk && x->n_scored != y->n_scored)
+    /* Chunks are spread over the text: another number of them is other text under the same chunk's number. */
+    if (x->n_chunk != y->n_chunk)
+        return dsb_fail(err, DSB_ECOMPARE, "not comparable: the number of chunks differs: %lld against %lld; compare runs of the same --chunks", (long long)x->n_chunk, (long long)y->n_chunk);
+    if (x->n_scored != y->n_scored)
         return dsb_fail(err, DSB_ECOMPARE, "not comparable: scored positions differ: %lld against %lld over as many chunks", (long long)x->n_scored, (long long)y->n_scored);
     return DSB_OK;
 }
@@ -125,7 +128,7 @@ static void add_paired(table *t, const struct paired *k, const dsb_run_data *bas
     t->rows[t->n++] = r;
 }
 
-/* A figure without chunks: sizes are exact, speeds of separate runs are reported only (METRICS.md). */
+/* A figure without chunks: sizes are exact, speeds of separate runs are reported only (docs/METRICS.md). */
 static void add_plain(table *t, const char *metric, bool exact, const char *bs, double base, const char *hs, double head) {
     const dsb_metric *m = dsb_metric_find(metric);
     if (isnan(base) || isnan(head)) return;
