@@ -32,7 +32,7 @@ of config.json 's/"attention_bias": false/"attention_bias": true/' config-attent
 of config.json 's/"attention_bias": false/"rope_interleave": false/' config-rope-interleave 2 'm/config.json|rope_interleave'
 of config.json 's/"rope_scaling": null/"rope_scaling": { "type": "linear", "factor": 2 }/' config-rope-type 2 'm/config.json|linear|yarn'
 of config.json 's/"rope_scaling": null/"rope_scaling": 2/' config-rope-no-object 2 'm/config.json|"rope_scaling"|object'
-of config.json 's/"rope_scaling": null/"rope_scaling": { "type": "yarn", "factor": 4, "beta_fast": -1 }/' config-yarn-beta 2 'm/config.json|beta_fast|-1'
+of config.json 's/"rope_scaling": null/"rope_scaling": { "type": "yarn", "factor": 4, "original_max_position_embeddings": 64, "beta_fast": -1 }/' config-yarn-beta 2 'm/config.json|beta_fast|-1'
 of config.json 's/"rope_theta": 10000.0/"rope_theta": 0/' config-rope-theta 2 'm/config.json|rope_theta'
 of config.json 's/"rms_norm_eps": 1e-06/"rms_norm_eps": -1/' config-negative-eps 2 'm/config.json|rms_norm_eps|-1'
 of config.json 's/"n_group": 2/"n_group": 3/' config-groups 2 'm/config.json|4 experts|3 groups'
