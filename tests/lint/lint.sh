@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 
 # What git would commit; without git every file but the build's. Data that must stay byte for byte are no text.
 { git ls-files --cached --others --exclude-standard 2>/dev/null || find . -type f ! -path './.git/*' ! -path "./$build/*" | sed 's|^\./||'; } | sort -u |
-    grep -vE '^tests/fixtures/|^tests/.*/(bad|corpus)/|^models/dsmoe-tiny/|\.(png|svg|safetensors|gguf|db|gz|xz|pyc)$' |
+    grep -vE '^tests/fixtures/|^tests/.*/(bad|corpus|seeds)/|^models/dsmoe-tiny/|\.(png|svg|safetensors|gguf|db|gz|xz|pyc)$' |
     while read -r f; do [ -f "$f" ] && [ -s "$f" ] && echo "$f"; done >"$work/files"
 command -v "${cc%% *}" >/dev/null || { echo "lint: no compiler '$cc' here" >&2; exit 1; }
 [ -s "$work/files" ] || { echo "lint: no files here; the root of the tree is wanted" >&2; exit 1; }

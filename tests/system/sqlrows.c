@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
     }
     int rc = sqlite3_open(argv[1], &db);
     sqlite3_busy_timeout(db, 10000);
-    if (rc == SQLITE_OK) rc = run(db, argv[2], argc > 3 ? atoi(argv[3]) : 17);
+    if (rc == SQLITE_OK) rc = run(db, argv[2], argc > 3 ? (int)strtol(argv[3], NULL, 10) : 17);
     if (rc != SQLITE_OK) fprintf(stderr, "sqlrows: %s: %s\n", argv[1], sqlite3_errmsg(db));
     sqlite3_close(db);
     return rc == SQLITE_OK && fflush(stdout) == 0 ? 0 : 1;

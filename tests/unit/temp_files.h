@@ -1,7 +1,12 @@
-/* What tests of readers share: a folder of their own with files in it, and the check of a refusal. Include after cmocka.h. */
+/* What tests of readers share: a folder of their own with files in it, and the check of a refusal. */
 #ifndef DSB_TESTS_TEMP_FILES_H
 #define DSB_TESTS_TEMP_FILES_H
 
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +20,7 @@ typedef struct temp_dir {
 } temp_dir;
 
 static inline void temp_make(temp_dir *t) {
-    strcpy(t->path, "/tmp/dsb_test_XXXXXX");
+    snprintf(t->path, sizeof t->path, "/tmp/dsb_test_XXXXXX");
     assert_non_null(mkdtemp(t->path));
 }
 

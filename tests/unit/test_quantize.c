@@ -229,7 +229,7 @@ static bool check_vector(const dsb_st_file *f, const char *name) {
     snprintf(input, sizeof input, "mat.%s", matrix);
     const dsb_st_tensor *w = dsb_st_find(f, input);
     assert_non_null(w);
-    int64_t g = strcmp(group, "tensor") == 0 ? DSB_GROUP_TENSOR : strcmp(group, "channel") == 0 ? DSB_GROUP_CHANNEL : atoi(group + 5);
+    int64_t g = strcmp(group, "tensor") == 0 ? DSB_GROUP_TENSOR : strcmp(group, "channel") == 0 ? DSB_GROUP_CHANNEL : strtol(group + 5, NULL, 10);
     float *x = malloc(w->bytes);
     memcpy(x, w->data, w->bytes);
     dsb_qtensor q;
