@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 BASE = """r-cran-janeaustenr mh-book dict-devil dict-gcide perl-doc postgresql-doc-15 git-doc
@@ -21,15 +22,21 @@ developers-reference libreoffice-help-en-us gnome-user-docs""".split()
 EXTRA = """anarchism cfi-en dict-wn dict-vera nethack-common debian-history maint-guide bash-doc
 sbcl-doc gnu-standards harden-doc fetchmail reposurgeon open-adventure crawl-common bsdgames
 rust-doc spamassassin""".split()
-# Essays, novels, dictionaries, handbooks: kept whole by `lean`; of the rest it takes REST_SHARE.
-LEAN = set("""r-cran-janeaustenr mh-book dict-devil dict-gcide perl-doc git-doc vim-runtime debian-policy
+
+# What share of each package's documents is taken. MAIN: essays, dictionaries and handbooks whole, little of the
+# reference pages; FINAL, while the rate falls: plainer prose, fewer dictionaries.
+MAIN = dict.fromkeys("""mh-book dict-devil dict-gcide perl-doc git-doc vim-runtime debian-policy
 debian-faq debian-reference-en emacs-common debian-handbook developers-reference anarchism cfi-en
 dict-wn dict-vera nethack-common debian-history maint-guide bash-doc gnu-standards harden-doc fetchmail
-reposurgeon open-adventure crawl-common bsdgames spamassassin""".split())
-REST_SHARE = 0.15
+reposurgeon open-adventure crawl-common bsdgames spamassassin""".split(), 1) | {
+    "r-cran-janeaustenr": 0, "gnome-user-docs": 0, "": 0.15}
+FINAL = MAIN | {
+    "r-cran-janeaustenr": 1, "gnome-user-docs": 1, "dict-wn": 0.1, "dict-gcide": 0.3, "anarchism": 0.6,
+    "perl-doc": 0.5, "vim-runtime": 0.5, "bash-doc": 0.5, "debian-policy": 0.5, "crawl-common": 0.5,
+    "git-doc": 0.3, "python3.11-doc": 0.15, "libreoffice-help-en-us": 0.15, "": 0.03}
 
 SHINGLE = 13                       # words in a row that count as a copy of the evaluation text
-TEXT_NAMES = re.compile(r"\.(html?|txt|text|info(-\d+)?|adoc|rst|dict|des|[1-8])(\.gz|\.dz)?$|quiz/|nethackdir/")
+TEXT_NAMES = re.compile(r"\.(html?|page|txt|text|info(-\d+)?|adoc|rst|dict|des|[1-8])(\.gz|\.dz)?$|quiz/|nethackdir/|data/Rdata\.rdb$")
 FOREIGN = re.compile(r"[./_-](de|fr|ja|ko|ru|es|it|pt|zh|cs|pl|lt|uk|nl|sv|tr|fi|nb|da|id)([-_][A-Za-z]{2})?\.|/(de|fr|ja|ko|ru|es|it|pt|zh|cs|pl)(-[A-Z]{2})?/")
 
 
@@ -91,8 +98,30 @@ def dictionary_entries(text):
     return re.sub(r"\n(?=\S)", "\n\n", text)
 
 
+def r_strings(data):
+    """The character vectors of an R lazy-load database, a line each: zlib streams of serialized objects."""
+    lines, at = [], 0
+    while (at := data.find(b"\x78\x9c", at)) >= 0:
+        stream = zlib.decompressobj()
+        try:
+            part = stream.decompress(data[at:])
+        except zlib.error:
+            at += 2
+            continue
+        at = len(data) - len(stream.unused_data)
+        i = 0
+        while (i := part.find(b"\x00\x04\x00\x09", i)) >= 0:       # a string's header, then its length
+            n = int.from_bytes(part[i + 4:i + 8], "big")
+            lines.append(part[i + 8:i + 8 + n].decode("utf-8", "replace"))
+            i += 8 + n
+        lines.append("")
+    return "\n".join(lines)
+
+
 def file_text(path):
     raw = read_bytes(path)
+    if path.name == "Rdata.rdb":
+        return r_strings(raw)
     if b"\0" in raw[:4096]:
         return ""
     try:
@@ -100,7 +129,7 @@ def file_text(path):
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     name = str(path)
-    if re.search(r"\.html?(\.gz)?$", name):
+    if re.search(r"\.(html?|page)(\.gz)?$", name):
         return html_to_text(text)
     if re.search(r"\.[1-8](\.gz)?$", name):
         return man_to_text(text)
@@ -174,13 +203,14 @@ def decontaminate(documents, evaluation):
     return [d for d in out if d.strip()]
 
 
-def read_documents(folder, rng):
-    """The documents of LEAN's packages and a share of the others', in the packages' order."""
+def read_documents(folder, shares, rng):
+    """Documents in the packages' order; `shares` says how many of each package's ("" stands for the others)."""
     documents = []
     for package in BASE + EXTRA:
-        text = (Path(folder) / f"{package}.txt").read_text(encoding="utf-8")
+        share = shares.get(package, shares[""])
+        text = (Path(folder) / f"{package}.txt").read_text(encoding="utf-8") if share else ""
         found = [d.strip("\n") for d in re.split(r"\n{3,}", text) if d.strip()]
-        documents += found if package in LEAN else [d for d in found if rng.random() < REST_SHARE]
+        documents += found if share >= 1 else [d for d in found if rng.random() < share]
     return documents
 
 
