@@ -119,7 +119,7 @@ void dsb_page_warnings(dsb_page *p) {
 }
 
 static const char *const reading[][2] = {
-    { "ppl", "Perplexity: e to the mean negative log probability of the true next token. ± is half its 95 % interval over this text; schemes are compared by Δnll, which is paired and far sharper." },
+    { "ppl", "Perplexity: e to the mean negative log probability of the true next token, with its 95 % interval over this text; schemes are compared by Δnll, which is paired and far sharper." },
     { "Δnll", "Mean difference of negative log probability, scheme minus reference, over the same positions. 95 % interval by bootstrap over chunks. 0.01 is 1 % of perplexity." },
     { "KLD", "Kullback–Leibler divergence of the scheme's next-token distribution from the reference's: 0 means the same prediction. p99: the worst hundredth of the positions." },
     { "same top-1", "Share of positions where both would choose the same next token." },

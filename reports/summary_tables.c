@@ -23,7 +23,7 @@ const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena) {
 void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     static const dsb_grid_head heads[] = {
         { "scheme", "scheme", NULL, true },
-        { "ppl", "ppl", "95 %", false },
+        { "ppl", "ppl [95 %]", NULL, false },
         { "delta_nll", "Δnll [95 %]", "10⁻³ nats/token", false },
         { "kld_mean", "KLD mean", "nats/token", false },
         { "kld_p99", "KLD p99", "nats/token", false },
@@ -38,11 +38,10 @@ void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_digest *d = &s->schemes[i];
-        double half = (d->ppl.hi - d->ppl.lo) / 2;
         if (d == s->ship) g->marked = i;
         dsb_grid_text(g, d->scheme->name);
-        if (isnan(half)) dsb_grid_figure(g, d->ppl.value, "%.3f", d->ppl.value);
-        else dsb_grid_figure(g, d->ppl.value, "%.3f ± %.2f", d->ppl.value, half);
+        if (isnan(d->ppl.lo)) dsb_grid_figure(g, d->ppl.value, "%.3f", d->ppl.value);
+        else dsb_grid_figure(g, d->ppl.value, "%.3f [%.1f, %.1f]", d->ppl.value, d->ppl.lo, d->ppl.hi);
         if (isnan(d->delta_nll.lo)) dsb_grid_figure(g, d->delta_nll.value, "%+.2f", 1e3 * d->delta_nll.value);
         else dsb_grid_figure(g, d->delta_nll.value, "%+.2f [%+.2f, %+.2f]", 1e3 * d->delta_nll.value, 1e3 * d->delta_nll.lo, 1e3 * d->delta_nll.hi);
         dsb_grid_figure(g, d->kld.value, "%.2e", d->kld.value);

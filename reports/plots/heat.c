@@ -87,7 +87,7 @@ bool dsb_plot_heat_drift(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     double most = 0;
     for (int64_t i = 0; i < s->data->n_expert_row; i++) most = fmax(most, moved_percent(&s->data->experts[i]));
     dsb_text_printf(script, "set logscale cb\nset cbrange [%g:%g]\nset cblabel 'tokens that left or joined, %%, log scale' offset 0.5,0\n", fmax(most / 1000, 1e-3), fmax(most, 2e-3));
-    dsb_text_printf(script, "set multiplot layout %d,%d title 'Tokens that left or joined each expert: expert across, layer down' margins 0.06,0.86,0.09,0.86 spacing 0.045,0.13\n", rows, columns);
+    dsb_text_printf(script, "set multiplot layout %d,%d title 'Tokens that left or joined each expert: expert across, layer down' margins 0.06,0.86,0.12,0.87 spacing 0.045,0.13\n", rows, columns);
     for (int i = 0; i < n; i++) {
         dsb_text_put(script, "set title ");
         dsb_gnuplot_quote(script, shown[i]->scheme->name, 30);
