@@ -1,6 +1,7 @@
 #include "harness/record.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,12 +36,19 @@ static dsb_status new_row(dsb_recorder *r, rec_row **out, dsb_err *err) {
     return DSB_OK;
 }
 
-static void note_nonfinite(dsb_recorder *r, int scheme, int64_t layer, const char *thing, const dsb_moments *m) {
-    if (m->nonfinite == 0) return;
-    if (r->nonfinite == 0)
-        snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, layer %lld, %s: %lld NaN or Inf, the first at element %lld",
-                 scheme < 0 ? "reference" : r->schemes[scheme].name, (long long)layer, thing, (long long)m->nonfinite, (long long)m->first_bad);
-    r->nonfinite += m->nonfinite;
+void dsb_recorder_nonfinite(dsb_recorder *r, int scheme, int64_t layer, int64_t n, const char *fmt, ...) {
+    dsb_rec_bad *bad = &r->bad[scheme + 1];
+    if (n == 0) return;
+    if (bad->n == 0) {
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(bad->where, sizeof bad->where, fmt, args);
+        va_end(args);
+        bad->layer = layer;
+    }
+    if (r->nonfinite == 0) snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, %s: %lld NaN or Inf", scheme < 0 ? "reference" : r->schemes[scheme].name, bad->where, (long long)n);
+    bad->n += n;
+    r->nonfinite += n;
 }
 
 static void add_kernel(char list[256], const char *kernel) {
@@ -77,7 +85,8 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     }
     r->uncovered[scheme] += e->fell_back;
     add_kernel(r->kernels[scheme + 1], e->kernel);
-    note_nonfinite(r, scheme, e->spec->layer, e->spec->stem, &e->moments);
+    dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
+                           (long long)(e->moments.first_bad / e->spec->cols), (long long)(e->moments.first_bad % e->spec->cols));
     DSB_TRY(new_row(r, &row, err));
     snprintf(name, sizeof name, "%s.weight", e->spec->stem);
     char *tensor = dsb_arena_strdup(&r->block, name);
@@ -93,7 +102,8 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
 static dsb_status on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     (void)err;
-    note_nonfinite(r, e->scheme, e->layer, k_point[e->point], e->moments);
+    dsb_recorder_nonfinite(r, e->scheme, e->layer, e->moments->nonfinite, "layer %lld, %s output (%s), chunk %lld, token position %lld", (long long)e->layer, k_point[e->point], k_kind[e->kind],
+                           (long long)e->chunk, (long long)(e->moments->first_bad / r->m->config.d_model));
     dsb_moments_add(&r->layer_sum[e->scheme][e->point][e->kind], e->moments);
     return DSB_OK;
 }
@@ -275,6 +285,7 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->block_bytes, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_weights, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->uncovered, n, "coverage", err));
+    DSB_TRY(DSB_NEW(r->bad, n, "counts of values that are not finite", err));
     for (int i = 0; i < n_scheme; i++)
         if (schemes[i].recipe && schemes[i].recipe->n_rule > r->n_rule) r->n_rule = schemes[i].recipe->n_rule;
     DSB_TRY(DSB_NEW(r->reached, n_scheme * r->n_rule, "coverage", err));
@@ -288,7 +299,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

@@ -92,16 +92,11 @@ static dsb_status put_chunks(dsb_recorder *r, int scheme, const dsb_logit_run *r
     dsb_logit_chunks(run, c);
     dsb_status s = DSB_OK;
     for (int64_t i = 0; i < run->n_chunk && !s; i++) {
-        double changed = 0, slots = 0, right_ref = 0, right_test = 0;
+        double changed = 0, slots = 0;
         if (scheme >= 0) chunk_changes(r, scheme, i, &changed, &slots);
-        for (int64_t j = run->chunk_start[i]; j < run->chunk_start[i + 1]; j++) {
-            right_ref += run->rows[j].top_ref == run->target[j];
-            right_test += run->rows[j].top_test == run->target[j];
-        }
-        double nt = (double)c[i].n_target;
         dsb_chunk_quality row = {.scheme = scheme < 0 ? "reference" : r->schemes[scheme].name, .chunk = i, .n = c[i].n, .n_target = c[i].n_target, .nll_ref = c[i].nll_ref,
                                  .nll_test = scheme < 0 ? c[i].nll_ref : c[i].nll_test, .kld = scheme < 0 ? 0 : c[i].kld, .top1 = scheme < 0 ? 1 : c[i].top1,
-                                 .accuracy_ref = right_ref / nt, .accuracy_test = (scheme < 0 ? right_ref : right_test) / nt,
+                                 .accuracy_ref = c[i].accuracy_ref, .accuracy_test = scheme < 0 ? c[i].accuracy_ref : c[i].accuracy_test,
                                  .selection_change = denom > 0 ? changed / denom : NAN, .slot_change = denom > 0 ? slots / denom / (double)r->m->config.router.k : NAN};
         s = dsb_db_put_chunk_quality(r->db, r->run_id, &row, err);
     }
@@ -256,10 +251,8 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     dsb_figures figures = {0};
     dsb_logit_run run = {.rows = r->logits + (scheme + 1) * r->n_scored, .target = f->target, .chunk_start = f->chunk_start, .n_chunk = r->chunks->n_chunk, .bytes_scored = f->bytes};
     int64_t bad = 0, first = dsb_logit_first_nonfinite(&run, &bad);
-    if (first >= 0) {
-        if (r->nonfinite == 0) snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, logits: NaN or Inf at %lld positions, the first is token %lld of the run", name, (long long)bad, (long long)f->token[first]);
-        r->nonfinite += bad;
-    }
+    if (first >= 0)
+        dsb_recorder_nonfinite(r, scheme, -1, bad, "logits, chunk %lld, token position %lld", (long long)(f->token[first] / r->chunks->n_ctx), (long long)(f->token[first] % r->chunks->n_ctx));
     DSB_TRY(put_scheme(r, scheme, err));
     DSB_TRY(scheme < 0 ? dsb_logit_figures_reference(&run, &figures, err) : dsb_logit_figures(&run, &figures, err));
     if (scheme >= 0) DSB_TRY(routing_quality(r, scheme, &figures, err));

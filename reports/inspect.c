@@ -108,7 +108,7 @@ static const sort_key tensor_keys[] = {
 
 static void moment_cells(dsb_grid *g, const dsb_moments *m) {
     dsb_moment_figures v = dsb_moments_figures(m);
-    if (m->nonfinite) dsb_grid_text(g, "not finite");
+    if (m->nonfinite) dsb_grid_not_finite(g, m->nonfinite);
     else dsb_grid_figure(g, v.nmse, "%.3e", v.nmse);
     dsb_grid_figure(g, v.rel_l2, "%.2e", v.rel_l2);
     dsb_grid_figure(g, v.sqnr_db, "%.1f", v.sqnr_db);
@@ -155,7 +155,7 @@ dsb_status dsb_inspect_tensors(const dsb_tensor_error *rows, int64_t n_row, cons
         { "role", "role", NULL, true },      { "nmse", "nmse", NULL, false },     { "rel_l2", "rel_l2", NULL, false },
         { "sqnr_db", "SQNR", "dB", false },  { "cosine", "cosine", NULL, false }, { "max_abs", "max |x−y|", NULL, false },
         { "bpw", "bits", "per weight", false }, { "format", "format", NULL, true }, { "grouping", "group", NULL, true },
-        { "kernel", "kernel", NULL, true },  { "tensor", "tensor", NULL, true },
+        { "kernel", "kernel", NULL, true },  { "tensor", "tensor", NULL, true },  { "nonfinite", NULL, NULL, false },
     };
     const sort_key *key = find_key(tensor_keys, (int)(sizeof tensor_keys / sizeof *tensor_keys), f->sort, err);
     ranked *list;
@@ -178,6 +178,7 @@ dsb_status dsb_inspect_tensors(const dsb_tensor_error *rows, int64_t n_row, cons
         dsb_grid_text(g, e->grouping);
         dsb_grid_text(g, e->kernel);
         dsb_grid_text(g, e->tensor);
+        dsb_grid_int(g, e->m.nonfinite);
     }
     return DSB_OK;
 }

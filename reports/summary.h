@@ -22,7 +22,7 @@ typedef struct dsb_digest {
     double kld_p99, top1_agreement, accuracy_kept;
     double selection_change;                 /* mean over MoE layers, accumulated */
     double worst_nmse;                       /* accumulated, at a block's output */
-    int64_t worst_layer;
+    int64_t worst_layer, worst_nonfinite;    /* its values that are not finite: such a layer is the worst, and has no nmse */
     const dsb_throughput *prefill, *decode;
     double prefill_vs_f32, prefill_vs_bf16, decode_vs_f32, decode_vs_bf16;
     dsb_standing standing;

@@ -50,7 +50,8 @@ void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         dsb_grid_figure(g, d->top1_agreement, "%.2f", 100 * d->top1_agreement);
         dsb_grid_figure(g, d->accuracy_kept, "%.2f", 100 * d->accuracy_kept);
         dsb_grid_figure(g, d->selection_change, "%.2f", 100 * d->selection_change);
-        dsb_grid_figure(g, d->worst_nmse, "%.1e (%lld)", d->worst_nmse, (long long)d->worst_layer);
+        if (d->worst_nonfinite) dsb_grid_not_finite(g, d->worst_nonfinite);
+        else dsb_grid_figure(g, d->worst_nmse, "%.1e (%lld)", d->worst_nmse, (long long)d->worst_layer);
         dsb_grid_text(g, dsb_summary_verdict(d, arena));
         dsb_grid_figure(g, d->delta_nll.lo, "%g", d->delta_nll.lo);
         dsb_grid_figure(g, d->delta_nll.hi, "%g", d->delta_nll.hi);

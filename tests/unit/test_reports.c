@@ -126,6 +126,31 @@ static void test_summary__within_the_noise_floor_is_not_distinguishable(void **s
     dsb_arena_release(&arena);
 }
 
+/* A layer with values that are not finite is the worst, whatever the others' nmse. */
+static void test_summary__a_non_finite_layer_is_the_worst(void **state) {
+    dsb_arena arena;
+    dsb_run_data data;
+    dsb_summary s;
+    dsb_text t;
+    dsb_err err = { 0 };
+    dsb_arena_init(&arena);
+    dsb_text_init(&t);
+    dsb_moments bad = synthetic_moments(1e-9, 100, 1);
+    bad.nonfinite = 41;
+    for (int l = 0; l < 8; l += 3) {
+        dsb_layer_error row = { "bf16", "block", "accumulated", l, l == 3 ? bad : synthetic_moments(1e-2, 100, 1), NAN, NAN };
+        assert_int_equal(dsb_db_put_layer_error(db, "demo", &row, &err), DSB_OK);
+    }
+    assert_int_equal(dsb_run_data_load(db, &arena, "demo", &data, &err), DSB_OK);
+    assert_int_equal(dsb_summary_make(&data, &arena, &s, &err), DSB_OK);
+    const dsb_digest *d = dsb_summary_find(&s, "bf16");
+    assert_true(d->worst_layer == 3 && d->worst_nonfinite == 41 && isnan(d->worst_nmse));
+    assert_int_equal(dsb_summary_print(db, "demo", DSB_REPORT_TEXT, &t, &err), DSB_OK);
+    assert_non_null(strstr(t.data, "41 not finite"));
+    dsb_text_release(&t);
+    dsb_arena_release(&arena);
+}
+
 static void test_summary__prints_text_markdown_and_json(void **state) {
     for (int form = 0; form < 3; form++) {
         static const dsb_report_format forms[] = { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_JSON };
@@ -209,7 +234,7 @@ static void test_inspect__a_non_finite_layer_comes_first(void **state) {
     assert_int_equal(dsb_run_data_load(db, &arena, "demo", &data, &err), DSB_OK);
     data.layers[data.n_layer_row - 1].m.nonfinite = 3;
     assert_int_equal(dsb_inspect_layers(&data, &f, &arena, &g, &err), DSB_OK);
-    assert_string_equal(g.cells[4].text, "not finite");
+    assert_string_equal(g.cells[4].text, "3 not finite");
     dsb_arena_release(&arena);
 }
 
@@ -347,6 +372,7 @@ int main(void) {
         cmocka_unit_test(test_grid__forms_hold_the_same_rows),
         T(test_summary__figures_are_those_of_the_record),
         T(test_summary__within_the_noise_floor_is_not_distinguishable),
+        T(test_summary__a_non_finite_layer_is_the_worst),
         T(test_summary__prints_text_markdown_and_json),
         T(test_reports__an_empty_run_is_shown),
         T(test_inspect__worst_first_and_filtered),
