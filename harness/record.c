@@ -83,7 +83,9 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
         r->block_bytes[scheme + 1] += (int64_t)e->stored_bytes;
         r->block_weights[scheme + 1] += n;
     }
-    r->uncovered[scheme] += e->fell_back;
+    r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
+    r->fallbacks[scheme].no_range += e->no_range;
+    r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
     add_kernel(r->kernels[scheme + 1], e->kernel);
     dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
                            (long long)(e->moments.first_bad / e->spec->cols), (long long)(e->moments.first_bad % e->spec->cols));
@@ -284,7 +286,7 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->weights, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_bytes, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_weights, n, "sizes", err));
-    DSB_TRY(DSB_NEW(r->uncovered, n, "coverage", err));
+    DSB_TRY(DSB_NEW(r->fallbacks, n, "coverage", err));
     DSB_TRY(DSB_NEW(r->bad, n, "counts of values that are not finite", err));
     for (int i = 0; i < n_scheme; i++)
         if (schemes[i].recipe && schemes[i].recipe->n_rule > r->n_rule) r->n_rule = schemes[i].recipe->n_rule;
@@ -299,7 +301,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->fallbacks, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

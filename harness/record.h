@@ -14,6 +14,12 @@ typedef struct dsb_rec_bad {
     char where[400];  /* "layer 3, mlp output (accumulated), chunk 2, token position 17" */
 } dsb_rec_bad;
 
+/* Linears of one scheme that did not get what their rule names. */
+typedef struct dsb_rec_fallbacks {
+    int64_t uncovered, no_range; /* dynamic scales for static ones: no token seen, no range to be had from those seen */
+    int64_t as_float;            /* products in f32: integer ones take no zero points */
+} dsb_rec_fallbacks;
+
 typedef struct dsb_recorder {
     dsb_db *db;
     const char *run_id;
@@ -40,7 +46,7 @@ typedef struct dsb_recorder {
     char (*kernels)[256];     /* (n_scheme + 1): comma-separated */
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
     int64_t *routing_n;       /* (n_scheme, DSB_REC_ROUTING): layers that have the figure: a layer without new experts has no rank of them */
-    int64_t *uncovered;       /* (n_scheme): linears that fell back */
+    dsb_rec_fallbacks *fallbacks; /* (n_scheme) */
     int64_t n_rule;           /* the longest recipe's */
     int64_t *reached, *taken; /* (n_scheme, n_rule): expert tensors that a rule with a test was asked of, and those it took */
     dsb_rec_bad *bad;         /* (n_scheme + 1); the reference first */

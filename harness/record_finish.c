@@ -196,28 +196,29 @@ static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     return dsb_db_put_scheme(r->db, r->run_id, &row, err);
 }
 
-/* Stored as an event, and said at once. */
-static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) {
-    char text[256];
+/* A note on the run: the summary and the report show it. */
+static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const char *level, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const char *level, dsb_err *err, const char *fmt, ...) {
+    char text[512];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    dsb_event e = {.scheme = r->schemes[scheme].name, .level = "warning", .text = text, .seq = -1, .layer = -1};
-    dsb_progress_clear(r->progress);
-    fprintf(stderr, "dsbench: scheme %s: %s\n", e.scheme, text);
+    dsb_event e = {.scheme = scheme < 0 ? "reference" : r->schemes[scheme].name, .level = level, .text = text, .seq = -1, .layer = layer};
     return dsb_db_put_event(r->db, r->run_id, &e, err);
 }
 
-/* What a recipe wanted and did not get: static scales without calibration, tests that divide nothing. */
+/* What a recipe wanted and did not get: static scales without calibration, integer products, tests that divide something. */
 static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
-    if (r->uncovered[scheme]) DSB_TRY(put_warning(r, scheme, err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)r->uncovered[scheme]));
+    const dsb_rec_fallbacks *f = &r->fallbacks[scheme];
+    if (f->uncovered) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)f->uncovered));
+    if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
+    if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, which integer products don't take: they run as f32 products, without the INT8 activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
         if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
-        DSB_TRY(put_warning(r, scheme, err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
+        DSB_TRY(put_event(r, scheme, -1, "warning", err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
     }
     return DSB_OK;
 }
@@ -258,6 +259,7 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     if (scheme >= 0) DSB_TRY(routing_quality(r, scheme, &figures, err));
     DSB_TRY(put_quality(r, name, &figures, err));
     DSB_TRY(put_chunks(r, scheme, &run, err));
+    if (r->bad[scheme + 1].n) DSB_TRY(put_event(r, scheme, r->bad[scheme + 1].layer, "error", err, "%lld NaN or Inf, the first in %s", (long long)r->bad[scheme + 1].n, r->bad[scheme + 1].where));
     if (scheme < 0) return DSB_OK;
     DSB_TRY(put_details(r, name, &run, err));
     DSB_TRY(put_across(r, f, scheme, err));

@@ -180,10 +180,18 @@ static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     return dsb_recorder_finish(rec, &r->cal, err);
 }
 
+/* Nothing is measured rather than random tokens; the run says so. */
+static dsb_status speed_skipped(run *r, const char *what, int64_t n, dsb_err *err) {
+    char text[200];
+    snprintf(text, sizeof text, "speed is not measured: prefill + decode are %lld tokens, more than the %lld of %s", (long long)(r->suite->prefill + r->suite->decode), (long long)n, what);
+    dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
 static dsb_status speeds(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (s->repeats == 0) return DSB_OK;
-    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return DSB_OK; /* too little real text: nothing is measured rather than random tokens */
+    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, "the run's text", r->chunks.n_chunk * r->chunks.n_ctx, err);
     dsb_scheme *all;
     DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};

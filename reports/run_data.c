@@ -18,6 +18,8 @@ dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, d
     return dsb_db_get_event(db, arena, run_id, NULL, &d->events, &d->n_event, err);
 }
 
+bool dsb_event_is_warning(const dsb_event *e) { return !e->level || strcmp(e->level, "info"); }
+
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme) {
     for (int64_t i = 0; i < d->n_scheme; i++)
         if (!strcmp(d->schemes[i].name, scheme)) return &d->schemes[i];

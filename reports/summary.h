@@ -49,7 +49,7 @@ const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena);
 /* One or two sentences: which scheme to ship, and why. */
 void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out);
 
-/* All of it as `run` prints it: text, Markdown, or a JSON object {run, schemes, ship}. Reads the run from the record. */
+/* All of it as `run` prints it: text, Markdown, or a JSON object {run, status, ship, schemes, warnings}. Reads the run from the record. */
 dsb_status dsb_summary_print(dsb_db *db, const char *run_id, dsb_report_format format, dsb_text *out, dsb_err *err);
 
 #endif

@@ -171,6 +171,28 @@ void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out) {
     }
 }
 
+static void warnings(const dsb_run_data *d, dsb_arena *arena, dsb_report_format format, dsb_text *out) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (!dsb_event_is_warning(e) || ++n > DSB_WARNINGS_SHOWN) continue;
+        const char *scheme = e->scheme ? dsb_text_clean(arena, e->scheme) : NULL, *text = dsb_text_clean(arena, e->text ? e->text : "?");
+        dsb_text_printf(out, "%s%s%s%s%s\n", n == 1 && format == DSB_REPORT_MARKDOWN ? "\n" : "", format == DSB_REPORT_MARKDOWN ? "- " : "warning: ", scheme ? scheme : "", scheme ? ": " : "", text ? text : "?");
+    }
+    if (n > DSB_WARNINGS_SHOWN) dsb_text_printf(out, "%sand %lld more, in table event\n", format == DSB_REPORT_MARKDOWN ? "- " : "warning: ", (long long)(n - DSB_WARNINGS_SHOWN));
+}
+
+static json_t *warnings_json(const dsb_run_data *d, dsb_arena *arena) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (!dsb_event_is_warning(e)) continue;
+        const char *scheme = e->scheme ? dsb_text_clean(arena, e->scheme) : NULL, *text = dsb_text_clean(arena, e->text ? e->text : "?");
+        json_array_append_new(list, json_pack("{s:s?, s:s?, s:o, s:s?}", "scheme", scheme, "level", e->level, "layer", e->layer < 0 ? json_null() : json_integer(e->layer), "text", text));
+    }
+    return list;
+}
+
 static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
     dsb_grid accuracy, cost;
     dsb_summary_accuracy(s, arena, &accuracy);
@@ -183,6 +205,7 @@ static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
     json_object_set_new(doc, "status", s->data->run.status ? json_string(s->data->run.status) : json_null());
     json_object_set_new(doc, "ship", s->ship ? json_string(name_of(s->ship, arena)) : json_null());
     json_object_set_new(doc, "schemes", schemes);
+    json_object_set_new(doc, "warnings", warnings_json(s->data, arena));
     return doc;
 }
 
@@ -208,6 +231,7 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     const char *model = dsb_text_clean(arena, run->model.name ? run->model.name : nothing), *text = dsb_text_clean(arena, run->dataset.name ? run->dataset.name : nothing);
     dsb_text_printf(out, "Run %s (%s): model %s, text %s, %lld chunks of %lld tokens, %lld scored, convention %s\n", run->id, run->status, model, text,
                     (long long)run->n_chunk, (long long)run->n_ctx, (long long)run->n_scored, run->convention ? run->convention : nothing);
+    warnings(s->data, arena, format, out);
     dsb_summary_accuracy(s, arena, &g);
     section(&g, format, "Accuracy against the reference", out);
     dsb_summary_cost(s, arena, &g);

@@ -76,6 +76,8 @@ static void test_record__tests_that_divide_nothing_and_lost_ranges_are_said(void
                    "{\"role\": \"expert.*\", \"when\": {\"mean_abs_below\": 1e9}, \"format\": \"int4\"}, {\"role\": \"expert.*\", \"when\": {\"mean_abs_below\": 1}, \"format\": \"int3\"},"
                    "{\"role\": \"*\", \"format\": \"int8\"}]}");
     sr_add_json(r, "{\"name\": \"split\", \"rules\": [{\"role\": \"expert.*\", \"when\": {\"activity_rank_below\": 0.5}, \"format\": \"int4\"}, {\"role\": \"*\", \"format\": \"int8\"}]}");
+    sr_add_json(r, "{\"name\": \"affine\", \"rules\": [{\"role\": \"expert.*\", \"format\": \"int8\", \"zero_point\": true, \"activation\": \"int8-dynamic\"},"
+                   "{\"role\": \"*\", \"format\": \"int8\", \"zero_point\": true}]}");
     sr_add_json(r, "{\"name\": \"uncovered\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"activation\": \"int8-static\"}]}");
     record(&x, r, 1);
     assert_int_equal(dsb_db_get_event(x.db, &r->arena, "test", NULL, &e, &n, &err), DSB_OK);
@@ -86,8 +88,10 @@ static void test_record__tests_that_divide_nothing_and_lost_ranges_are_said(void
     snprintf(all, sizeof all, "rule 2: its test took all of the %lld expert tensors", (long long)experts * 3);
     assert_true(warned(e, n, "edges", none) && warned(e, n, "edges", all) && warned(e, n, "edges", "rule 3: its test took none of the 0 expert tensors"));
     assert_true(warned(e, n, "uncovered", "1 tensors have no calibrated activation range"));
+    snprintf(all, sizeof all, "%lld tensors have zero points", (long long)experts * 3);
+    assert_true(warned(e, n, "affine", all));
     for (int64_t i = 0; i < n; i++) assert_string_not_equal(e[i].scheme, "split");
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 5);
     record_close(&x);
     sr_close(r);
 }
@@ -155,6 +159,7 @@ static void test_record__a_value_that_is_not_finite_is_located(void **state) {
     recorded x;
     dsb_observer obs;
     dsb_chunk_quality *chunks;
+    dsb_event *events;
     int64_t n, bad_row = SR_CTX - 1 + 4; /* chunk 1, position 4: a chunk has SR_CTX - 1 scored positions */
     dsb_err err = {0};
     sr_add_json(r, "{\"name\": \"kept\", \"rules\": [{\"role\": \"*\", \"format\": \"keep\"}]}");
@@ -166,6 +171,11 @@ static void test_record__a_value_that_is_not_finite_is_located(void **state) {
     assert_int_equal(dsb_recorder_finish(&x.rec, &r->cal, &err), DSB_OK);
     assert_string_equal(x.rec.nonfinite_text, "scheme kept, layer 2, mlp output (accumulated), chunk 1, token position 5: 3 NaN or Inf");
     assert_string_equal(x.rec.bad[0].where, "logits, chunk 1, token position 4");
+    assert_int_equal(dsb_db_get_event(x.db, &r->arena, "test", NULL, &events, &n, &err), DSB_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(events[0].text, "1 NaN or Inf, the first in logits, chunk 1, token position 4");
+    assert_string_equal(events[1].text, "4 NaN or Inf, the first in layer 2, mlp output (accumulated), chunk 1, token position 5");
+    assert_true(strcmp(events[1].level, "error") == 0 && events[1].layer == 2 && events[0].layer == -1);
     assert_true(x.rec.bad[0].n == 1 && x.rec.bad[1].n == 4 && x.rec.nonfinite == 5);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(dsb_db_get_chunk_quality(x.db, &r->arena, "test", i ? "kept" : "reference", &chunks, &n, &err), DSB_OK);

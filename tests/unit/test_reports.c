@@ -151,6 +151,31 @@ static void test_summary__a_non_finite_layer_is_the_worst(void **state) {
     dsb_arena_release(&arena);
 }
 
+/* One line each; what is beyond the cap is counted, and JSON has all. */
+static void test_summary__warnings_are_shown(void **state) {
+    dsb_err err = { 0 };
+    dsb_text t;
+    for (int i = 0; i < 14; i++) {
+        dsb_event e = { i ? NULL : "bf16", i == 13 ? "info" : "warning", i ? "again" : "two\nlines", -1, -1 };
+        assert_int_equal(dsb_db_put_event(db, "demo", &e, &err), DSB_OK);
+    }
+    for (int form = DSB_REPORT_TEXT; form <= DSB_REPORT_JSON; form++) {
+        dsb_text_init(&t);
+        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
+        if (form == DSB_REPORT_TEXT) assert_non_null(strstr(t.data, "\nwarning: bf16: two?lines\nwarning: again\n"));
+        if (form == DSB_REPORT_MARKDOWN) assert_non_null(strstr(t.data, "\n- bf16: two?lines\n- again\n"));
+        if (form != DSB_REPORT_JSON) assert_non_null(strstr(t.data, "and 2 more, in table event"));
+        if (form == DSB_REPORT_JSON) {
+            json_t *doc = json_loadb(t.data, t.size, 0, NULL), *list = json_object_get(doc, "warnings"); /* 13 and the made-up run's own */
+            assert_int_equal(json_array_size(list), 14);
+            assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "scheme")), "bf16");
+            assert_true(json_is_null(json_object_get(json_array_get(list, 2), "layer")));
+            json_decref(doc);
+        }
+        dsb_text_release(&t);
+    }
+}
+
 static void test_summary__prints_text_markdown_and_json(void **state) {
     for (int form = 0; form < 3; form++) {
         static const dsb_report_format forms[] = { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_JSON };
@@ -373,6 +398,7 @@ int main(void) {
         T(test_summary__figures_are_those_of_the_record),
         T(test_summary__within_the_noise_floor_is_not_distinguishable),
         T(test_summary__a_non_finite_layer_is_the_worst),
+        T(test_summary__warnings_are_shown),
         T(test_summary__prints_text_markdown_and_json),
         T(test_reports__an_empty_run_is_shown),
         T(test_inspect__worst_first_and_filtered),
