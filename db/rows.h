@@ -60,7 +60,7 @@ typedef struct dsb_tensor_error {
     dsb_moments m;
     int64_t stored_bytes, n_weight;
     double bpw;
-    const char *format, *grouping, *algorithm, *kernel;
+    const char *format, *grouping, *algorithm, *kernel; /* grouping and algorithm of the rule that took it, NULL where it is kept */
 } dsb_tensor_error;
 
 typedef struct dsb_layer_error {

@@ -74,7 +74,8 @@ static void count_tests(dsb_recorder *r, int scheme, const dsb_tensor_event *e, 
 static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     rec_row *row;
-    char name[300];
+    char name[300], group[24], *grouping = NULL;
+    bool quantized = e->rule && e->rule->format;
     int64_t n = e->spec->rows * e->spec->cols;
     bool in_block = e->spec->layer >= 0 && e->spec->role != DSB_ROLE_ROUTER;
     r->stored_bytes[scheme + 1] += (int64_t)e->stored_bytes;
@@ -94,10 +95,15 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     char *tensor = dsb_arena_strdup(&r->block, name);
     if (!tensor) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's name");
     if (e->spec->expert >= 0) count_tests(r, scheme, e, tensor);
+    if (quantized) {
+        dsb_rule_grouping(e->rule, group);
+        grouping = dsb_arena_strdup(&r->block, group);
+        if (!grouping) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's grouping");
+    }
     row->what = ROW_TENSOR;
     row->u.tensor = (dsb_tensor_error){.scheme = r->schemes[scheme].name, .tensor = tensor, .role = dsb_role_name(e->spec->role), .layer = e->spec->layer,
                                        .expert = e->spec->expert, .m = e->moments, .stored_bytes = (int64_t)e->stored_bytes, .n_weight = n,
-                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .kernel = e->kernel};
+                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->rule->algorithm : NULL, .kernel = e->kernel};
     return DSB_OK;
 }
 

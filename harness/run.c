@@ -154,13 +154,13 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
         for (int j = 0; i >= 0 && j < r->suite->recipes[i]->n_rule && !s; j++) {
             const dsb_rule *rule = &r->suite->recipes[i]->rules[j];
             const dsb_activation_row *acts;
-            char group[32], when[64] = "";
+            char group[24], when[64] = "";
             dsb_activation_list(&acts);
-            snprintf(group, sizeof group, "%lld", (long long)rule->group);
+            dsb_rule_grouping(rule, group);
             static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
             if (rule->when) snprintf(when, sizeof when, "%s %g", k_when[rule->when], rule->when_value);
             dsb_recipe_rule_row rr = {.scheme = r->schemes[i].name, .pattern = rule->role ? rule->role : rule->match, .format = rule->format ? rule->format->name : "keep",
-                                      .grouping = rule->group == DSB_GROUP_CHANNEL ? "channel" : rule->group == DSB_GROUP_TENSOR ? "tensor" : group, .algorithm = rule->algorithm,
+                                      .grouping = group, .algorithm = rule->algorithm,
                                       .activation = acts[rule->activation].name, .condition = rule->when ? when : NULL, .ordinal = j};
             s = dsb_db_put_recipe_rule(r->db, r->id, &rr, err);
         }

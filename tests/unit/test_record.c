@@ -96,6 +96,29 @@ static void test_record__tests_that_divide_nothing_and_lost_ranges_are_said(void
     sr_close(r);
 }
 
+static void test_record__a_tensor_has_its_rule_s_grouping_and_algorithm(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_tensor_error *t;
+    int64_t n, seen[4] = {0};
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"mixed\", \"rules\": [{\"role\": \"attn.o\", \"format\": \"keep\"}, {\"role\": \"attn.*\", \"format\": \"int8\"},"
+                   "{\"role\": \"expert.*\", \"format\": \"int4\", \"group\": 16}, {\"role\": \"shared.*\", \"format\": \"int8\", \"group\": \"tensor\"}]}");
+    record(&x, r, 0);
+    assert_int_equal(dsb_db_get_tensor_error(x.db, &r->arena, "test", "mixed", &t, &n, &err), DSB_OK);
+    for (int64_t i = 0; i < n; i++) {
+        bool expert = strncmp(t[i].role, "expert.", 7) == 0, shared = strncmp(t[i].role, "shared.", 7) == 0, attention = strncmp(t[i].role, "attn.", 5) == 0 && strcmp(t[i].role, "attn.o") != 0;
+        const char *wanted = expert ? "16" : shared ? "tensor" : attention ? "channel" : NULL;
+        seen[expert ? 0 : shared ? 1 : attention ? 2 : 3]++;
+        if (!wanted) assert_true(!t[i].grouping && !t[i].algorithm);
+        if (wanted) assert_string_equal(t[i].grouping, wanted);
+        if (wanted) assert_string_equal(t[i].algorithm, "rtn");
+    }
+    assert_true(seen[0] && seen[2] && seen[3] && (seen[1] || !r->m.config.n_shared));
+    record_close(&x);
+    sr_close(r);
+}
+
 static double across(const dsb_routing_layer *rows, int64_t n, const char *metric) {
     for (int64_t i = 0; i < n; i++)
         if (rows[i].layer < 0 && strcmp(rows[i].metric, metric) == 0) return rows[i].value;
@@ -191,6 +214,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_record__a_value_that_is_not_finite_is_located),
         cmocka_unit_test(test_record__tests_that_divide_nothing_and_lost_ranges_are_said),
+        cmocka_unit_test(test_record__a_tensor_has_its_rule_s_grouping_and_algorithm),
         cmocka_unit_test(test_record__routing_over_layers),
         cmocka_unit_test(test_record__a_kept_model_has_its_checkpoint_s_size),
     };
