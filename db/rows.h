@@ -79,6 +79,7 @@ typedef struct dsb_routing_layer {
     int64_t n;
 } dsb_routing_layer;
 
+/* kind accumulated: the counts and masses; isolated: hits_ref of the sampled chunks and the error on those tokens. */
 typedef struct dsb_routing_expert {
     const char *scheme, *kind;
     int64_t layer, expert;
@@ -104,7 +105,7 @@ typedef struct dsb_quality {
     int64_t n;
 } dsb_quality;
 
-/* Buckets, histogram bins, domains: kld_hist, kld_by_confidence, flips_by_confidence, margin_decile, domain … */
+/* Buckets, histogram bins, domains: kld_hist, kld_by_confidence, flips_right_to_wrong_by_confidence, margin_decile … (docs/METRICS.md). */
 typedef struct dsb_quality_detail {
     const char *scheme, *kind, *label; /* label: name of a domain or class, else NULL */
     int64_t layer, bin;                /* layer -1: none */

@@ -87,8 +87,11 @@ static const char version_1[] =
 
     "CREATE VIEW tensor_figures AS SELECT *," DERIVED " FROM tensor_error;"
     "CREATE VIEW worst_layer AS SELECT *," DERIVED " FROM layer_error ORDER BY run_id, nonfinite > 0 DESC, nmse DESC;"
-    "CREATE VIEW worst_expert AS SELECT *, (moved_away + moved_to) * 1.0 / nullif(hits_ref, 0) AS moved_share"
-    " FROM routing_expert ORDER BY run_id, nmse DESC;"
+    "CREATE VIEW worst_expert AS SELECT a.run_id, a.scheme, a.layer, a.expert, a.hits_ref, a.hits_test, a.moved_away, a.moved_to,"
+    " a.mass_ref, a.mass_test, i.nmse, i.hits_ref AS nmse_tokens,"
+    " (a.moved_away + a.moved_to) * 1.0 / nullif(a.hits_ref + a.hits_test, 0) AS moved"
+    " FROM routing_expert a LEFT JOIN routing_expert i ON i.run_id = a.run_id AND i.scheme = a.scheme AND i.layer = a.layer"
+    " AND i.expert = a.expert AND i.kind = 'isolated' WHERE a.kind = 'accumulated' ORDER BY a.run_id, i.nmse DESC;"
     "CREATE VIEW scheme_summary AS SELECT s.run_id, s.ordinal, s.name AS scheme, s.bpw_total, s.bpw_blocks, s.weight_bytes,"
     " max(CASE q.metric WHEN 'ppl' THEN q.value END) AS ppl,"
     " max(CASE q.metric WHEN 'delta_nll' THEN q.value END) AS delta_nll,"

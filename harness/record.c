@@ -158,10 +158,11 @@ static dsb_status routing_rows(dsb_recorder *r, const dsb_routing_event *e, cons
     }
     dsb_margin_decile deciles[10];
     dsb_routing_acc_deciles(acc, deciles);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 20; i++) {
+        const dsb_margin_decile *d = &deciles[i / 2];
         DSB_TRY(new_row(r, &row, err));
         row->what = ROW_DETAIL;
-        row->u.detail = (dsb_quality_detail){.scheme = r->schemes[e->scheme].name, .kind = "margin_decile", .layer = e->layer, .bin = i, .lo = deciles[i].margin_lo, .hi = deciles[i].margin_hi, .value = deciles[i].change_rate, .n = deciles[i].n};
+        row->u.detail = (dsb_quality_detail){.scheme = r->schemes[e->scheme].name, .kind = i % 2 ? "margin_decile_predicted" : "margin_decile", .layer = e->layer, .bin = i / 2, .lo = d->margin_lo, .hi = d->margin_hi, .value = i % 2 ? d->predicted_rate : d->change_rate, .n = d->n};
     }
     return DSB_OK;
 }
@@ -206,9 +207,11 @@ static dsb_status write_experts(dsb_recorder *r, int scheme, int64_t layer, dsb_
     for (int64_t x = 0; x < n; x++) {
         const dsb_moments *m = &r->expert_sum[scheme * n + x];
         dsb_routing_expert row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .layer = layer, .expert = x, .hits_ref = a->hits_ref[x], .hits_test = a->hits_test[x],
-                                  .moved_away = a->moved_away[x], .moved_to = a->moved_toward[x], .mass_ref = r->mass_ref[scheme * n + x], .mass_test = r->mass_test[scheme * n + x],
-                                  .nmse = m->n ? dsb_moments_nmse(m) : NAN};
+                                  .moved_away = a->moved_away[x], .moved_to = a->moved_toward[x], .mass_ref = r->mass_ref[scheme * n + x], .mass_test = r->mass_test[scheme * n + x], .nmse = NAN};
+        dsb_routing_expert isolated = {.scheme = row.scheme, .kind = "isolated", .layer = layer, .expert = x, .hits_ref = m->n / r->m->config.d_model, .hits_test = -1, .moved_away = -1, .moved_to = -1,
+                                       .mass_ref = NAN, .mass_test = NAN, .nmse = dsb_moments_nmse(m)};
         DSB_TRY(dsb_db_put_routing_expert(r->db, r->run_id, &row, err));
+        DSB_TRY(dsb_db_put_routing_expert(r->db, r->run_id, &isolated, err));
     }
     return DSB_OK;
 }

@@ -64,7 +64,9 @@ static dsb_status put_details(dsb_recorder *r, const char *scheme, const dsb_log
     for (int i = 0; i < DSB_LOGIT_BUCKETS; i++) {
         double lo = i / 10.0, hi = (i + 1) / 10.0;
         DSB_TRY(put_detail(r, scheme, "kld_by_confidence", i, lo, hi, b[i].kld_mean, b[i].n, err));
-        DSB_TRY(put_detail(r, scheme, "flips_by_confidence", i, lo, hi, b[i].n ? 1 - b[i].top1_agreement : NAN, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "top1_agreement_by_confidence", i, lo, hi, b[i].top1_agreement, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "flips_right_to_wrong_by_confidence", i, lo, hi, (double)b[i].right_to_wrong, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "flips_wrong_to_right_by_confidence", i, lo, hi, (double)b[i].wrong_to_right, b[i].n, err));
     }
     dsb_kld_histogram_fill(run, &h);
     DSB_TRY(put_detail(r, scheme, "kld_hist", -1, 0, dsb_kld_bin_edge(0), (double)h.under, n, err));
@@ -157,6 +159,10 @@ static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_e
     for (int i = 0; i < 3 && !s; i++) {
         dsb_routing_layer row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .metric = rows[i].name, .unit = rows[i].unit, .layer = -1, .value = rows[i].value, .n = r->n_token};
         s = dsb_db_put_routing_layer(r->db, r->run_id, &row, err);
+    }
+    for (int64_t l = 0; l < n_layer && !s; l++) {
+        dsb_quality_detail row = {.scheme = r->schemes[scheme].name, .kind = "first_change", .layer = number[l], .bin = 0, .lo = NAN, .hi = NAN, .value = (double)first[l], .n = r->n_token};
+        s = dsb_db_put_quality_detail(r->db, r->run_id, &row, err);
     }
     free(layers);
     free(kld);

@@ -71,6 +71,12 @@ const dsb_throughput *dsb_run_speed(const dsb_run_data *d, const char *scheme, c
     return NULL;
 }
 
+double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *e) {
+    const dsb_routing_expert *next = e + 1; /* "accumulated" comes before "isolated" */
+    bool same = next < d->experts + d->n_expert_row && next->expert == e->expert && next->layer == e->layer && !strcmp(next->scheme, e->scheme) && !strcmp(next->kind, "isolated");
+    return same ? next->nmse : NAN;
+}
+
 int64_t dsb_run_layer_count(const dsb_run_data *d) {
     int64_t n = 0;
     for (int64_t i = 0; i < d->n_layer_row; i++)

@@ -30,6 +30,9 @@ bool dsb_event_is_warning(const dsb_event *e);
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
 
+/* Rows of one expert stand together in key order: the isolated one's nmse for an accumulated one (NAN: none). */
+double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *accumulated);
+
 /* NULL or NAN where the run has no such row. */
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme);
 const dsb_quality *dsb_run_quality(const dsb_run_data *d, const char *scheme, const char *metric);

@@ -96,9 +96,11 @@ static dsb_status synthetic_put_routing(dsb_db *db, const char *id, int s, int n
             int64_t hits = (int64_t)(65536.0 / n_expert * exp(0.45 * synthetic_noise(0, l, e)));
             double drift = k->route * 0.3 * (0.7 + 0.1 * l) * exp(0.8 * synthetic_noise(s, l * 31, e));
             int64_t away = (int64_t)((double)hits * drift), to = (int64_t)((double)hits * drift * (1 + 0.3 * synthetic_noise(s, l, e)));
-            dsb_routing_expert row = { k->name, "accumulated", l, e, hits, hits - away + to, away, to, 0.25 * (double)hits, 0.25 * (double)(hits - away + to),
+            dsb_routing_expert row = { k->name, "accumulated", l, e, hits, hits - away + to, away, to, 0.25 * (double)hits, 0.25 * (double)(hits - away + to), NAN };
+            dsb_routing_expert isolated = { k->name, "isolated", l, e, hits / 4, -1, -1, -1, NAN, NAN,
                                        s ? k->nmse * 1.4 * exp(0.9 * synthetic_noise(s + 40, l, e)) : NAN };
             DSB_TRY(dsb_db_put_routing_expert(db, id, &row, err));
+            DSB_TRY(dsb_db_put_routing_expert(db, id, &isolated, err));
         }
     }
     return DSB_OK;

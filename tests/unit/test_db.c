@@ -95,7 +95,7 @@ static void test_db__a_run_is_read_back_as_written(void **state) {
     assert_int_equal(n, SYNTHETIC_SCHEMES * 7 * 3 * 6);
     dsb_routing_expert *experts;
     assert_int_equal(dsb_db_get_routing_expert(db, &arena, "first", "bf16", &experts, &n, &err), DSB_OK);
-    assert_int_equal(n, 7 * 16);
+    assert_int_equal(n, 7 * 16 * 2);
     dsb_chunk_quality *chunks;
     assert_int_equal(dsb_db_get_chunk_quality(db, &arena, "first", "bf16", &chunks, &n, &err), DSB_OK);
     assert_int_equal(n, SYNTHETIC_CHUNKS);
@@ -209,6 +209,21 @@ static void test_db__views_give_no_figure_where_values_are_not_finite(void **sta
     view_is("SELECT worst_layer_nmse FROM scheme_summary WHERE scheme = 'bf16'", SQLITE_NULL, 0);
     view_is("SELECT nonfinite FROM scheme_summary WHERE scheme = 'bf16'", SQLITE_INTEGER, 7);
     view_is("SELECT nonfinite FROM scheme_summary WHERE scheme = 'int4-rtn'", SQLITE_INTEGER, 0);
+}
+
+/* Counts of the own stream beside the isolated error, one row an expert; `moved` as reports have it. */
+static void test_db__worst_expert_joins_both_kinds(void **state) {
+    dsb_err err = { 0 };
+    dsb_db *db = opened(true);
+    if (synthetic_write(db, "v", 3, 2, &err)) fail_msg("%s", err.text);
+    dsb_routing_expert counts = { "bf16", "accumulated", 1, 0, 30, 10, 25, 5, 1, 1, NAN }, error = { "bf16", "isolated", 1, 0, 8, -1, -1, -1, NAN, NAN, 7 };
+    assert_int_equal(dsb_db_put_routing_expert(db, "v", &counts, &err), DSB_OK);
+    assert_int_equal(dsb_db_put_routing_expert(db, "v", &error, &err), DSB_OK);
+    dsb_db_close(db);
+    view_is("SELECT count(*) FROM worst_expert", SQLITE_INTEGER, SYNTHETIC_SCHEMES * 2 * 2);
+    view_is("SELECT nmse FROM worst_expert LIMIT 1", SQLITE_FLOAT, 7);
+    view_is("SELECT moved FROM worst_expert LIMIT 1", SQLITE_FLOAT, 0.75);
+    view_is("SELECT nmse_tokens FROM worst_expert LIMIT 1", SQLITE_INTEGER, 8);
 }
 
 static void test_db__runs_are_newest_first_and_found_by_prefix(void **state) {
@@ -382,6 +397,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_db__a_run_is_read_back_as_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__descriptions_cover_all_columns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__views_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__worst_expert_joins_both_kinds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__views_give_no_figure_where_values_are_not_finite, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__runs_are_newest_first_and_found_by_prefix, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__put_replaces_without_losing_what_hangs_on_it, set_up, tear_down),

@@ -119,6 +119,77 @@ static void test_record__a_tensor_has_its_rule_s_grouping_and_algorithm(void **s
     sr_close(r);
 }
 
+/* Σ of a kind's values over its bins. */
+static double detail_sum(const dsb_quality_detail *rows, int64_t n, const char *kind, int64_t bins) {
+    double sum = 0;
+    int64_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (strcmp(rows[i].kind, kind) != 0) continue;
+        sum += isnan(rows[i].value) ? 0 : rows[i].value;
+        found++;
+    }
+    assert_int_equal(found, bins);
+    return sum;
+}
+
+/* Bins add up to the run's counts: flips of both kinds by confidence, tokens by the layer where their experts first change. */
+static void test_record__details_add_up_to_the_figures(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_quality_detail *rows;
+    dsb_quality *q;
+    dsb_routing_layer *routing;
+    int64_t n, n_quality, n_routing, n_moe = 0;
+    double agreement = 0, any = NAN;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"coarse\", \"rules\": [{\"role\": \"*\", \"format\": \"int2\"}, {\"role\": \"lm_head\", \"format\": \"int2\"}]}");
+    record(&x, r, 0);
+    assert_int_equal(dsb_db_get_quality_detail(x.db, &r->arena, "test", "coarse", &rows, &n, &err), DSB_OK);
+    assert_int_equal(dsb_db_get_quality(x.db, &r->arena, "test", "coarse", &q, &n_quality, &err), DSB_OK);
+    for (int64_t i = 0; i < n; i++)
+        if (strcmp(rows[i].kind, "top1_agreement_by_confidence") == 0 && rows[i].n > 0) agreement += rows[i].value * (double)rows[i].n;
+    for (int64_t i = 0; i < n_quality; i++) {
+        if (strcmp(q[i].metric, "flips_right_to_wrong") == 0) assert_true(detail_sum(rows, n, "flips_right_to_wrong_by_confidence", 10) == q[i].value);
+        if (strcmp(q[i].metric, "flips_wrong_to_right") == 0) assert_true(detail_sum(rows, n, "flips_wrong_to_right_by_confidence", 10) == q[i].value);
+        if (strcmp(q[i].metric, "top1_agreement") == 0) assert_true(fabs(agreement - q[i].value * (double)q[i].n) < 1e-9);
+    }
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) n_moe += dsb_layer_is_moe(&r->m.config, l);
+    assert_int_equal(dsb_db_get_routing_layer(x.db, &r->arena, "test", "coarse", &routing, &n_routing, &err), DSB_OK);
+    for (int64_t i = 0; i < n_routing; i++)
+        if (routing[i].layer < 0 && strcmp(routing[i].metric, "any_change") == 0) any = routing[i].value;
+    assert_true(fabs(detail_sum(rows, n, "first_change", n_moe) - any * SR_CHUNKS * SR_CTX) < 1e-9);
+    detail_sum(rows, n, "margin_decile", 10 * n_moe);
+    detail_sum(rows, n, "margin_decile_predicted", 10 * n_moe);
+    record_close(&x);
+    sr_close(r);
+}
+
+/* What an expert does to the reference's own tokens is an isolated error, and its row says so; the counts are of the scheme's own stream. */
+static void test_record__experts_have_a_row_of_each_kind(void **state) {
+    sr_run *r = sr_open();
+    recorded x;
+    dsb_routing_expert *rows;
+    int64_t n, tokens = 0, n_moe = 0, n_isolated = 0;
+    dsb_err err = {0};
+    sr_add_json(r, "{\"name\": \"coarse\", \"rules\": [{\"role\": \"*\", \"format\": \"int2\"}]}");
+    record(&x, r, 0);
+    assert_int_equal(dsb_db_get_routing_expert(x.db, &r->arena, "test", "coarse", &rows, &n, &err), DSB_OK);
+    for (int64_t i = 0; i < n; i++) {
+        bool isolated = strcmp(rows[i].kind, "isolated") == 0;
+        assert_true(isolated || strcmp(rows[i].kind, "accumulated") == 0);
+        assert_true(isolated ? rows[i].hits_test < 0 && rows[i].moved_away < 0 && isnan(rows[i].mass_ref) : rows[i].moved_to >= 0 && isnan(rows[i].nmse));
+        assert_true(!isolated || (rows[i].hits_ref > 0) == !isnan(rows[i].nmse));
+        n_isolated += isolated;
+        if (isolated) tokens += rows[i].hits_ref;
+    }
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) n_moe += dsb_layer_is_moe(&r->m.config, l);
+    assert_int_equal(n_isolated, n_moe * r->m.config.n_expert);
+    assert_int_equal(n, 2 * n_isolated);
+    assert_int_equal(tokens, n_moe * 2 * SR_CTX * r->m.config.router.k); /* chunks 0 and 2 are sampled */
+    record_close(&x);
+    sr_close(r);
+}
+
 static double across(const dsb_routing_layer *rows, int64_t n, const char *metric) {
     for (int64_t i = 0; i < n; i++)
         if (rows[i].layer < 0 && strcmp(rows[i].metric, metric) == 0) return rows[i].value;
@@ -215,6 +286,8 @@ int main(void) {
         cmocka_unit_test(test_record__a_value_that_is_not_finite_is_located),
         cmocka_unit_test(test_record__tests_that_divide_nothing_and_lost_ranges_are_said),
         cmocka_unit_test(test_record__a_tensor_has_its_rule_s_grouping_and_algorithm),
+        cmocka_unit_test(test_record__details_add_up_to_the_figures),
+        cmocka_unit_test(test_record__experts_have_a_row_of_each_kind),
         cmocka_unit_test(test_record__routing_over_layers),
         cmocka_unit_test(test_record__a_kept_model_has_its_checkpoint_s_size),
     };
