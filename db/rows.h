@@ -118,10 +118,11 @@ typedef struct dsb_throughput {
     int64_t n_token, depth, batch, repeats;
     double tps_median, tps_min, tps_max;
     double gbps, gops, roofline_percent, busy_percent; /* busy: other load on the machine */
-    double triad_gbps, peak_gops;                      /* this machine's, measured in the same run */
+    double triad_gbps, read_gbps, peak_gops;           /* this machine's, measured in the same run */
     int64_t weight_bytes;                              /* read per token */
-    double ttft_ms, tpot_ms;
-    const char *kernel;
+    double ttft_ms, tpot_ms;                           /* of medians over repeats */
+    double tpot_p50_ms, tpot_p99_ms;                   /* over single tokens of all repeats */
+    const char *kernel;                                /* those that ran, comma-separated */
 } dsb_throughput;
 
 typedef struct dsb_calibration_coverage {

@@ -69,8 +69,8 @@ static const char version_1[] =
 
     "CREATE TABLE throughput (" OF_SCHEME " phase TEXT NOT NULL, n_token INTEGER NOT NULL, depth INTEGER NOT NULL,"
     " batch INTEGER NOT NULL, repeats INTEGER, tps_median REAL, tps_min REAL, tps_max REAL, gbps REAL, gops REAL,"
-    " roofline_percent REAL, busy_percent REAL, triad_gbps REAL, peak_gops REAL, weight_bytes INTEGER,"
-    " ttft_ms REAL, tpot_ms REAL, kernel TEXT,"
+    " roofline_percent REAL, busy_percent REAL, triad_gbps REAL, read_gbps REAL, peak_gops REAL, weight_bytes INTEGER,"
+    " ttft_ms REAL, tpot_ms REAL, tpot_p50_ms REAL, tpot_p99_ms REAL, kernel TEXT,"
     " PRIMARY KEY (run_id, scheme, phase, n_token, depth, batch)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE calibration_coverage (" OF_SCHEME " layer INTEGER NOT NULL, expert INTEGER NOT NULL, tokens INTEGER,"

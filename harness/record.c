@@ -51,7 +51,8 @@ void dsb_recorder_nonfinite(dsb_recorder *r, int scheme, int64_t layer, int64_t 
     r->nonfinite += n;
 }
 
-static void add_kernel(char list[256], const char *kernel) {
+void dsb_kernel_list_add(char list[256], const char *kernel) {
+    if (!kernel) return;
     size_t n = strlen(list), k = strlen(kernel);
     for (const char *p = list; (p = strstr(p, kernel)); p += k)
         if ((p == list || p[-1] == ',') && (p[k] == 0 || p[k] == ',')) return;
@@ -87,7 +88,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
     r->fallbacks[scheme].no_range += e->no_range;
     r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
-    add_kernel(r->kernels[scheme + 1], e->kernel);
+    dsb_kernel_list_add(r->kernels[scheme + 1], e->kernel);
     dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
                            (long long)(e->moments.first_bad / e->spec->cols), (long long)(e->moments.first_bad % e->spec->cols));
     DSB_TRY(new_row(r, &row, err));

@@ -111,6 +111,8 @@ static const dsb_metric metric_table[] = {
     { "decode_tps", "token/s", HIGHER, 0, INF, "generated tokens a second, median of repeats" },
     { "ttft_ms", "ms", LOWER, 0, INF, "time to the first token" },
     { "tpot_ms", "ms", LOWER, 0, INF, "time per generated token" },
+    { "tpot_p50_ms", "ms", LOWER, 0, INF, "median time of one generated token, over all repeats" },
+    { "tpot_p99_ms", "ms", LOWER, 0, INF, "99th percentile of the time of one generated token, over all repeats" },
     { "bpw", "bit/weight", LOWER, 0, INF, "8 * stored bytes (scales included) / weights" },
     { "weight_bytes", "byte", LOWER, 0, INF, "stored bytes of all weights" },
 };

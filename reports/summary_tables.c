@@ -69,6 +69,8 @@ static void speed_cell(dsb_grid *g, const dsb_throughput *t) {
     dsb_grid_figure(g, v, "%.*f", v < 10 ? 2 : v < 100 ? 1 : 0, v);
 }
 
+static void time_cell(dsb_grid *g, double ms) { dsb_grid_figure(g, ms, "%.2f", ms); }
+
 void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     static const dsb_grid_head heads[] = {
         { "scheme", "scheme", NULL, true },
@@ -83,6 +85,7 @@ void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         { "decode_vs_bf16", "faster", "than bf16", false },
         { "decode_vs_f32", "faster", "than FP32", false },
         { "kernels", "kernels", NULL, true },
+        { "ttft_ms", NULL, NULL, false }, { "tpot_ms", NULL, NULL, false }, { "tpot_p50_ms", NULL, NULL, false }, { "tpot_p99_ms", NULL, NULL, false },
     };
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < s->n; i++) {
@@ -100,6 +103,10 @@ void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         dsb_grid_figure(g, d->decode_vs_bf16, "%.2f×", d->decode_vs_bf16);
         dsb_grid_figure(g, d->decode_vs_f32, "%.2f×", d->decode_vs_f32);
         dsb_grid_text(g, d->scheme->kernels);
+        time_cell(g, d->prefill ? d->prefill->ttft_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_p50_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_p99_ms : NAN);
     }
 }
 

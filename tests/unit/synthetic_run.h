@@ -136,10 +136,10 @@ static dsb_status synthetic_put_quality(dsb_db *db, const char *id, int s, dsb_e
 
 static dsb_status synthetic_put_speed(dsb_db *db, const char *id, int s, dsb_err *err) {
     const synthetic_scheme *k = &synthetic_schemes[s];
-    dsb_throughput pre = { k->name, "prefill", 512, 0, 1, 7, k->prefill, k->prefill * 0.97, k->prefill * 1.02, 6.1, k->prefill * 0.028, 61, 3.5, 14.2, 78,
-                           (int64_t)(13.8e6 / 8 * k->bpw), 1000 * 512 / k->prefill, NAN, s > 1 ? "avx2/gemm_i8" : "avx2/gemm_f32" };
+    dsb_throughput pre = { k->name, "prefill", 512, 0, 1, 7, k->prefill, k->prefill * 0.97, k->prefill * 1.02, 6.1, k->prefill * 0.028, 61, 3.5, 14.2, 16.1, 78,
+                           (int64_t)(13.8e6 / 8 * k->bpw), 1000 * 512 / k->prefill, NAN, NAN, NAN, s > 1 ? "avx2/gemm_i8" : "avx2/gemm_f32" };
     dsb_throughput dec = { k->name, "decode", 64, 512, 1, 7, k->decode, k->decode * 0.95, k->decode * 1.03, k->decode * k->bpw * 0.8e-3, 1.2,
-                           k->decode * k->bpw * 0.8e-3 / 14.2 * 100, 3.5, 14.2, 78, (int64_t)(6.4e6 / 8 * k->bpw), NAN, 1000 / k->decode,
+                           k->decode * k->bpw * 0.8e-3 / 16.1 * 100, 3.5, 14.2, 16.1, 78, (int64_t)(6.4e6 / 8 * k->bpw), NAN, 1000 / k->decode, 990 / k->decode, 1500 / k->decode,
                            s > 1 ? "avx2/gemv_i8" : "avx2/gemv_f32" };
     DSB_TRY(dsb_db_put_throughput(db, id, &pre, err));
     return dsb_db_put_throughput(db, id, &dec, err);

@@ -187,6 +187,7 @@ static void test_summary__prints_text_markdown_and_json(void **state) {
             json_t *doc = json_loadb(t.data, t.size, 0, NULL);
             assert_non_null(doc);
             assert_string_equal(json_string_value(json_object_get(doc, "ship")), "qat-int4");
+            assert_float_equal(json_real_value(json_object_get(json_array_get(json_object_get(doc, "schemes"), 1), "tpot_p99_ms")), 1500.0 / 71, 1e-12);
             json_t *first = json_array_get(json_object_get(doc, "schemes"), 2);
             assert_true(json_real_value(json_object_get(first, "kld_mean")) == 6.1e-4);
             assert_true(json_real_value(json_object_get(first, "prefill_tps")) == 1480);
