@@ -85,6 +85,7 @@ static dsb_status load_model(run *r, dsb_err *err) {
     int64_t longest = s->prefill + s->decode > s->n_ctx ? s->prefill + s->decode : s->n_ctx;
     DSB_TRY(dsb_model_open(&r->m, dsb_backend_cpu(NULL), s->model, longest, err));
     r->model_open = true;
+    DSB_TRY(dsb_model_check_length(&r->m, s->model, "context", s->n_ctx, err));
     DSB_TRY(dsb_model_check(&r->m, &r->m.checkpoint, err));
     DSB_TRY(DSB_NEW(r->sources, s->n_scheme + 1, "schemes", err));
     DSB_TRY(DSB_NEW(r->schemes, s->n_scheme + 1, "schemes", err));
@@ -192,6 +193,7 @@ static dsb_status speeds(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (s->repeats == 0) return DSB_OK;
     if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, "the run's text", r->chunks.n_chunk * r->chunks.n_ctx, err);
+    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, "max_position_embeddings", r->m.config.max_pos, err);
     dsb_scheme *all;
     DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
