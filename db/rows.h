@@ -60,7 +60,7 @@ typedef struct dsb_tensor_error {
     dsb_moments m;
     int64_t stored_bytes, n_weight;
     double bpw;
-    const char *format, *grouping, *algorithm, *kernel;
+    const char *format, *grouping, *algorithm, *kernel; /* grouping and algorithm of the rule that took it, NULL where it is kept */
 } dsb_tensor_error;
 
 typedef struct dsb_layer_error {
@@ -79,6 +79,7 @@ typedef struct dsb_routing_layer {
     int64_t n;
 } dsb_routing_layer;
 
+/* kind accumulated: the counts and masses; isolated: hits_ref of the sampled chunks and the error on those tokens. */
 typedef struct dsb_routing_expert {
     const char *scheme, *kind;
     int64_t layer, expert;
@@ -104,7 +105,7 @@ typedef struct dsb_quality {
     int64_t n;
 } dsb_quality;
 
-/* Buckets, histogram bins, domains: kld_hist, kld_by_confidence, flips_by_confidence, margin_decile, domain … */
+/* Buckets, histogram bins, domains: kld_hist, kld_by_confidence, flips_right_to_wrong_by_confidence, margin_decile … (docs/METRICS.md). */
 typedef struct dsb_quality_detail {
     const char *scheme, *kind, *label; /* label: name of a domain or class, else NULL */
     int64_t layer, bin;                /* layer -1: none */
@@ -117,10 +118,11 @@ typedef struct dsb_throughput {
     int64_t n_token, depth, batch, repeats;
     double tps_median, tps_min, tps_max;
     double gbps, gops, roofline_percent, busy_percent; /* busy: other load on the machine */
-    double triad_gbps, peak_gops;                      /* this machine's, measured in the same run */
+    double triad_gbps, read_gbps, peak_gops;           /* this machine's, measured in the same run */
     int64_t weight_bytes;                              /* read per token */
-    double ttft_ms, tpot_ms;
-    const char *kernel;
+    double ttft_ms, tpot_ms;                           /* of medians over repeats */
+    double tpot_p50_ms, tpot_p99_ms;                   /* over single tokens of all repeats */
+    const char *kernel;                                /* those that ran, comma-separated */
 } dsb_throughput;
 
 typedef struct dsb_calibration_coverage {

@@ -9,10 +9,12 @@
 #define MOMENTS                                                                       \
     " n INTEGER, nonfinite INTEGER, first_bad INTEGER, xx REAL, yy REAL, xy REAL, dd REAL," \
     " max_diff REAL, max_x REAL, max_y REAL,"
+/* The sums leave values out that are not finite: what has one has no figure, only its count. */
 #define DERIVED                                                                       \
-    " dd / nullif(xx, 0) AS nmse, sqrt(dd / nullif(xx, 0)) AS rel_l2,"                \
-    " CASE WHEN dd > 0 AND xx > 0 THEN -10 * log10(dd / xx) END AS sqnr_db,"          \
-    " xy / nullif(sqrt(xx * yy), 0) AS cosine"
+    " CASE WHEN nonfinite = 0 THEN dd / nullif(xx, 0) END AS nmse,"                   \
+    " CASE WHEN nonfinite = 0 THEN sqrt(dd / nullif(xx, 0)) END AS rel_l2,"           \
+    " CASE WHEN nonfinite = 0 AND dd > 0 AND xx > 0 THEN -10 * log10(dd / xx) END AS sqnr_db," \
+    " CASE WHEN nonfinite = 0 THEN xy / nullif(sqrt(xx * yy), 0) END AS cosine"
 
 static const char version_1[] =
     "CREATE TABLE host (id INTEGER PRIMARY KEY, name_hash TEXT, cpu TEXT, os TEXT, cores INTEGER, memory_bytes INTEGER) STRICT;"
@@ -67,8 +69,8 @@ static const char version_1[] =
 
     "CREATE TABLE throughput (" OF_SCHEME " phase TEXT NOT NULL, n_token INTEGER NOT NULL, depth INTEGER NOT NULL,"
     " batch INTEGER NOT NULL, repeats INTEGER, tps_median REAL, tps_min REAL, tps_max REAL, gbps REAL, gops REAL,"
-    " roofline_percent REAL, busy_percent REAL, triad_gbps REAL, peak_gops REAL, weight_bytes INTEGER,"
-    " ttft_ms REAL, tpot_ms REAL, kernel TEXT,"
+    " roofline_percent REAL, busy_percent REAL, triad_gbps REAL, read_gbps REAL, peak_gops REAL, weight_bytes INTEGER,"
+    " ttft_ms REAL, tpot_ms REAL, tpot_p50_ms REAL, tpot_p99_ms REAL, kernel TEXT,"
     " PRIMARY KEY (run_id, scheme, phase, n_token, depth, batch)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE calibration_coverage (" OF_SCHEME " layer INTEGER NOT NULL, expert INTEGER NOT NULL, tokens INTEGER,"
@@ -84,9 +86,12 @@ static const char version_1[] =
     " JOIN dataset AS calibration ON calibration.id = calibration_id JOIN host ON host.id = host_id;"
 
     "CREATE VIEW tensor_figures AS SELECT *," DERIVED " FROM tensor_error;"
-    "CREATE VIEW worst_layer AS SELECT *," DERIVED " FROM layer_error ORDER BY run_id, nmse DESC;"
-    "CREATE VIEW worst_expert AS SELECT *, (moved_away + moved_to) * 1.0 / nullif(hits_ref, 0) AS moved_share"
-    " FROM routing_expert ORDER BY run_id, nmse DESC;"
+    "CREATE VIEW worst_layer AS SELECT *," DERIVED " FROM layer_error ORDER BY run_id, nonfinite > 0 DESC, nmse DESC;"
+    "CREATE VIEW worst_expert AS SELECT a.run_id, a.scheme, a.layer, a.expert, a.hits_ref, a.hits_test, a.moved_away, a.moved_to,"
+    " a.mass_ref, a.mass_test, i.nmse, i.hits_ref AS nmse_tokens,"
+    " (a.moved_away + a.moved_to) * 1.0 / nullif(a.hits_ref + a.hits_test, 0) AS moved"
+    " FROM routing_expert a LEFT JOIN routing_expert i ON i.run_id = a.run_id AND i.scheme = a.scheme AND i.layer = a.layer"
+    " AND i.expert = a.expert AND i.kind = 'isolated' WHERE a.kind = 'accumulated' ORDER BY a.run_id, i.nmse DESC;"
     "CREATE VIEW scheme_summary AS SELECT s.run_id, s.ordinal, s.name AS scheme, s.bpw_total, s.bpw_blocks, s.weight_bytes,"
     " max(CASE q.metric WHEN 'ppl' THEN q.value END) AS ppl,"
     " max(CASE q.metric WHEN 'delta_nll' THEN q.value END) AS delta_nll,"
@@ -97,8 +102,9 @@ static const char version_1[] =
     " max(CASE q.metric WHEN 'top1_agreement' THEN q.value END) AS top1_agreement,"
     " (SELECT avg(value) FROM routing_layer r WHERE r.run_id = s.run_id AND r.scheme = s.name AND r.layer >= 0"
     "  AND r.kind = 'accumulated' AND r.metric = 'selection_change') AS selection_change,"
-    " (SELECT max(dd / nullif(xx, 0)) FROM layer_error l WHERE l.run_id = s.run_id AND l.scheme = s.name"
+    " (SELECT CASE WHEN max(nonfinite) = 0 THEN max(dd / nullif(xx, 0)) END FROM layer_error l WHERE l.run_id = s.run_id AND l.scheme = s.name"
     "  AND l.kind = 'accumulated' AND l.point = 'block') AS worst_layer_nmse,"
+    " (SELECT sum(nonfinite) FROM layer_error l WHERE l.run_id = s.run_id AND l.scheme = s.name) AS nonfinite,"
     " (SELECT max(tps_median) FROM throughput t WHERE t.run_id = s.run_id AND t.scheme = s.name AND t.phase = 'prefill') AS prefill_tps,"
     " (SELECT max(tps_median) FROM throughput t WHERE t.run_id = s.run_id AND t.scheme = s.name AND t.phase = 'decode') AS decode_tps"
     " FROM scheme s LEFT JOIN quality q ON q.run_id = s.run_id AND q.scheme = s.name GROUP BY s.run_id, s.name"

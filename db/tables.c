@@ -70,7 +70,8 @@ static const dsb_column quality_detail[] = {
 static const dsb_column throughput[] = {
     TEXT(T, scheme), TEXT(T, phase), INT(T, n_token), INT(T, depth), INT(T, batch), COUNT(T, repeats), REAL(T, tps_median),
     REAL(T, tps_min), REAL(T, tps_max), REAL(T, gbps), REAL(T, gops), REAL(T, roofline_percent), REAL(T, busy_percent),
-    REAL(T, triad_gbps), REAL(T, peak_gops), COUNT(T, weight_bytes), REAL(T, ttft_ms), REAL(T, tpot_ms), TEXT(T, kernel),
+    REAL(T, triad_gbps), REAL(T, read_gbps), REAL(T, peak_gops), COUNT(T, weight_bytes), REAL(T, ttft_ms), REAL(T, tpot_ms),
+    REAL(T, tpot_p50_ms), REAL(T, tpot_p99_ms), TEXT(T, kernel),
 };
 #undef T
 #define T dsb_calibration_coverage

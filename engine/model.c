@@ -95,6 +95,7 @@ static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qten
     if (out->activation == DSB_ACT_INT8_STATIC && !(range && dsb_static_scale(range, 127, rule->static_margin, &out->static_scale))) {
         out->activation = DSB_ACT_INT8_DYNAMIC;
         event->fell_back = true;
+        event->no_range = range && range->n_token > 0;
     }
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);

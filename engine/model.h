@@ -59,6 +59,7 @@ typedef struct dsb_tensor_event {
     dsb_activation activation;
     size_t stored_bytes;
     bool fell_back; /* wanted a static scale, calibration gave none: dynamic instead */
+    bool no_range;  /* fell back though calibration saw tokens: only zeros, or a value that is not finite */
 } dsb_tensor_event;
 
 /* Host buffers for one tensor at a time. */

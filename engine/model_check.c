@@ -49,6 +49,11 @@ dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err
     return DSB_OK;
 }
 
+dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err) {
+    if (n <= m->config.max_pos) return DSB_OK;
+    return dsb_fail(err, DSB_EINPUT, "%s: %lld tokens; at most %lld, max_position_embeddings of %s/config.json, are wanted", what, (long long)n, (long long)m->config.max_pos, dir);
+}
+
 int64_t dsb_model_params(const dsb_config *c) {
     int64_t n = c->vocab * c->d_model * (c->tied ? 1 : 2) + c->d_model;
     for (int64_t l = 0; l < c->n_layer; l++) {

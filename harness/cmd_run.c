@@ -55,9 +55,8 @@ static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, c
     for (int i = 0; i < o->sources.n; i++) DSB_TRY(dsb_suite_source(s, arena, o->sources.item[i], err));
     if (o->text) s->text = o->text;
     if (o->calibration) s->calibration = o->calibration;
-    if (o->convention) s->convention = o->convention;
+    if (o->convention && strcmp(o->convention, s->convention) != 0) dsb_suite_convention(s, o->convention);
     if (o->n_ctx > 0) s->n_ctx = o->n_ctx;
-    if (!o->n_ctx && o->convention && strcmp(o->convention, "gptq") == 0) s->n_ctx = 2048;
     if (o->n_chunk >= 0) s->n_chunk = o->n_chunk;
     if (o->repeats >= 0) s->repeats = o->repeats;
     return DSB_OK;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/model_check.h"
 #include "engine/safetensors_write.h"
 #include "engine/session.h"
 #include "engine/sweep.h"
@@ -122,6 +123,7 @@ static dsb_status run(const options *o, dsb_err *err) {
     if (!s && o->recipe) s = dsb_recipe_load(&recipe, &arena, o->recipe, err);
     if (!s && o->scheme && strcmp(o->scheme, "reference") != 0) s = dsb_recipe_preset(&recipe, &arena, o->scheme, err);
     if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.tokens.longest, err);
+    if (!s) s = dsb_model_check_length(&m, o->model, o->tokens, t.tokens.longest, err);
     if (!s) s = check_tokens(&t, o->tokens, err);
     if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);
     if (!s) s = run_all(&t, &source.scheme, o->output, err);

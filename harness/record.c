@@ -1,6 +1,7 @@
 #include "harness/record.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +36,23 @@ static dsb_status new_row(dsb_recorder *r, rec_row **out, dsb_err *err) {
     return DSB_OK;
 }
 
-static void note_nonfinite(dsb_recorder *r, int scheme, int64_t layer, const char *thing, const dsb_moments *m) {
-    if (m->nonfinite == 0) return;
-    if (r->nonfinite == 0)
-        snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, layer %lld, %s: %lld NaN or Inf, the first at element %lld",
-                 scheme < 0 ? "reference" : r->schemes[scheme].name, (long long)layer, thing, (long long)m->nonfinite, (long long)m->first_bad);
-    r->nonfinite += m->nonfinite;
+void dsb_recorder_nonfinite(dsb_recorder *r, int scheme, int64_t layer, int64_t n, const char *fmt, ...) {
+    dsb_rec_bad *bad = &r->bad[scheme + 1];
+    if (n == 0) return;
+    if (bad->n == 0) {
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(bad->where, sizeof bad->where, fmt, args);
+        va_end(args);
+        bad->layer = layer;
+    }
+    if (r->nonfinite == 0) snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, %s: %lld NaN or Inf", scheme < 0 ? "reference" : r->schemes[scheme].name, bad->where, (long long)n);
+    bad->n += n;
+    r->nonfinite += n;
 }
 
-static void add_kernel(char list[256], const char *kernel) {
+void dsb_kernel_list_add(char list[256], const char *kernel) {
+    if (!kernel) return;
     size_t n = strlen(list), k = strlen(kernel);
     for (const char *p = list; (p = strstr(p, kernel)); p += k)
         if ((p == list || p[-1] == ',') && (p[k] == 0 || p[k] == ',')) return;
@@ -66,7 +75,8 @@ static void count_tests(dsb_recorder *r, int scheme, const dsb_tensor_event *e, 
 static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     rec_row *row;
-    char name[300];
+    char name[300], group[24], *grouping = NULL;
+    bool quantized = e->rule && e->rule->format;
     int64_t n = e->spec->rows * e->spec->cols;
     bool in_block = e->spec->layer >= 0 && e->spec->role != DSB_ROLE_ROUTER;
     r->stored_bytes[scheme + 1] += (int64_t)e->stored_bytes;
@@ -75,25 +85,34 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
         r->block_bytes[scheme + 1] += (int64_t)e->stored_bytes;
         r->block_weights[scheme + 1] += n;
     }
-    r->uncovered[scheme] += e->fell_back;
-    add_kernel(r->kernels[scheme + 1], e->kernel);
-    note_nonfinite(r, scheme, e->spec->layer, e->spec->stem, &e->moments);
+    r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
+    r->fallbacks[scheme].no_range += e->no_range;
+    r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
+    dsb_kernel_list_add(r->kernels[scheme + 1], e->kernel);
+    dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
+                           (long long)(e->moments.first_bad / e->spec->cols), (long long)(e->moments.first_bad % e->spec->cols));
     DSB_TRY(new_row(r, &row, err));
     snprintf(name, sizeof name, "%s.weight", e->spec->stem);
     char *tensor = dsb_arena_strdup(&r->block, name);
     if (!tensor) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's name");
     if (e->spec->expert >= 0) count_tests(r, scheme, e, tensor);
+    if (quantized) {
+        dsb_rule_grouping(e->rule, group);
+        grouping = dsb_arena_strdup(&r->block, group);
+        if (!grouping) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's grouping");
+    }
     row->what = ROW_TENSOR;
     row->u.tensor = (dsb_tensor_error){.scheme = r->schemes[scheme].name, .tensor = tensor, .role = dsb_role_name(e->spec->role), .layer = e->spec->layer,
                                        .expert = e->spec->expert, .m = e->moments, .stored_bytes = (int64_t)e->stored_bytes, .n_weight = n,
-                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .kernel = e->kernel};
+                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->rule->algorithm : NULL, .kernel = e->kernel};
     return DSB_OK;
 }
 
 static dsb_status on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     (void)err;
-    note_nonfinite(r, e->scheme, e->layer, k_point[e->point], e->moments);
+    dsb_recorder_nonfinite(r, e->scheme, e->layer, e->moments->nonfinite, "layer %lld, %s output (%s), chunk %lld, token position %lld", (long long)e->layer, k_point[e->point], k_kind[e->kind],
+                           (long long)e->chunk, (long long)(e->moments->first_bad / r->m->config.d_model));
     dsb_moments_add(&r->layer_sum[e->scheme][e->point][e->kind], e->moments);
     return DSB_OK;
 }
@@ -140,10 +159,11 @@ static dsb_status routing_rows(dsb_recorder *r, const dsb_routing_event *e, cons
     }
     dsb_margin_decile deciles[10];
     dsb_routing_acc_deciles(acc, deciles);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 20; i++) {
+        const dsb_margin_decile *d = &deciles[i / 2];
         DSB_TRY(new_row(r, &row, err));
         row->what = ROW_DETAIL;
-        row->u.detail = (dsb_quality_detail){.scheme = r->schemes[e->scheme].name, .kind = "margin_decile", .layer = e->layer, .bin = i, .lo = deciles[i].margin_lo, .hi = deciles[i].margin_hi, .value = deciles[i].change_rate, .n = deciles[i].n};
+        row->u.detail = (dsb_quality_detail){.scheme = r->schemes[e->scheme].name, .kind = i % 2 ? "margin_decile_predicted" : "margin_decile", .layer = e->layer, .bin = i / 2, .lo = d->margin_lo, .hi = d->margin_hi, .value = i % 2 ? d->predicted_rate : d->change_rate, .n = d->n};
     }
     return DSB_OK;
 }
@@ -188,9 +208,11 @@ static dsb_status write_experts(dsb_recorder *r, int scheme, int64_t layer, dsb_
     for (int64_t x = 0; x < n; x++) {
         const dsb_moments *m = &r->expert_sum[scheme * n + x];
         dsb_routing_expert row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .layer = layer, .expert = x, .hits_ref = a->hits_ref[x], .hits_test = a->hits_test[x],
-                                  .moved_away = a->moved_away[x], .moved_to = a->moved_toward[x], .mass_ref = r->mass_ref[scheme * n + x], .mass_test = r->mass_test[scheme * n + x],
-                                  .nmse = m->n ? dsb_moments_nmse(m) : NAN};
+                                  .moved_away = a->moved_away[x], .moved_to = a->moved_toward[x], .mass_ref = r->mass_ref[scheme * n + x], .mass_test = r->mass_test[scheme * n + x], .nmse = NAN};
+        dsb_routing_expert isolated = {.scheme = row.scheme, .kind = "isolated", .layer = layer, .expert = x, .hits_ref = m->n / r->m->config.d_model, .hits_test = -1, .moved_away = -1, .moved_to = -1,
+                                       .mass_ref = NAN, .mass_test = NAN, .nmse = dsb_moments_nmse(m)};
         DSB_TRY(dsb_db_put_routing_expert(r->db, r->run_id, &row, err));
+        DSB_TRY(dsb_db_put_routing_expert(r->db, r->run_id, &isolated, err));
     }
     return DSB_OK;
 }
@@ -274,7 +296,8 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->weights, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_bytes, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_weights, n, "sizes", err));
-    DSB_TRY(DSB_NEW(r->uncovered, n, "coverage", err));
+    DSB_TRY(DSB_NEW(r->fallbacks, n, "coverage", err));
+    DSB_TRY(DSB_NEW(r->bad, n, "counts of values that are not finite", err));
     for (int i = 0; i < n_scheme; i++)
         if (schemes[i].recipe && schemes[i].recipe->n_rule > r->n_rule) r->n_rule = schemes[i].recipe->n_rule;
     DSB_TRY(DSB_NEW(r->reached, n_scheme * r->n_rule, "coverage", err));
@@ -288,7 +311,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->uncovered, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->fallbacks, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

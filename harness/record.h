@@ -8,6 +8,18 @@
 #include "engine/sweep.h"
 #include "metrics/routing.h"
 
+/* Values of one scheme that are NaN or Inf. */
+typedef struct dsb_rec_bad {
+    int64_t n, layer; /* the first one's layer, -1: none */
+    char where[400];  /* "layer 3, mlp output (accumulated), chunk 2, token position 17" */
+} dsb_rec_bad;
+
+/* Linears of one scheme that did not get what their rule names. */
+typedef struct dsb_rec_fallbacks {
+    int64_t uncovered, no_range; /* dynamic scales for static ones: no token seen, no range to be had from those seen */
+    int64_t as_float;            /* products in f32: integer ones take no zero points */
+} dsb_rec_fallbacks;
+
 typedef struct dsb_recorder {
     dsb_db *db;
     const char *run_id;
@@ -34,17 +46,23 @@ typedef struct dsb_recorder {
     char (*kernels)[256];     /* (n_scheme + 1): comma-separated */
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
     int64_t *routing_n;       /* (n_scheme, DSB_REC_ROUTING): layers that have the figure: a layer without new experts has no rank of them */
-    int64_t *uncovered;       /* (n_scheme): linears that fell back */
+    dsb_rec_fallbacks *fallbacks; /* (n_scheme) */
     int64_t n_rule;           /* the longest recipe's */
     int64_t *reached, *taken; /* (n_scheme, n_rule): expert tensors that a rule with a test was asked of, and those it took */
+    dsb_rec_bad *bad;         /* (n_scheme + 1); the reference first */
     int64_t nonfinite;        /* values met; a run with one fails */
-    char nonfinite_text[512]; /* where the first was */
+    char nonfinite_text[600]; /* where the first was */
 } dsb_recorder;
+
+/* Adds a name to a comma-separated list that lacks it; NULL adds nothing. */
+void dsb_kernel_list_add(char list[256], const char *kernel);
 
 dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, const dsb_model *m, const dsb_scheme *schemes, int n_scheme, const dsb_chunks *chunks, dsb_progress *progress, dsb_err *err);
 void dsb_recorder_release(dsb_recorder *r);
 /* The callbacks to give to the sweep; valid while r is. */
 void dsb_recorder_observer(dsb_recorder *r, dsb_observer *out);
+/* Counts n values that are not finite; the format says where the first is. scheme -1: the reference. */
+void dsb_recorder_nonfinite(dsb_recorder *r, int scheme, int64_t layer, int64_t n, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* After the sweep: quality, details, sizes, coverage; one transaction. */
 dsb_status dsb_recorder_finish(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err);
 

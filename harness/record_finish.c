@@ -64,7 +64,9 @@ static dsb_status put_details(dsb_recorder *r, const char *scheme, const dsb_log
     for (int i = 0; i < DSB_LOGIT_BUCKETS; i++) {
         double lo = i / 10.0, hi = (i + 1) / 10.0;
         DSB_TRY(put_detail(r, scheme, "kld_by_confidence", i, lo, hi, b[i].kld_mean, b[i].n, err));
-        DSB_TRY(put_detail(r, scheme, "flips_by_confidence", i, lo, hi, b[i].n ? 1 - b[i].top1_agreement : NAN, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "top1_agreement_by_confidence", i, lo, hi, b[i].top1_agreement, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "flips_right_to_wrong_by_confidence", i, lo, hi, (double)b[i].right_to_wrong, b[i].n, err));
+        DSB_TRY(put_detail(r, scheme, "flips_wrong_to_right_by_confidence", i, lo, hi, (double)b[i].wrong_to_right, b[i].n, err));
     }
     dsb_kld_histogram_fill(run, &h);
     DSB_TRY(put_detail(r, scheme, "kld_hist", -1, 0, dsb_kld_bin_edge(0), (double)h.under, n, err));
@@ -92,16 +94,11 @@ static dsb_status put_chunks(dsb_recorder *r, int scheme, const dsb_logit_run *r
     dsb_logit_chunks(run, c);
     dsb_status s = DSB_OK;
     for (int64_t i = 0; i < run->n_chunk && !s; i++) {
-        double changed = 0, slots = 0, right_ref = 0, right_test = 0;
+        double changed = 0, slots = 0;
         if (scheme >= 0) chunk_changes(r, scheme, i, &changed, &slots);
-        for (int64_t j = run->chunk_start[i]; j < run->chunk_start[i + 1]; j++) {
-            right_ref += run->rows[j].top_ref == run->target[j];
-            right_test += run->rows[j].top_test == run->target[j];
-        }
-        double nt = (double)c[i].n_target;
         dsb_chunk_quality row = {.scheme = scheme < 0 ? "reference" : r->schemes[scheme].name, .chunk = i, .n = c[i].n, .n_target = c[i].n_target, .nll_ref = c[i].nll_ref,
                                  .nll_test = scheme < 0 ? c[i].nll_ref : c[i].nll_test, .kld = scheme < 0 ? 0 : c[i].kld, .top1 = scheme < 0 ? 1 : c[i].top1,
-                                 .accuracy_ref = right_ref / nt, .accuracy_test = (scheme < 0 ? right_ref : right_test) / nt,
+                                 .accuracy_ref = c[i].accuracy_ref, .accuracy_test = scheme < 0 ? c[i].accuracy_ref : c[i].accuracy_test,
                                  .selection_change = denom > 0 ? changed / denom : NAN, .slot_change = denom > 0 ? slots / denom / (double)r->m->config.router.k : NAN};
         s = dsb_db_put_chunk_quality(r->db, r->run_id, &row, err);
     }
@@ -163,6 +160,10 @@ static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_e
         dsb_routing_layer row = {.scheme = r->schemes[scheme].name, .kind = "accumulated", .metric = rows[i].name, .unit = rows[i].unit, .layer = -1, .value = rows[i].value, .n = r->n_token};
         s = dsb_db_put_routing_layer(r->db, r->run_id, &row, err);
     }
+    for (int64_t l = 0; l < n_layer && !s; l++) {
+        dsb_quality_detail row = {.scheme = r->schemes[scheme].name, .kind = "first_change", .layer = number[l], .bin = 0, .lo = NAN, .hi = NAN, .value = (double)first[l], .n = r->n_token};
+        s = dsb_db_put_quality_detail(r->db, r->run_id, &row, err);
+    }
     free(layers);
     free(kld);
     free(number);
@@ -201,28 +202,29 @@ static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     return dsb_db_put_scheme(r->db, r->run_id, &row, err);
 }
 
-/* Stored as an event, and said at once. */
-static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-static dsb_status put_warning(dsb_recorder *r, int scheme, dsb_err *err, const char *fmt, ...) {
-    char text[256];
+/* A note on the run: the summary and the report show it. */
+static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const char *level, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const char *level, dsb_err *err, const char *fmt, ...) {
+    char text[512];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    dsb_event e = {.scheme = r->schemes[scheme].name, .level = "warning", .text = text, .seq = -1, .layer = -1};
-    dsb_progress_clear(r->progress);
-    fprintf(stderr, "dsbench: scheme %s: %s\n", e.scheme, text);
+    dsb_event e = {.scheme = scheme < 0 ? "reference" : r->schemes[scheme].name, .level = level, .text = text, .seq = -1, .layer = layer};
     return dsb_db_put_event(r->db, r->run_id, &e, err);
 }
 
-/* What a recipe wanted and did not get: static scales without calibration, tests that divide nothing. */
+/* What a recipe wanted and did not get: static scales without calibration, integer products, tests that divide something. */
 static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
-    if (r->uncovered[scheme]) DSB_TRY(put_warning(r, scheme, err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)r->uncovered[scheme]));
+    const dsb_rec_fallbacks *f = &r->fallbacks[scheme];
+    if (f->uncovered) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)f->uncovered));
+    if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
+    if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, which integer products don't take: they run as f32 products, without the INT8 activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
         if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
-        DSB_TRY(put_warning(r, scheme, err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
+        DSB_TRY(put_event(r, scheme, -1, "warning", err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
     }
     return DSB_OK;
 }
@@ -256,15 +258,14 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     dsb_figures figures = {0};
     dsb_logit_run run = {.rows = r->logits + (scheme + 1) * r->n_scored, .target = f->target, .chunk_start = f->chunk_start, .n_chunk = r->chunks->n_chunk, .bytes_scored = f->bytes};
     int64_t bad = 0, first = dsb_logit_first_nonfinite(&run, &bad);
-    if (first >= 0) {
-        if (r->nonfinite == 0) snprintf(r->nonfinite_text, sizeof r->nonfinite_text, "scheme %s, logits: NaN or Inf at %lld positions, the first is token %lld of the run", name, (long long)bad, (long long)f->token[first]);
-        r->nonfinite += bad;
-    }
+    if (first >= 0)
+        dsb_recorder_nonfinite(r, scheme, -1, bad, "logits, chunk %lld, token position %lld", (long long)(f->token[first] / r->chunks->n_ctx), (long long)(f->token[first] % r->chunks->n_ctx));
     DSB_TRY(put_scheme(r, scheme, err));
     DSB_TRY(scheme < 0 ? dsb_logit_figures_reference(&run, &figures, err) : dsb_logit_figures(&run, &figures, err));
     if (scheme >= 0) DSB_TRY(routing_quality(r, scheme, &figures, err));
     DSB_TRY(put_quality(r, name, &figures, err));
     DSB_TRY(put_chunks(r, scheme, &run, err));
+    if (r->bad[scheme + 1].n) DSB_TRY(put_event(r, scheme, r->bad[scheme + 1].layer, "error", err, "%lld NaN or Inf, the first in %s", (long long)r->bad[scheme + 1].n, r->bad[scheme + 1].where));
     if (scheme < 0) return DSB_OK;
     DSB_TRY(put_details(r, name, &run, err));
     DSB_TRY(put_across(r, f, scheme, err));

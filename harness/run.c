@@ -85,6 +85,7 @@ static dsb_status load_model(run *r, dsb_err *err) {
     int64_t longest = s->prefill + s->decode > s->n_ctx ? s->prefill + s->decode : s->n_ctx;
     DSB_TRY(dsb_model_open(&r->m, dsb_backend_cpu(NULL), s->model, longest, err));
     r->model_open = true;
+    DSB_TRY(dsb_model_check_length(&r->m, s->model, "context", s->n_ctx, err));
     DSB_TRY(dsb_model_check(&r->m, &r->m.checkpoint, err));
     DSB_TRY(DSB_NEW(r->sources, s->n_scheme + 1, "schemes", err));
     DSB_TRY(DSB_NEW(r->schemes, s->n_scheme + 1, "schemes", err));
@@ -154,13 +155,13 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
         for (int j = 0; i >= 0 && j < r->suite->recipes[i]->n_rule && !s; j++) {
             const dsb_rule *rule = &r->suite->recipes[i]->rules[j];
             const dsb_activation_row *acts;
-            char group[32], when[64] = "";
+            char group[24], when[64] = "";
             dsb_activation_list(&acts);
-            snprintf(group, sizeof group, "%lld", (long long)rule->group);
+            dsb_rule_grouping(rule, group);
             static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
             if (rule->when) snprintf(when, sizeof when, "%s %g", k_when[rule->when], rule->when_value);
             dsb_recipe_rule_row rr = {.scheme = r->schemes[i].name, .pattern = rule->role ? rule->role : rule->match, .format = rule->format ? rule->format->name : "keep",
-                                      .grouping = rule->group == DSB_GROUP_CHANNEL ? "channel" : rule->group == DSB_GROUP_TENSOR ? "tensor" : group, .algorithm = rule->algorithm,
+                                      .grouping = group, .algorithm = rule->algorithm,
                                       .activation = acts[rule->activation].name, .condition = rule->when ? when : NULL, .ordinal = j};
             s = dsb_db_put_recipe_rule(r->db, r->id, &rr, err);
         }
@@ -180,10 +181,19 @@ static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     return dsb_recorder_finish(rec, &r->cal, err);
 }
 
+/* Nothing is measured rather than random tokens; the run says so. */
+static dsb_status speed_skipped(run *r, const char *what, int64_t n, dsb_err *err) {
+    char text[200];
+    snprintf(text, sizeof text, "speed is not measured: prefill + decode are %lld tokens, more than the %lld of %s", (long long)(r->suite->prefill + r->suite->decode), (long long)n, what);
+    dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
 static dsb_status speeds(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (s->repeats == 0) return DSB_OK;
-    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return DSB_OK; /* too little real text: nothing is measured rather than random tokens */
+    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, "the run's text", r->chunks.n_chunk * r->chunks.n_ctx, err);
+    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, "max_position_embeddings", r->m.config.max_pos, err);
     dsb_scheme *all;
     DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};

@@ -141,6 +141,12 @@ static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name
     return DSB_OK;
 }
 
+void dsb_suite_convention(dsb_suite *s, const char *convention) {
+    int i = dsb_convention_find(convention);
+    s->convention = convention;
+    if (i >= 0) s->n_ctx = dsb_convention_table[i].n_ctx;
+}
+
 dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
     static const char *const k_keys[] = {"name", "model", "text", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "convention", "isolated_every", "throughput"};
     const char *key;
@@ -157,6 +163,7 @@ dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, con
     DSB_TRY(apply_text(arena, doc, name, "calibration", &s->calibration, err));
     DSB_TRY(apply_text(arena, doc, name, "convention", &s->convention, err));
     DSB_TRY(dsb_json_bool(doc, name, "reflow", false, &s->reflow, err));
+    if (json_object_get(doc, "convention")) dsb_suite_convention(s, s->convention);
     DSB_TRY(dsb_json_int(doc, name, "context", false, 2, 1 << 20, &s->n_ctx, err));
     DSB_TRY(dsb_json_int(doc, name, "chunks", false, 0, INT32_MAX, &s->n_chunk, err));
     DSB_TRY(dsb_json_int(doc, name, "calibration_chunks", false, 0, INT32_MAX, &s->n_cal_chunk, err));

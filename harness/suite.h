@@ -25,6 +25,8 @@ typedef struct dsb_suite {
 dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err);
 /* Applies a document's keys over s; unknown keys are errors. `name` is used in messages. */
 dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
+/* Sets the convention, and the context that goes with it (an unknown name is refused when the run begins). */
+void dsb_suite_convention(dsb_suite *s, const char *convention);
 /* Replaces the schemes by preset names, comma-separated. */
 dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, dsb_err *err);
 /* Appends one recipe; a name that is there already is an error. */

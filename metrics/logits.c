@@ -264,11 +264,15 @@ void dsb_logit_chunks(const dsb_logit_run *run, dsb_logit_chunk *out) {
             c.n_target++;
             c.nll_ref += row_value(r, target, NLL_REF);
             c.nll_test += row_value(r, target, NLL);
+            c.accuracy_ref += row_value(r, target, HIT_REF);
+            c.accuracy_test += row_value(r, target, HIT);
         }
         c.kld /= (double)c.n; /* 0/0 is the NaN that an empty chunk should have */
         c.top1 /= (double)c.n;
         c.nll_ref /= (double)c.n_target;
         c.nll_test /= (double)c.n_target;
+        c.accuracy_ref /= (double)c.n_target;
+        c.accuracy_test /= (double)c.n_target;
         out[k] = c;
     }
 }

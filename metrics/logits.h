@@ -25,10 +25,11 @@ dsb_status dsb_logit_figures(const dsb_logit_run *run, dsb_figures *out, dsb_err
 /* The reference's own: nll, ppl, bits_per_byte, top1_accuracy, from nll_ref and top_ref only. */
 dsb_status dsb_logit_figures_reference(const dsb_logit_run *run, dsb_figures *out, dsb_err *err);
 
-/* Means over one chunk (table chunk_quality); the nll are NaN if the chunk has no target. */
+/* Means over one chunk (table chunk_quality); nll and accuracy are NaN if the chunk has no target, all if a logit is not finite. */
 typedef struct dsb_logit_chunk {
     int64_t n, n_target;
     double nll_ref, nll_test, kld, top1; /* top1: share of equal argmax */
+    double accuracy_ref, accuracy_test;  /* share whose argmax is the target */
 } dsb_logit_chunk;
 void dsb_logit_chunks(const dsb_logit_run *run, dsb_logit_chunk *out /* (n_chunk) */);
 

@@ -61,6 +61,9 @@ static const dsb_metric metric_table[] = {
     { "group_change", "share", LOWER, 0, 1, "share of tokens whose experts come from other groups" },
     { "rank_of_new", "rank", LOWER, 1, INF, "mean reference rank (1 = best) of newly chosen experts" },
     { "predicted_change", "share", NONE, 0, 1, "flip rate that the score error alone predicts: 1/2 P(|error difference| > margin)" },
+    { "any_change", "share", LOWER, 0, 1, "share of tokens whose expert set differs in some layer" },
+    { "first_layer_mean", "layer", NONE, 0, INF, "mean number of the first layer where a token's expert set differs" },
+    { "slots_kld_correlation", "1", NONE, -1, 1, "Pearson of a scored token's changed slots, all layers, with its KLD" },
     { "load_cv", "1", NONE, 0, INF, "coefficient of variation of the test's hits per expert" },
     { "load_cv_ref", "1", NONE, 0, INF, "coefficient of variation of the reference's hits per expert" },
     { "load_entropy", "nats", NONE, 0, INF, "entropy of the test's hits" },
@@ -108,6 +111,8 @@ static const dsb_metric metric_table[] = {
     { "decode_tps", "token/s", HIGHER, 0, INF, "generated tokens a second, median of repeats" },
     { "ttft_ms", "ms", LOWER, 0, INF, "time to the first token" },
     { "tpot_ms", "ms", LOWER, 0, INF, "time per generated token" },
+    { "tpot_p50_ms", "ms", LOWER, 0, INF, "median time of one generated token, over all repeats" },
+    { "tpot_p99_ms", "ms", LOWER, 0, INF, "99th percentile of the time of one generated token, over all repeats" },
     { "bpw", "bit/weight", LOWER, 0, INF, "8 * stored bytes (scales included) / weights" },
     { "weight_bytes", "byte", LOWER, 0, INF, "stored bytes of all weights" },
 };

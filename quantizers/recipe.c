@@ -243,6 +243,11 @@ static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
     }
 }
 
+void dsb_rule_grouping(const dsb_rule *rule, char out[24]) {
+    if (rule->group > 0) snprintf(out, 24, "%lld", (long long)rule->group);
+    else snprintf(out, 24, "%s", rule->group == DSB_GROUP_CHANNEL ? "channel" : "tensor");
+}
+
 bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {
     bool outside = role == DSB_ROLE_ROUTER || role == DSB_ROLE_EMBED || role == DSB_ROLE_LM_HEAD;
     if (r->role && outside && strcmp(r->role, "*") == 0) return false; /* these are kept unless named */

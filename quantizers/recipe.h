@@ -67,6 +67,8 @@ int dsb_preset_list(const dsb_preset_row **rows);
 /* A recipe from a file, or from parsed JSON. DSB_EINPUT names file, rule number, key, found and wanted; unknown keys are errors. */
 dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char *path, dsb_err *err);
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
+/* Its grouping in words: "tensor", "channel", "32". */
+void dsb_rule_grouping(const dsb_rule *rule, char out[24]);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */

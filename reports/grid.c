@@ -49,6 +49,8 @@ void dsb_grid_figure(dsb_grid *g, double value, const char *fmt, ...) {
     push(g, (dsb_cell){ .text = dsb_arena_strdup(g->arena, text), .kind = DSB_CELL_REAL, .real = value });
 }
 
+void dsb_grid_not_finite(dsb_grid *g, int64_t n) { push(g, (dsb_cell){ .text = dsb_text_format(g->arena, "%lld not finite", (long long)n), .kind = DSB_CELL_REAL, .real = NAN }); }
+
 static int column_width(const dsb_grid *g, int c) {
     const dsb_grid_head *h = &g->heads[c];
     int width = dsb_text_width(h->title), unit = h->unit ? dsb_text_width(h->unit) : 0;

@@ -39,6 +39,8 @@ int64_t dsb_grid_rows(const dsb_grid *g);
 /* A name; NULL shows as "–". */
 void dsb_grid_text(dsb_grid *g, const char *text);
 void dsb_grid_int(dsb_grid *g, int64_t value); /* below 0: "–" */
+/* A figure that is undefined because n values are not finite: "n not finite", null in JSON. */
+void dsb_grid_not_finite(dsb_grid *g, int64_t n);
 /* A figure as it is to be read; NaN shows as "–" and is null in JSON. */
 void dsb_grid_figure(dsb_grid *g, double value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 dsb_status dsb_grid_write(const dsb_grid *g, dsb_report_format format, dsb_text *out, dsb_err *err);

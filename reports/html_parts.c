@@ -91,13 +91,11 @@ void dsb_page_answer(dsb_page *p) {
     dsb_text_release(&answer);
 }
 
-static bool is_notable(const dsb_event *e) { return !e->level || strcmp(e->level, "info"); }
-
 void dsb_page_warnings(dsb_page *p) {
     const dsb_run_data *d = p->s->data;
     bool unfinished = !d->run.status || strcmp(d->run.status, "done");
     int64_t n = 0;
-    for (int64_t i = 0; i < d->n_event; i++) n += is_notable(&d->events[i]);
+    for (int64_t i = 0; i < d->n_event; i++) n += dsb_event_is_warning(&d->events[i]);
     if (!unfinished && !n) return;
     dsb_text_put(p->out, "<section class=\"warn\" id=\"warnings\"><h2>Read this first</h2><ul>\n");
     if (unfinished) {
@@ -105,8 +103,10 @@ void dsb_page_warnings(dsb_page *p) {
         dsb_text_html(p->out, d->run.status ? d->run.status : "unknown");
         dsb_text_put(p->out, "</b>: what follows is what it stored, not a whole result.</li>\n");
     }
-    for (int64_t i = 0; i < d->n_event; i++) {
-        if (!is_notable(&d->events[i])) continue;
+    int64_t shown = 0;
+    for (int64_t i = 0; i < d->n_event && shown < DSB_WARNINGS_SHOWN; i++) {
+        if (!dsb_event_is_warning(&d->events[i])) continue;
+        shown++;
         dsb_text_put(p->out, "<li>");
         if (d->events[i].scheme) {
             dsb_text_html(p->out, d->events[i].scheme);
@@ -115,6 +115,7 @@ void dsb_page_warnings(dsb_page *p) {
         dsb_text_html(p->out, d->events[i].text);
         dsb_text_put(p->out, "</li>\n");
     }
+    if (n > shown) dsb_text_printf(p->out, "<li>and %lld more, in table event</li>\n", (long long)(n - shown));
     dsb_text_put(p->out, "</ul></section>\n");
 }
 

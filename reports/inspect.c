@@ -108,7 +108,7 @@ static const sort_key tensor_keys[] = {
 
 static void moment_cells(dsb_grid *g, const dsb_moments *m) {
     dsb_moment_figures v = dsb_moments_figures(m);
-    if (m->nonfinite) dsb_grid_text(g, "not finite");
+    if (m->nonfinite) dsb_grid_not_finite(g, m->nonfinite);
     else dsb_grid_figure(g, v.nmse, "%.3e", v.nmse);
     dsb_grid_figure(g, v.rel_l2, "%.2e", v.rel_l2);
     dsb_grid_figure(g, v.sqnr_db, "%.1f", v.sqnr_db);
@@ -155,7 +155,7 @@ dsb_status dsb_inspect_tensors(const dsb_tensor_error *rows, int64_t n_row, cons
         { "role", "role", NULL, true },      { "nmse", "nmse", NULL, false },     { "rel_l2", "rel_l2", NULL, false },
         { "sqnr_db", "SQNR", "dB", false },  { "cosine", "cosine", NULL, false }, { "max_abs", "max |x−y|", NULL, false },
         { "bpw", "bits", "per weight", false }, { "format", "format", NULL, true }, { "grouping", "group", NULL, true },
-        { "kernel", "kernel", NULL, true },  { "tensor", "tensor", NULL, true },
+        { "kernel", "kernel", NULL, true },  { "tensor", "tensor", NULL, true },  { "nonfinite", NULL, NULL, false },
     };
     const sort_key *key = find_key(tensor_keys, (int)(sizeof tensor_keys / sizeof *tensor_keys), f->sort, err);
     ranked *list;
@@ -178,11 +178,12 @@ dsb_status dsb_inspect_tensors(const dsb_tensor_error *rows, int64_t n_row, cons
         dsb_grid_text(g, e->grouping);
         dsb_grid_text(g, e->kernel);
         dsb_grid_text(g, e->tensor);
+        dsb_grid_int(g, e->m.nonfinite);
     }
     return DSB_OK;
 }
 
-static double expert_nmse(const dsb_run_data *d, const void *row) { return ((const dsb_routing_expert *)row)->nmse; }
+static double expert_nmse(const dsb_run_data *d, const void *row) { return dsb_run_expert_nmse(d, row); }
 static double expert_moved(const dsb_run_data *d, const void *row) {
     const dsb_routing_expert *e = row;
     double hits = (double)(e->hits_ref + e->hits_test);
@@ -201,7 +202,7 @@ static const sort_key expert_keys[] = {
 dsb_status dsb_inspect_experts(const dsb_run_data *d, const dsb_filter *f, dsb_arena *arena, dsb_grid *g, dsb_err *err) {
     static const dsb_grid_head heads[] = {
         { "scheme", "scheme", NULL, true },          { "layer", "layer", NULL, false },         { "expert", "expert", NULL, false },
-        { "kind", "input", NULL, true },             { "nmse", "output error", "nmse", false }, { "moved", "left or joined", "% of tokens", false },
+        { "nmse", "output error", "nmse, isolated", false }, { "moved", "left or joined", "% of tokens", false },
         { "load_change", "load change", "%", false }, { "hits_ref", "tokens", "reference", false }, { "hits_test", "tokens", "scheme", false },
         { "moved_away", "left", NULL, false },       { "moved_to", "joined", NULL, false },     { "mass_ref", "gate mass", "reference", false },
         { "mass_test", "gate mass", "scheme", false },
@@ -212,18 +213,17 @@ dsb_status dsb_inspect_experts(const dsb_run_data *d, const dsb_filter *f, dsb_a
     if (!key) return DSB_EUSAGE;
     DSB_TRY(dsb_arena_take(arena, (void **)&list, (size_t)d->n_expert_row + 1, sizeof *list, "a table", err));
     for (int64_t i = 0; i < d->n_expert_row; i++)
-        if (wanted(f, d->experts[i].scheme, d->experts[i].kind, d->experts[i].layer, d->experts[i].expert) && (f->scheme || strcmp(d->experts[i].scheme, DSB_REFERENCE)))
+        if (!strcmp(d->experts[i].kind, "accumulated") && wanted(f, d->experts[i].scheme, NULL, d->experts[i].layer, d->experts[i].expert) && (f->scheme || strcmp(d->experts[i].scheme, DSB_REFERENCE)))
             rank_add(list, &n, key, d, &d->experts[i], false);
     n = rank_sort(list, n, f);
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < n; i++) {
         const dsb_routing_expert *e = list[i].row;
-        double moved = expert_moved(d, e), load = expert_load(d, e);
+        double nmse = expert_nmse(d, e), moved = expert_moved(d, e), load = expert_load(d, e);
         dsb_grid_text(g, e->scheme);
         dsb_grid_int(g, e->layer);
         dsb_grid_int(g, e->expert);
-        dsb_grid_text(g, e->kind);
-        dsb_grid_figure(g, e->nmse, "%.3e", e->nmse);
+        dsb_grid_figure(g, nmse, "%.3e", nmse);
         dsb_grid_figure(g, moved, "%.2f", 100 * moved);
         dsb_grid_figure(g, load, "%+.2f", 100 * load);
         dsb_grid_int(g, e->hits_ref);

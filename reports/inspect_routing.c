@@ -129,8 +129,9 @@ void dsb_inspect_speed(const dsb_run_data *d, dsb_arena *arena, dsb_grid *g) {
         { "depth", "depth", NULL, false },           { "batch", "batch", NULL, false },          { "tps_median", "tokens/s", "median", false },
         { "tps_min", "tokens/s", "slowest", false }, { "tps_max", "tokens/s", "fastest", false }, { "repeats", "repeats", NULL, false },
         { "gbps", "weights", "GB/s", false },        { "gops", "arithmetic", "GOP/s", false },   { "roofline_percent", "roofline", "%", false },
-        { "triad_gbps", "STREAM triad", "GB/s", false }, { "peak_gops", "peak", "GOP/s", false }, { "busy_percent", "other load", "%", false },
-        { "ttft_ms", "first token", "ms", false },   { "tpot_ms", "per token", "ms", false },    { "kernel", "kernel", NULL, true },
+        { "read_gbps", "memory reads", "GB/s", false }, { "triad_gbps", "STREAM triad", "GB/s", false }, { "peak_gops", "peak", "GOP/s", false }, { "busy_percent", "other load", "%", false },
+        { "ttft_ms", "first token", "ms", false },   { "tpot_ms", "per token", "ms", false },    { "tpot_p50_ms", "per token", "ms, p50", false },
+        { "tpot_p99_ms", "per token", "ms, p99", false }, { "kernel", "kernels", NULL, true },
     };
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < d->n_scheme * 2; i++)
@@ -150,11 +151,14 @@ void dsb_inspect_speed(const dsb_run_data *d, dsb_arena *arena, dsb_grid *g) {
             dsb_grid_figure(g, t->gbps, "%.2f", t->gbps);
             dsb_grid_figure(g, t->gops, "%.1f", t->gops);
             dsb_grid_figure(g, t->roofline_percent, "%.0f", t->roofline_percent);
+            dsb_grid_figure(g, t->read_gbps, "%.1f", t->read_gbps);
             dsb_grid_figure(g, t->triad_gbps, "%.1f", t->triad_gbps);
             dsb_grid_figure(g, t->peak_gops, "%.0f", t->peak_gops);
             dsb_grid_figure(g, t->busy_percent, "%.0f", t->busy_percent);
             dsb_grid_figure(g, t->ttft_ms, "%.1f", t->ttft_ms);
             dsb_grid_figure(g, t->tpot_ms, "%.2f", t->tpot_ms);
+            dsb_grid_figure(g, t->tpot_p50_ms, "%.2f", t->tpot_p50_ms);
+            dsb_grid_figure(g, t->tpot_p99_ms, "%.2f", t->tpot_p99_ms);
             dsb_grid_text(g, t->kernel);
         }
 }

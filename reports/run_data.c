@@ -18,6 +18,8 @@ dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, d
     return dsb_db_get_event(db, arena, run_id, NULL, &d->events, &d->n_event, err);
 }
 
+bool dsb_event_is_warning(const dsb_event *e) { return !e->level || strcmp(e->level, "info"); }
+
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme) {
     for (int64_t i = 0; i < d->n_scheme; i++)
         if (!strcmp(d->schemes[i].name, scheme)) return &d->schemes[i];
@@ -67,6 +69,12 @@ const dsb_throughput *dsb_run_speed(const dsb_run_data *d, const char *scheme, c
     for (int64_t i = 0; i < d->n_speed; i++)
         if (!strcmp(d->speed[i].scheme, scheme) && !strcmp(d->speed[i].phase, phase)) return &d->speed[i];
     return NULL;
+}
+
+double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *e) {
+    const dsb_routing_expert *next = e + 1; /* "accumulated" comes before "isolated" */
+    bool same = next < d->experts + d->n_expert_row && next->expert == e->expert && next->layer == e->layer && !strcmp(next->scheme, e->scheme) && !strcmp(next->kind, "isolated");
+    return same ? next->nmse : NAN;
 }
 
 int64_t dsb_run_layer_count(const dsb_run_data *d) {

@@ -22,8 +22,16 @@ typedef struct dsb_run_data {
     int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_speed, n_coverage, n_event;
 } dsb_run_data;
 
+/* Summary and report show this many warnings; the rest is counted. */
+enum { DSB_WARNINGS_SHOWN = 12 };
+/* An event of a level above info. */
+bool dsb_event_is_warning(const dsb_event *e);
+
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
+
+/* Rows of one expert stand together in key order: the isolated one's nmse for an accumulated one (NAN: none). */
+double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *accumulated);
 
 /* NULL or NAN where the run has no such row. */
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme);

@@ -25,7 +25,8 @@ static void fill_worst_layer(const dsb_run_data *data, dsb_digest *d) {
         const dsb_layer_error *e = &data->layers[i];
         if (strcmp(e->scheme, d->scheme->name) || strcmp(e->kind, "accumulated") || strcmp(e->point, "block")) continue;
         double nmse = dsb_moments_nmse(&e->m);
-        if (d->worst_layer >= 0 && !(nmse > d->worst_nmse)) continue;
+        if (d->worst_layer >= 0 && (d->worst_nonfinite || (!e->m.nonfinite && !(nmse > d->worst_nmse)))) continue;
+        d->worst_nonfinite = e->m.nonfinite;
         d->worst_nmse = nmse;
         d->worst_layer = e->layer;
     }

@@ -22,7 +22,7 @@ typedef struct dsb_digest {
     double kld_p99, top1_agreement, accuracy_kept;
     double selection_change;                 /* mean over MoE layers, accumulated */
     double worst_nmse;                       /* accumulated, at a block's output */
-    int64_t worst_layer;
+    int64_t worst_layer, worst_nonfinite;    /* its values that are not finite: such a layer is the worst, and has no nmse */
     const dsb_throughput *prefill, *decode;
     double prefill_vs_f32, prefill_vs_bf16, decode_vs_f32, decode_vs_bf16;
     dsb_standing standing;
@@ -49,7 +49,7 @@ const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena);
 /* One or two sentences: which scheme to ship, and why. */
 void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out);
 
-/* All of it as `run` prints it: text, Markdown, or a JSON object {run, schemes, ship}. Reads the run from the record. */
+/* All of it as `run` prints it: text, Markdown, or a JSON object {run, status, ship, schemes, warnings}. Reads the run from the record. */
 dsb_status dsb_summary_print(dsb_db *db, const char *run_id, dsb_report_format format, dsb_text *out, dsb_err *err);
 
 #endif

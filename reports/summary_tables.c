@@ -49,7 +49,8 @@ void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         dsb_grid_figure(g, d->top1_agreement, "%.2f", 100 * d->top1_agreement);
         dsb_grid_figure(g, d->accuracy_kept, "%.2f", 100 * d->accuracy_kept);
         dsb_grid_figure(g, d->selection_change, "%.2f", 100 * d->selection_change);
-        dsb_grid_figure(g, d->worst_nmse, "%.1e (%lld)", d->worst_nmse, (long long)d->worst_layer);
+        if (d->worst_nonfinite) dsb_grid_not_finite(g, d->worst_nonfinite);
+        else dsb_grid_figure(g, d->worst_nmse, "%.1e (%lld)", d->worst_nmse, (long long)d->worst_layer);
         dsb_grid_text(g, dsb_summary_verdict(d, arena));
         dsb_grid_figure(g, d->delta_nll.lo, "%g", d->delta_nll.lo);
         dsb_grid_figure(g, d->delta_nll.hi, "%g", d->delta_nll.hi);
@@ -67,6 +68,8 @@ static void speed_cell(dsb_grid *g, const dsb_throughput *t) {
     dsb_grid_figure(g, v, "%.*f", v < 10 ? 2 : v < 100 ? 1 : 0, v);
 }
 
+static void time_cell(dsb_grid *g, double ms) { dsb_grid_figure(g, ms, "%.2f", ms); }
+
 void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     static const dsb_grid_head heads[] = {
         { "scheme", "scheme", NULL, true },
@@ -81,6 +84,7 @@ void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         { "decode_vs_bf16", "faster", "than bf16", false },
         { "decode_vs_f32", "faster", "than FP32", false },
         { "kernels", "kernels", NULL, true },
+        { "ttft_ms", NULL, NULL, false }, { "tpot_ms", NULL, NULL, false }, { "tpot_p50_ms", NULL, NULL, false }, { "tpot_p99_ms", NULL, NULL, false },
     };
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < s->n; i++) {
@@ -98,6 +102,10 @@ void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         dsb_grid_figure(g, d->decode_vs_bf16, "%.2f×", d->decode_vs_bf16);
         dsb_grid_figure(g, d->decode_vs_f32, "%.2f×", d->decode_vs_f32);
         dsb_grid_text(g, d->scheme->kernels);
+        time_cell(g, d->prefill ? d->prefill->ttft_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_p50_ms : NAN);
+        time_cell(g, d->decode ? d->decode->tpot_p99_ms : NAN);
     }
 }
 
@@ -169,6 +177,28 @@ void dsb_summary_answer(const dsb_summary *s, dsb_arena *arena, dsb_text *out) {
     }
 }
 
+static void warnings(const dsb_run_data *d, dsb_arena *arena, dsb_report_format format, dsb_text *out) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (!dsb_event_is_warning(e) || ++n > DSB_WARNINGS_SHOWN) continue;
+        const char *scheme = e->scheme ? dsb_text_clean(arena, e->scheme) : NULL, *text = dsb_text_clean(arena, e->text ? e->text : "?");
+        dsb_text_printf(out, "%s%s%s%s%s\n", n == 1 && format == DSB_REPORT_MARKDOWN ? "\n" : "", format == DSB_REPORT_MARKDOWN ? "- " : "warning: ", scheme ? scheme : "", scheme ? ": " : "", text ? text : "?");
+    }
+    if (n > DSB_WARNINGS_SHOWN) dsb_text_printf(out, "%sand %lld more, in table event\n", format == DSB_REPORT_MARKDOWN ? "- " : "warning: ", (long long)(n - DSB_WARNINGS_SHOWN));
+}
+
+static json_t *warnings_json(const dsb_run_data *d, dsb_arena *arena) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (!dsb_event_is_warning(e)) continue;
+        const char *scheme = e->scheme ? dsb_text_clean(arena, e->scheme) : NULL, *text = dsb_text_clean(arena, e->text ? e->text : "?");
+        json_array_append_new(list, json_pack("{s:s?, s:s?, s:o, s:s?}", "scheme", scheme, "level", e->level, "layer", e->layer < 0 ? json_null() : json_integer(e->layer), "text", text));
+    }
+    return list;
+}
+
 static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
     dsb_grid accuracy, cost;
     dsb_summary_accuracy(s, arena, &accuracy);
@@ -181,6 +211,7 @@ static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
     json_object_set_new(doc, "status", s->data->run.status ? json_string(s->data->run.status) : json_null());
     json_object_set_new(doc, "ship", s->ship ? json_string(name_of(s->ship, arena)) : json_null());
     json_object_set_new(doc, "schemes", schemes);
+    json_object_set_new(doc, "warnings", warnings_json(s->data, arena));
     return doc;
 }
 
@@ -206,6 +237,7 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     const char *model = dsb_text_clean(arena, run->model.name ? run->model.name : nothing), *text = dsb_text_clean(arena, run->dataset.name ? run->dataset.name : nothing);
     dsb_text_printf(out, "Run %s (%s): model %s, text %s, %lld chunks of %lld tokens, %lld scored, convention %s\n", run->id, run->status, model, text,
                     (long long)run->n_chunk, (long long)run->n_ctx, (long long)run->n_scored, run->convention ? run->convention : nothing);
+    warnings(s->data, arena, format, out);
     dsb_summary_accuracy(s, arena, &g);
     section(&g, format, "Accuracy against the reference", out);
     dsb_summary_cost(s, arena, &g);

@@ -32,3 +32,5 @@ echo '{ "sequences": [[1, 420]] }' >t.json
 refuse tokens-beyond-vocabulary 2 't.json|420' $trace t.json
 echo '{ "sequences": [[]] }' >t.json
 refuse tokens-empty 2 't.json|sequence 0' $trace t.json
+awk 'BEGIN { printf "{ \"sequences\": [[1"; for (i = 0; i < 2048; i++) printf ", 1"; print "]] }" }' >t.json
+refuse tokens-beyond-model 2 't.json: 2049 tokens; at most 2048|tiny/config.json' $trace t.json

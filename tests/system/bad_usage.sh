@@ -8,6 +8,7 @@ refuse usage-value-empty 2 'run|--text' $run --text=
 refuse usage-no-number 2 'run|--context|long' $run --context long
 refuse usage-number-and-more 2 'run|--chunks|2x' $run --chunks 2x
 refuse usage-out-of-range 2 'run|--context|1|2 to' $run --context 1
+refuse usage-context-beyond-model 2 'context: 2049 tokens; at most 2048|tiny/config.json' $run --context 2049
 refuse usage-negative 2 'run|--chunks|-3' $run --chunks -3
 refuse usage-too-large 2 'run|--chunks' $run --chunks 99999999999999999999
 refuse usage-threads 2 'run|--threads|0' $run --threads 0

@@ -27,6 +27,11 @@ if grep -Eq '<(script|link|img|iframe)[^>]*(src|href)="?https?:' pictures/report
 check run-again 0 $main --schemes dynamic-int8 --repeats 0 --run-id second --quiet
 check run-json 0 $main --schemes dynamic-int8 --repeats 0 --json
 holds run-json-has out '"dynamic-int8"' '"kld_mean"'
+
+# Speed needs prefill + decode tokens of real text; where there are fewer, the run says so.
+check run-short-text 0 $main --db short.db --schemes bf16 --context 32 --repeats 1 --run-id short
+holds run-short-text-says out 'warning: speed is not measured: prefill + decode are 544 tokens, more than the 64'
+equal run-short-text-event "$(sql short.db "SELECT count(*), max(scheme) FROM event WHERE run_id = 'short'")" '1|'
 check runs 0 "$dsbench" runs --db a.db
 holds runs-table out first second
 check runs-json 0 "$dsbench" runs --db a.db --json

@@ -96,9 +96,11 @@ static dsb_status synthetic_put_routing(dsb_db *db, const char *id, int s, int n
             int64_t hits = (int64_t)(65536.0 / n_expert * exp(0.45 * synthetic_noise(0, l, e)));
             double drift = k->route * 0.3 * (0.7 + 0.1 * l) * exp(0.8 * synthetic_noise(s, l * 31, e));
             int64_t away = (int64_t)((double)hits * drift), to = (int64_t)((double)hits * drift * (1 + 0.3 * synthetic_noise(s, l, e)));
-            dsb_routing_expert row = { k->name, "accumulated", l, e, hits, hits - away + to, away, to, 0.25 * (double)hits, 0.25 * (double)(hits - away + to),
+            dsb_routing_expert row = { k->name, "accumulated", l, e, hits, hits - away + to, away, to, 0.25 * (double)hits, 0.25 * (double)(hits - away + to), NAN };
+            dsb_routing_expert isolated = { k->name, "isolated", l, e, hits / 4, -1, -1, -1, NAN, NAN,
                                        s ? k->nmse * 1.4 * exp(0.9 * synthetic_noise(s + 40, l, e)) : NAN };
             DSB_TRY(dsb_db_put_routing_expert(db, id, &row, err));
+            DSB_TRY(dsb_db_put_routing_expert(db, id, &isolated, err));
         }
     }
     return DSB_OK;
@@ -134,10 +136,10 @@ static dsb_status synthetic_put_quality(dsb_db *db, const char *id, int s, dsb_e
 
 static dsb_status synthetic_put_speed(dsb_db *db, const char *id, int s, dsb_err *err) {
     const synthetic_scheme *k = &synthetic_schemes[s];
-    dsb_throughput pre = { k->name, "prefill", 512, 0, 1, 7, k->prefill, k->prefill * 0.97, k->prefill * 1.02, 6.1, k->prefill * 0.028, 61, 3.5, 14.2, 78,
-                           (int64_t)(13.8e6 / 8 * k->bpw), 1000 * 512 / k->prefill, NAN, s > 1 ? "avx2/gemm_i8" : "avx2/gemm_f32" };
+    dsb_throughput pre = { k->name, "prefill", 512, 0, 1, 7, k->prefill, k->prefill * 0.97, k->prefill * 1.02, 6.1, k->prefill * 0.028, 61, 3.5, 14.2, 16.1, 78,
+                           (int64_t)(13.8e6 / 8 * k->bpw), 1000 * 512 / k->prefill, NAN, NAN, NAN, s > 1 ? "avx2/gemm_i8" : "avx2/gemm_f32" };
     dsb_throughput dec = { k->name, "decode", 64, 512, 1, 7, k->decode, k->decode * 0.95, k->decode * 1.03, k->decode * k->bpw * 0.8e-3, 1.2,
-                           k->decode * k->bpw * 0.8e-3 / 14.2 * 100, 3.5, 14.2, 78, (int64_t)(6.4e6 / 8 * k->bpw), NAN, 1000 / k->decode,
+                           k->decode * k->bpw * 0.8e-3 / 16.1 * 100, 3.5, 14.2, 16.1, 78, (int64_t)(6.4e6 / 8 * k->bpw), NAN, 1000 / k->decode, 990 / k->decode, 1500 / k->decode,
                            s > 1 ? "avx2/gemv_i8" : "avx2/gemv_f32" };
     DSB_TRY(dsb_db_put_throughput(db, id, &pre, err));
     return dsb_db_put_throughput(db, id, &dec, err);

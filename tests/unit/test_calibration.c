@@ -141,6 +141,29 @@ static void test_calibration__uncovered_experts_fall_back_and_say_so(void **stat
     sr_close(r);
 }
 
+/* Tokens came, but all they brought is zeros: no static scale, and another reason than no token at all. */
+static void test_calibration__a_range_of_zeros_falls_back_and_says_so(void **state) {
+    sr_run *r = sr_open();
+    dsb_loader loader;
+    dsb_linear_spec spec;
+    dsb_expert_facts facts = {0};
+    sr_add_json(r, "{\"name\": \"static\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"activation\": \"int8-static\"}]}");
+    dsb_head_spec(&r->m.config, &spec);
+    dsb_loader_init(&loader, &r->m);
+    for (int seen = 0; seen < 3; seen++) {
+        dsb_range_observer range = {.n_token = seen ? 5 : 0, .absmax = seen == 2 ? 1 : 0};
+        dsb_tensor_event e;
+        dsb_linear w;
+        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[0], &spec, &facts, &range, NULL, &w, &e, NULL), DSB_OK);
+        assert_int_equal(e.fell_back, seen < 2);
+        assert_int_equal(e.no_range, seen == 1);
+        assert_int_equal(w.activation, seen < 2 ? DSB_ACT_INT8_DYNAMIC : DSB_ACT_INT8_STATIC);
+        dsb_linear_release(r->m.be, &w);
+    }
+    dsb_loader_release(&loader);
+    sr_close(r);
+}
+
 static void test_calibration__without_chunks_every_static_linear_falls_back(void **state) {
     sr_run *r = sr_open();
     sr_add_preset(r, "static-int8");
@@ -218,6 +241,7 @@ int main(void) {
         cmocka_unit_test(test_calibration__ranks_are_the_share_below),
         cmocka_unit_test(test_calibration__ranges_are_those_of_each_linear_s_inputs),
         cmocka_unit_test(test_calibration__uncovered_experts_fall_back_and_say_so),
+        cmocka_unit_test(test_calibration__a_range_of_zeros_falls_back_and_says_so),
         cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
         cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
         cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),

@@ -95,7 +95,7 @@ static void test_db__a_run_is_read_back_as_written(void **state) {
     assert_int_equal(n, SYNTHETIC_SCHEMES * 7 * 3 * 6);
     dsb_routing_expert *experts;
     assert_int_equal(dsb_db_get_routing_expert(db, &arena, "first", "bf16", &experts, &n, &err), DSB_OK);
-    assert_int_equal(n, 7 * 16);
+    assert_int_equal(n, 7 * 16 * 2);
     dsb_chunk_quality *chunks;
     assert_int_equal(dsb_db_get_chunk_quality(db, &arena, "first", "bf16", &chunks, &n, &err), DSB_OK);
     assert_int_equal(n, SYNTHETIC_CHUNKS);
@@ -174,6 +174,56 @@ static void test_db__views_answer(void **state) {
         sqlite3_free(text);
     }
     sqlite3_close(raw);
+}
+
+/* One number of a view over the one run there is. */
+static void view_is(const char *query, int type, double value) {
+    sqlite3 *raw = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(raw, query, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_type(stmt, 0), type);
+    if (type != SQLITE_NULL) assert_true(fabs(sqlite3_column_double(stmt, 0) - value) < 1e-12);
+    sqlite3_finalize(stmt);
+    sqlite3_close(raw);
+}
+
+/* Sums that leave values out give no figure, and their row comes first. */
+static void test_db__views_give_no_figure_where_values_are_not_finite(void **state) {
+    dsb_err err = { 0 };
+    dsb_db *db = opened(true);
+    if (synthetic_write(db, "v", 4, 4, &err)) fail_msg("%s", err.text);
+    dsb_db_close(db);
+    sql("UPDATE layer_error SET nonfinite = 7 WHERE scheme = 'bf16' AND layer = 2 AND point = 'block' AND kind = 'accumulated';"
+        "UPDATE tensor_error SET nonfinite = 1 WHERE scheme = 'bf16'");
+    for (int i = 0; i < 4; i++) {
+        static const char *const k_figure[] = { "nmse", "rel_l2", "sqnr_db", "cosine" };
+        char query[160];
+        snprintf(query, sizeof query, "SELECT %s FROM worst_layer WHERE nonfinite > 0", k_figure[i]);
+        view_is(query, SQLITE_NULL, 0);
+        snprintf(query, sizeof query, "SELECT %s FROM tensor_figures WHERE scheme = 'bf16'", k_figure[i]);
+        view_is(query, SQLITE_NULL, 0);
+    }
+    view_is("SELECT nonfinite FROM worst_layer LIMIT 1", SQLITE_INTEGER, 7);
+    view_is("SELECT worst_layer_nmse FROM scheme_summary WHERE scheme = 'bf16'", SQLITE_NULL, 0);
+    view_is("SELECT nonfinite FROM scheme_summary WHERE scheme = 'bf16'", SQLITE_INTEGER, 7);
+    view_is("SELECT nonfinite FROM scheme_summary WHERE scheme = 'int4-rtn'", SQLITE_INTEGER, 0);
+}
+
+/* Counts of the own stream beside the isolated error, one row an expert; `moved` as reports have it. */
+static void test_db__worst_expert_joins_both_kinds(void **state) {
+    dsb_err err = { 0 };
+    dsb_db *db = opened(true);
+    if (synthetic_write(db, "v", 3, 2, &err)) fail_msg("%s", err.text);
+    dsb_routing_expert counts = { "bf16", "accumulated", 1, 0, 30, 10, 25, 5, 1, 1, NAN }, error = { "bf16", "isolated", 1, 0, 8, -1, -1, -1, NAN, NAN, 7 };
+    assert_int_equal(dsb_db_put_routing_expert(db, "v", &counts, &err), DSB_OK);
+    assert_int_equal(dsb_db_put_routing_expert(db, "v", &error, &err), DSB_OK);
+    dsb_db_close(db);
+    view_is("SELECT count(*) FROM worst_expert", SQLITE_INTEGER, SYNTHETIC_SCHEMES * 2 * 2);
+    view_is("SELECT nmse FROM worst_expert LIMIT 1", SQLITE_FLOAT, 7);
+    view_is("SELECT moved FROM worst_expert LIMIT 1", SQLITE_FLOAT, 0.75);
+    view_is("SELECT nmse_tokens FROM worst_expert LIMIT 1", SQLITE_INTEGER, 8);
 }
 
 static void test_db__runs_are_newest_first_and_found_by_prefix(void **state) {
@@ -347,6 +397,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_db__a_run_is_read_back_as_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__descriptions_cover_all_columns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__views_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__worst_expert_joins_both_kinds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__views_give_no_figure_where_values_are_not_finite, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__runs_are_newest_first_and_found_by_prefix, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__put_replaces_without_losing_what_hangs_on_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__an_open_transaction_is_rolled_back, set_up, tear_down),

@@ -120,6 +120,11 @@ static void test_logits__nonfinite_is_never_averaged_away(void **state) {
     near(value(&f, "nonfinite_positions"), 1);
     assert_int_equal(dsb_logit_first_nonfinite(&x.run, &count), 3);
     assert_int_equal(count, 1);
+    dsb_logit_chunk c[CHUNKS];
+    dsb_logit_chunks(&x.run, c); /* row 3 is of chunk 1 */
+    assert_true(isnan(c[1].kld) && isnan(c[1].accuracy_ref) && isnan(c[1].accuracy_test));
+    near(c[0].accuracy_ref, (x.rows[0].top_ref == x.target[0]) / 2.0 + (x.rows[1].top_ref == x.target[1]) / 2.0);
+    near(c[0].accuracy_test, (x.rows[0].top_test == x.target[0]) / 2.0 + (x.rows[1].top_test == x.target[1]) / 2.0);
 }
 
 static void test_logits__chunk_means(void **state) {

@@ -23,7 +23,7 @@ static void test_metric_table__names_fit_and_occur_once(void **state) {
 
 static void test_metric_table__names_that_outside_checks_rely_on(void **state) {
     static const char *const names[] = { "nll", "ppl", "delta_nll", "ppl_ratio", "bits_per_byte", "kld_mean", "kld_median", "kld_p99", "kld_max",
-                                         "top1_agreement", "selection_change", "slot_change", "nmse", "sqnr_db", "prefill_tps", "decode_tps", "bpw" };
+                                         "top1_agreement", "selection_change", "slot_change", "any_change", "first_layer_mean", "slots_kld_correlation", "nmse", "sqnr_db", "prefill_tps", "decode_tps", "bpw" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) assert_non_null(dsb_metric_find(names[i]));
     assert_string_equal(dsb_better_name(dsb_metric_find("kld_mean")->better), "lower");
     assert_string_equal(dsb_better_name(dsb_metric_find("top1_agreement")->better), "higher");

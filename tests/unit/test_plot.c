@@ -86,7 +86,7 @@ static void test_plot__names_are_inert(void **state) {
         dsb_quality kld = { names[i], "kld_mean", NULL, 0.01 * (i + 1), 0.005, 0.1, 9 }, delta = { names[i], "delta_nll", NULL, 0.01, 0, 0.02, 9 };
         dsb_layer_error layer = { names[i], "block", "accumulated", 0, synthetic_moments(1e-3, 9, 1), NAN, NAN };
         dsb_routing_expert expert = { names[i], "accumulated", 0, 0, 10, 9, 2, 1, 1, 1, 1e-3 };
-        dsb_throughput speed = { names[i], "decode", 8, 0, 1, 1, 10, 9, 11, NAN, NAN, NAN, NAN, NAN, NAN, -1, NAN, NAN, NULL };
+        dsb_throughput speed = { names[i], "decode", 8, 0, 1, 1, 10, 9, 11, NAN, NAN, NAN, NAN, NAN, NAN, NAN, -1, NAN, NAN, NAN, NAN, NULL };
         assert_int_equal(dsb_db_put_scheme(db, run.id, &scheme, &err), DSB_OK);
         assert_int_equal(dsb_db_put_quality(db, run.id, &kld, &err), DSB_OK);
         assert_int_equal(dsb_db_put_quality(db, run.id, &delta, &err), DSB_OK);

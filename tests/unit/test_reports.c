@@ -126,6 +126,56 @@ static void test_summary__within_the_noise_floor_is_not_distinguishable(void **s
     dsb_arena_release(&arena);
 }
 
+/* A layer with values that are not finite is the worst, whatever the others' nmse. */
+static void test_summary__a_non_finite_layer_is_the_worst(void **state) {
+    dsb_arena arena;
+    dsb_run_data data;
+    dsb_summary s;
+    dsb_text t;
+    dsb_err err = { 0 };
+    dsb_arena_init(&arena);
+    dsb_text_init(&t);
+    dsb_moments bad = synthetic_moments(1e-9, 100, 1);
+    bad.nonfinite = 41;
+    for (int l = 0; l < 8; l += 3) {
+        dsb_layer_error row = { "bf16", "block", "accumulated", l, l == 3 ? bad : synthetic_moments(1e-2, 100, 1), NAN, NAN };
+        assert_int_equal(dsb_db_put_layer_error(db, "demo", &row, &err), DSB_OK);
+    }
+    assert_int_equal(dsb_run_data_load(db, &arena, "demo", &data, &err), DSB_OK);
+    assert_int_equal(dsb_summary_make(&data, &arena, &s, &err), DSB_OK);
+    const dsb_digest *d = dsb_summary_find(&s, "bf16");
+    assert_true(d->worst_layer == 3 && d->worst_nonfinite == 41 && isnan(d->worst_nmse));
+    assert_int_equal(dsb_summary_print(db, "demo", DSB_REPORT_TEXT, &t, &err), DSB_OK);
+    assert_non_null(strstr(t.data, "41 not finite"));
+    dsb_text_release(&t);
+    dsb_arena_release(&arena);
+}
+
+/* One line each; what is beyond the cap is counted, and JSON has all. */
+static void test_summary__warnings_are_shown(void **state) {
+    dsb_err err = { 0 };
+    dsb_text t;
+    for (int i = 0; i < 14; i++) {
+        dsb_event e = { i ? NULL : "bf16", i == 13 ? "info" : "warning", i ? "again" : "two\nlines", -1, -1 };
+        assert_int_equal(dsb_db_put_event(db, "demo", &e, &err), DSB_OK);
+    }
+    for (int form = DSB_REPORT_TEXT; form <= DSB_REPORT_JSON; form++) {
+        dsb_text_init(&t);
+        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
+        if (form == DSB_REPORT_TEXT) assert_non_null(strstr(t.data, "\nwarning: bf16: two?lines\nwarning: again\n"));
+        if (form == DSB_REPORT_MARKDOWN) assert_non_null(strstr(t.data, "\n- bf16: two?lines\n- again\n"));
+        if (form != DSB_REPORT_JSON) assert_non_null(strstr(t.data, "and 2 more, in table event"));
+        if (form == DSB_REPORT_JSON) {
+            json_t *doc = json_loadb(t.data, t.size, 0, NULL), *list = json_object_get(doc, "warnings"); /* 13 and the made-up run's own */
+            assert_int_equal(json_array_size(list), 14);
+            assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "scheme")), "bf16");
+            assert_true(json_is_null(json_object_get(json_array_get(list, 2), "layer")));
+            json_decref(doc);
+        }
+        dsb_text_release(&t);
+    }
+}
+
 static void test_summary__prints_text_markdown_and_json(void **state) {
     for (int form = 0; form < 3; form++) {
         static const dsb_report_format forms[] = { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_JSON };
@@ -137,6 +187,7 @@ static void test_summary__prints_text_markdown_and_json(void **state) {
             json_t *doc = json_loadb(t.data, t.size, 0, NULL);
             assert_non_null(doc);
             assert_string_equal(json_string_value(json_object_get(doc, "ship")), "qat-int4");
+            assert_float_equal(json_real_value(json_object_get(json_array_get(json_object_get(doc, "schemes"), 1), "tpot_p99_ms")), 1500.0 / 71, 1e-12);
             json_t *first = json_array_get(json_object_get(doc, "schemes"), 2);
             assert_true(json_real_value(json_object_get(first, "kld_mean")) == 6.1e-4);
             assert_true(json_real_value(json_object_get(first, "prefill_tps")) == 1480);
@@ -209,7 +260,7 @@ static void test_inspect__a_non_finite_layer_comes_first(void **state) {
     assert_int_equal(dsb_run_data_load(db, &arena, "demo", &data, &err), DSB_OK);
     data.layers[data.n_layer_row - 1].m.nonfinite = 3;
     assert_int_equal(dsb_inspect_layers(&data, &f, &arena, &g, &err), DSB_OK);
-    assert_string_equal(g.cells[4].text, "not finite");
+    assert_string_equal(g.cells[4].text, "3 not finite");
     dsb_arena_release(&arena);
 }
 
@@ -347,6 +398,8 @@ int main(void) {
         cmocka_unit_test(test_grid__forms_hold_the_same_rows),
         T(test_summary__figures_are_those_of_the_record),
         T(test_summary__within_the_noise_floor_is_not_distinguishable),
+        T(test_summary__a_non_finite_layer_is_the_worst),
+        T(test_summary__warnings_are_shown),
         T(test_summary__prints_text_markdown_and_json),
         T(test_reports__an_empty_run_is_shown),
         T(test_inspect__worst_first_and_filtered),

@@ -83,8 +83,30 @@ static void test_suite_file__refusals(void **state) {
     }
 }
 
+/* A convention brings its context, whatever the order of the keys; a context that is given stays. */
+static void test_suite__a_convention_brings_its_context(void **state) {
+    static const struct {
+        const char *text;
+        int64_t n_ctx;
+    } k_case[] = {{"{}", 512}, {"{\"convention\": \"gptq\"}", 2048}, {"{\"convention\": \"sliding\"}", 512}, {"{\"context\": 96, \"convention\": \"gptq\"}", 96}, {"{\"convention\": \"gptq\", \"context\": 96}", 96}};
+    for (size_t i = 0; i < sizeof k_case / sizeof *k_case; i++) {
+        dsb_arena arena;
+        dsb_suite s;
+        dsb_err err = {0};
+        json_t *doc;
+        dsb_arena_init(&arena);
+        assert_int_equal(dsb_json_parse(&doc, "s.json", k_case[i].text, strlen(k_case[i].text), &err), DSB_OK);
+        assert_int_equal(dsb_suite_default(&s, &arena, "some/model", &err), DSB_OK);
+        assert_int_equal(dsb_suite_apply(&s, &arena, "s.json", doc, &err), DSB_OK);
+        assert_int_equal(s.n_ctx, k_case[i].n_ctx);
+        json_decref(doc);
+        dsb_arena_release(&arena);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_suite__a_convention_brings_its_context),
         cmocka_unit_test(test_token_file__sequences),
         cmocka_unit_test(test_token_file__refusals),
         cmocka_unit_test(test_suite_file__refusals),
