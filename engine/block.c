@@ -8,18 +8,23 @@ enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_
 
 void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
 
+static void slot_release(dsb_workspace *ws, int slot) {
+    if (!ws->slot[slot]) return;
+    if (ws->be) ws->be->release(ws->slot[slot]);
+    else free(ws->slot[slot]);
+    ws->slot[slot] = NULL;
+    ws->bytes[slot] = 0;
+}
+
 void dsb_workspace_release(dsb_workspace *ws) {
-    for (int i = 0; i < DSB_WS_SLOTS; i++)
-        if (ws->slot[i]) ws->be->release(ws->slot[i]);
+    for (int i = 0; i < DSB_WS_SLOTS; i++) slot_release(ws, i);
     *ws = (dsb_workspace){0};
 }
 
 dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err) {
     if (bytes > ws->bytes[slot]) {
-        if (ws->slot[slot]) ws->be->release(ws->slot[slot]);
-        ws->slot[slot] = NULL;
-        ws->bytes[slot] = 0;
-        DSB_TRY(ws->be->alloc(&ws->slot[slot], bytes, "activations", err));
+        slot_release(ws, slot);
+        DSB_TRY(ws->be ? ws->be->alloc(&ws->slot[slot], bytes, "activations", err) : dsb_calloc(&ws->slot[slot], bytes, 1, "activations", err));
         ws->bytes[slot] = bytes;
     }
     *out = ws->slot[slot];

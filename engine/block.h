@@ -28,7 +28,7 @@ typedef struct dsb_input_observer {
     void (*input)(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols);
 } dsb_input_observer;
 
-/* Scratch buffers of the device, grown when needed, kept between calls. */
+/* Scratch buffers of the device (be NULL: of the host), grown when needed, kept between calls. */
 enum { DSB_WS_SLOTS = 16 };
 typedef struct dsb_workspace {
     const dsb_backend *be;

@@ -95,7 +95,7 @@ static void mlp_of(dsb_session *s, int64_t layer, const float *post, const dsb_r
         assert_int_equal(dsb_ffn_forward(m, &s->layers[layer].dense, DSB_ROLE_DENSE_GATE, s->scheme->bf16, normed, SR_CTX, NULL, &s->ws, p->mlp, NULL), DSB_OK);
     } else {
         if (!given) assert_int_equal(dsb_router_forward(m, &s->layers[layer].router, normed, 0, SR_CTX, &s->ws, &p->routing, NULL), DSB_OK);
-        assert_int_equal(dsb_moe_forward(m, &s->layers[layer], s->scheme->bf16, normed, SR_CTX, given ? given : &p->routing, &s->ws, &s->moe_ws, p->mlp, NULL), DSB_OK);
+        assert_int_equal(dsb_moe_forward(s, layer, normed, SR_CTX, given ? given : &p->routing, p->mlp, NULL), DSB_OK);
     }
     free(normed);
 }
