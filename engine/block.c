@@ -187,6 +187,18 @@ void dsb_routing_release(dsb_routing *r) {
     *r = (dsb_routing){0};
 }
 
+dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, dsb_err *err) {
+    double *part;
+    DSB_TRY(DSB_NEW(part, r->n_expert, "gate mass", err));
+    for (int64_t at = 0; at < r->n * r->k; at += n_ctx * r->k) {
+        memset(part, 0, (size_t)r->n_expert * sizeof *part);
+        for (int64_t i = at; i < at + n_ctx * r->k; i++) part[r->idx[i]] += (double)r->weight[i];
+        for (int64_t e = 0; e < r->n_expert; e++) mass[e] += part[e];
+    }
+    free(part);
+    return DSB_OK;
+}
+
 dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err) {
     const dsb_backend *be = m->be;
     int64_t e = r->n_expert, k = r->k;

@@ -118,7 +118,7 @@ static dsb_status activity(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_layer_calibration *c = &sw->cal->layers[layer];
     if (sw->calib.n == 0) return DSB_OK;
     DSB_TRY(route_stream(sw, &sw->calib, false, &sw->ref_router, &sw->cal_route, err));
-    for (int64_t i = 0; i < sw->calib.n * sw->cal_route.k; i++) c->activity[sw->cal_route.idx[i]] += (double)sw->cal_route.weight[i];
+    DSB_TRY(dsb_routing_mass(&sw->cal_route, sw->plan->n_ctx, c->activity, err));
     dsb_rank(c->activity, sw->m->config.n_expert, c->activity_rank);
     c->activity_known = true;
     return DSB_OK;
@@ -263,10 +263,23 @@ static dsb_status isolated_sources(sweep *sw, const int32_t *iso, int64_t n, int
     return DSB_OK;
 }
 
+/* Moments of an expert's outputs on isolated rows (ascending): a partial a chunk, added in the chunks' order. */
+static dsb_moments moments_by_chunk(const sweep *sw, const int32_t *rows, int64_t n, const float *ref, const float *test) {
+    int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx;
+    dsb_moments sum = {.first_bad = -1};
+    for (int64_t from = 0, to; from < n; from = to) {
+        dsb_moments part;
+        for (to = from + 1; to < n && rows[to] / ctx == rows[from] / ctx;) to++;
+        sw->be->moments(ref + from * d, test + from * d, (to - from) * d, &part);
+        dsb_moments_add(&sum, &part);
+    }
+    return sum;
+}
+
 static dsb_status expert_scheme(sweep *sw, int s, int64_t layer, int64_t e, const mlp_plan *p, const dsb_ffn_weights *w, const int32_t *iso_src, const float *ref_out, float *test_out, dsb_err *err) {
     sw_scheme *st = &sw->schemes[s];
     bool bf16 = sw->plan->schemes[s].bf16;
-    int64_t at, n, d = sw->m->config.d_model;
+    int64_t at, n;
     ffn_pass pass = {.bf16 = bf16, .norm = &st->router, .w = w, .role = DSB_ROLE_EXPERT_GATE, .ws = &st->ws};
     n = expert_rows(&p->acc[s], e, &at);
     pass.src = &st->acc;
@@ -286,8 +299,7 @@ static dsb_status expert_scheme(sweep *sw, int s, int64_t layer, int64_t e, cons
     pass.rows = iso_src;
     pass.n = n;
     DSB_TRY(run_expert(sw, &pass, p->iso.rows + at, p->iso.weight + at, st->iso_out, test_out, err));
-    dsb_moments moments = {0};
-    sw->be->moments(ref_out, test_out, n * d, &moments);
+    dsb_moments moments = moments_by_chunk(sw, p->iso.rows + at, n, ref_out, test_out);
     dsb_expert_event ev = {.scheme = s, .layer = layer, .expert = e, .tokens = n, .moments = &moments};
     return sw->plan->obs->expert(sw->plan->obs->ctx, &ev, err);
 }
