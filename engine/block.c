@@ -8,18 +8,23 @@ enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_
 
 void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
 
+static void slot_release(dsb_workspace *ws, int slot) {
+    if (!ws->slot[slot]) return;
+    if (ws->be) ws->be->release(ws->slot[slot]);
+    else free(ws->slot[slot]);
+    ws->slot[slot] = NULL;
+    ws->bytes[slot] = 0;
+}
+
 void dsb_workspace_release(dsb_workspace *ws) {
-    for (int i = 0; i < DSB_WS_SLOTS; i++)
-        if (ws->slot[i]) ws->be->release(ws->slot[i]);
+    for (int i = 0; i < DSB_WS_SLOTS; i++) slot_release(ws, i);
     *ws = (dsb_workspace){0};
 }
 
 dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err) {
     if (bytes > ws->bytes[slot]) {
-        if (ws->slot[slot]) ws->be->release(ws->slot[slot]);
-        ws->slot[slot] = NULL;
-        ws->bytes[slot] = 0;
-        DSB_TRY(ws->be->alloc(&ws->slot[slot], bytes, "activations", err));
+        slot_release(ws, slot);
+        DSB_TRY(ws->be ? ws->be->alloc(&ws->slot[slot], bytes, "activations", err) : dsb_calloc(&ws->slot[slot], bytes, 1, "activations", err));
         ws->bytes[slot] = bytes;
     }
     *out = ws->slot[slot];
@@ -180,6 +185,18 @@ void dsb_routing_release(dsb_routing *r) {
     free(r->weight);
     free(r->margin);
     *r = (dsb_routing){0};
+}
+
+dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, dsb_err *err) {
+    double *part;
+    DSB_TRY(DSB_NEW(part, r->n_expert, "gate mass", err));
+    for (int64_t at = 0; at < r->n * r->k; at += n_ctx * r->k) {
+        memset(part, 0, (size_t)r->n_expert * sizeof *part);
+        for (int64_t i = at; i < at + n_ctx * r->k; i++) part[r->idx[i]] += (double)r->weight[i];
+        for (int64_t e = 0; e < r->n_expert; e++) mass[e] += part[e];
+    }
+    free(part);
+    return DSB_OK;
 }
 
 dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err) {

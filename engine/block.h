@@ -28,7 +28,7 @@ typedef struct dsb_input_observer {
     void (*input)(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols);
 } dsb_input_observer;
 
-/* Scratch buffers of the device, grown when needed, kept between calls. */
+/* Scratch buffers of the device (be NULL: of the host), grown when needed, kept between calls. */
 enum { DSB_WS_SLOTS = 16 };
 typedef struct dsb_workspace {
     const dsb_backend *be;
@@ -68,6 +68,8 @@ typedef struct dsb_routing {
 } dsb_routing;
 dsb_status dsb_routing_alloc(dsb_routing *r, const dsb_config *c, int64_t n, bool scores, dsb_err *err);
 void dsb_routing_release(dsb_routing *r);
+/* mass (n_expert) += Σ gate weight of each expert's tokens: a partial a chunk of n_ctx tokens, added in the chunks' order. */
+dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, dsb_err *err);
 /* Routes rows at..at+n of r by their normed inputs x (n, d_model). */
 dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err);
 

@@ -8,7 +8,7 @@ typedef struct dsb_layer_calibration {
     dsb_range_observer role[DSB_ROLE_COUNT]; /* all linears but the experts' */
     dsb_range_observer *expert;              /* (n_expert, 3): gate, up, down */
     double *activity;                     /* (n_expert): Σ gate weight of routed calibration tokens */
-    double *mean_abs;                     /* (n_expert): mean |W| of its three matrices; zeros unless a recipe asks */
+    double *mean_abs;                     /* (n_expert): mean |W| of its three matrices; zeros unless a recipe asks or no scheme ran */
     double *activity_rank, *mean_abs_rank; /* (n_expert): share of the layer's experts with a smaller figure */
     bool activity_known;
 } dsb_layer_calibration;

@@ -164,11 +164,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (st) return st;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
-    if (deq == l->w_ref) {
-        be->moments(l->w_ref, l->w_ref, n, &event->moments);
-    } else {
-        be->moments(l->w_ref, deq, n, &event->moments);
-    }
+    dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
     return DSB_OK;
 }
 

@@ -96,7 +96,8 @@ dsb_status dsb_session_open(dsb_session *s, const dsb_model *m, const dsb_scheme
     dsb_loader loader;
     *s = (dsb_session){.m = m, .scheme = scheme};
     dsb_workspace_init(&s->ws, m->be);
-    dsb_workspace_init(&s->moe_ws, m->be);
+    dsb_workspace_init(&s->own_ws, m->be);
+    dsb_workspace_init(&s->host_ws, NULL);
     dsb_loader_init(&loader, m);
     dsb_status st = open_parts(s, &loader, calibration, room, err);
     dsb_loader_release(&loader);
@@ -124,7 +125,8 @@ void dsb_session_close(dsb_session *s) {
     if (s->final_norm) be->release(s->final_norm);
     dsb_linear_release(be, &s->lm_head);
     dsb_workspace_release(&s->ws);
-    dsb_workspace_release(&s->moe_ws);
+    dsb_workspace_release(&s->own_ws);
+    dsb_workspace_release(&s->host_ws);
     *s = (dsb_session){0};
 }
 
@@ -146,32 +148,42 @@ void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, i
     start[0] = 0;
 }
 
-/* Slots of the session's own workspace. */
-enum { MS_X, MS_NORM, MS_OUT, MS_GATHER, MS_EXPERT, MS_ROWS, MS_WEIGHT, MS_START, MS_POS, MS_LOGITS, MS_HEAD, MS_HOST, MS_TOP };
-#define TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(moe_ws, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+/* Slots of the session's own workspaces: of the device, and of the host (staging and routing). */
+enum { MS_X, MS_NORM, MS_OUT, MS_GATHER, MS_EXPERT, MS_ROWS, MS_WEIGHT, MS_POS, MS_LOGITS };
+enum { HS_EMBED, HS_POS, HS_IDX, HS_WEIGHT, HS_MARGIN, HS_START, HS_ROWS, HS_ROW_WEIGHT };
+#define TAKE_FROM(w, slot, ptr, count) DSB_TRY(dsb_workspace_take(w, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+#define TAKE(slot, ptr, count) TAKE_FROM(&s->own_ws, slot, ptr, count)
+#define TAKE_HOST(slot, ptr, count) TAKE_FROM(&s->host_ws, slot, ptr, count)
 
-dsb_status dsb_moe_forward(const dsb_model *m, const dsb_layer_weights *w, bool bf16, const float *x, int64_t n, const dsb_routing *r, dsb_workspace *ws, dsb_workspace *moe_ws, float *y, dsb_err *err) {
+dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_t n, const dsb_routing *r, float *y, dsb_err *err) {
+    const dsb_model *m = s->m;
     const dsb_backend *be = m->be;
+    const dsb_layer_weights *w = &s->layers[layer];
+    bool bf16 = s->scheme->bf16;
     int64_t d = m->config.d_model, *start;
-    float *gathered, *out, *weight;
-    int32_t *rows;
+    float *gathered, *out, *weight, *host_weight;
+    int32_t *rows, *host_rows;
+    TAKE_HOST(HS_START, start, r->n_expert + 1);
+    TAKE_HOST(HS_ROWS, host_rows, n * r->k);
+    TAKE_HOST(HS_ROW_WEIGHT, host_weight, n * r->k);
     TAKE(MS_GATHER, gathered, n * d);
     TAKE(MS_EXPERT, out, n * d);
     TAKE(MS_ROWS, rows, n * r->k);
     TAKE(MS_WEIGHT, weight, n * r->k);
-    TAKE(MS_START, start, r->n_expert + 1);
-    dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, rows, weight);
+    dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, host_rows, host_weight);
+    be->upload(rows, host_rows, (size_t)(n * r->k) * sizeof *rows);
+    be->upload(weight, host_weight, (size_t)(n * r->k) * sizeof *weight);
     be->zero(y, (size_t)(n * d) * sizeof *y);
     for (int64_t e = 0; e < r->n_expert; e++) {
         int64_t at = start[e], count = start[e + 1] - at;
         if (count == 0) continue;
         be->gather(x, rows + at, count, d, gathered);
-        DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, ws, out, err));
+        DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, &s->ws, out, err));
         be->scatter_add(y, rows + at, weight + at, out, count, d);
     }
     if (bf16) be->round_bf16(y, n * d);
     if (m->config.n_shared == 0) return DSB_OK;
-    DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_SHARED_GATE, bf16, x, n, NULL, ws, out, err));
+    DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_SHARED_GATE, bf16, x, n, NULL, &s->ws, out, err));
     be->add(y, out, n * d);
     if (bf16) be->round_bf16(y, n * d);
     return DSB_OK;
@@ -181,7 +193,6 @@ dsb_status dsb_moe_forward(const dsb_model *m, const dsb_layer_weights *w, bool 
 static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t n, const int32_t *pos, dsb_routing *trace, dsb_err *err) {
     const dsb_model *m = s->m;
     const dsb_backend *be = m->be;
-    dsb_workspace *moe_ws = &s->moe_ws;
     dsb_layer_weights *w = &s->layers[layer];
     bool bf16 = s->scheme->bf16;
     int64_t d = m->config.d_model;
@@ -197,13 +208,13 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
         DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_DENSE_GATE, bf16, normed, n, NULL, &s->ws, out, err));
     } else {
         dsb_routing own = {.n = n, .k = m->config.router.k, .n_expert = m->config.n_expert}, *r = trace ? trace : &own;
-        if (!trace) { /* slots MS_LOGITS.. hold the decode loop's routing: no allocation there */
-            TAKE(MS_LOGITS, own.idx, n * own.k);
-            TAKE(MS_HEAD, own.weight, n * own.k);
-            TAKE(MS_HOST, own.margin, n);
+        if (!trace) { /* from the workspace: the decode loop doesn't allocate */
+            TAKE_HOST(HS_IDX, own.idx, n * own.k);
+            TAKE_HOST(HS_WEIGHT, own.weight, n * own.k);
+            TAKE_HOST(HS_MARGIN, own.margin, n);
         }
         DSB_TRY(dsb_router_forward(m, &w->router, normed, 0, n, &s->ws, r, err));
-        DSB_TRY(dsb_moe_forward(m, w, bf16, normed, n, r, &s->ws, moe_ws, out, err));
+        DSB_TRY(dsb_moe_forward(s, layer, normed, n, r, out, err));
     }
     be->add(x, out, n * d);
     if (bf16) be->round_bf16(x, n * d);
@@ -213,11 +224,10 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
 static dsb_status head_forward(dsb_session *s, const float *x, int64_t n, float *logits, dsb_err *err) {
     enum { ROWS = 128 };
     const dsb_model *m = s->m;
-    dsb_workspace *moe_ws = &s->moe_ws;
     int64_t d = m->config.d_model, v = m->config.vocab;
     float *normed, *out;
     TAKE(MS_NORM, normed, (n < ROWS ? n : ROWS) * d);
-    TAKE(MS_TOP, out, (n < ROWS ? n : ROWS) * v);
+    TAKE(MS_LOGITS, out, (n < ROWS ? n : ROWS) * v);
     for (int64_t at = 0; at < n; at += ROWS) {
         int64_t rows = n - at < ROWS ? n - at : ROWS;
         m->be->rms_norm(x + at * d, d, s->final_norm, m->config.rms_eps, rows, d, normed, d);
@@ -231,15 +241,14 @@ static dsb_status head_forward(dsb_session *s, const float *x, int64_t n, float 
 
 dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err) {
     const dsb_model *m = s->m;
-    dsb_workspace *moe_ws = &s->moe_ws;
     int64_t d = m->config.d_model;
     float *x, *host;
     int32_t *pos, *host_pos;
     if (n < 1 || s->depth + n > m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens after %lld don't fit the %lld positions", (long long)n, (long long)s->depth, (long long)m->n_pos);
     TAKE(MS_X, x, n * d);
     TAKE(MS_POS, pos, n);
-    TAKE(MS_NORM, host, n * d); /* CPU and device share memory here; a device backend uploads */
-    TAKE(MS_ROWS, host_pos, n);
+    TAKE_HOST(HS_EMBED, host, n * d);
+    TAKE_HOST(HS_POS, host_pos, n);
     DSB_TRY(dsb_embed(m, s->scheme, tokens, n, host, err));
     m->be->upload(x, host, (size_t)(n * d) * sizeof *x);
     for (int64_t i = 0; i < n; i++) host_pos[i] = (int32_t)(s->depth + i);

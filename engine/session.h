@@ -20,7 +20,7 @@ typedef struct dsb_session {
     float *final_norm;
     dsb_linear lm_head;
     dsb_kv_cache *kv; /* one a layer */
-    dsb_workspace ws, moe_ws;
+    dsb_workspace ws, own_ws, host_ws; /* the block parts' scratch; the session's own, on the device and on the host */
     int64_t depth;         /* tokens in the cache */
     size_t weight_bytes;   /* all packed weights */
     size_t token_bytes;    /* read per decoded token: all but the experts not chosen */
@@ -45,8 +45,8 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
 /* The vocabulary projection's place. */
 void dsb_head_spec(const dsb_config *c, dsb_linear_spec *spec);
 
-/* MoE of n normed rows x: experts ascending, then the shared expert; y (n, d_model). Used by the session; the sweep goes expert by expert over all streams. */
-dsb_status dsb_moe_forward(const dsb_model *m, const dsb_layer_weights *w, bool bf16, const float *x, int64_t n, const dsb_routing *r, dsb_workspace *ws, dsb_workspace *moe_ws, float *y, dsb_err *err);
+/* MoE of one layer over n normed rows x (device) routed by r (host): experts ascending, then the shared expert; y (n, d_model). The sweep goes expert by expert over all streams. */
+dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_t n, const dsb_routing *r, float *y, dsb_err *err);
 
 /* Rows of each expert, ascending: start (n_expert+1), rows (n*k) and the slot's gate weight. */
 void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, int64_t k, int64_t n_expert, int64_t *start, int32_t *rows, float *row_weight);

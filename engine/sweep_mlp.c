@@ -16,6 +16,7 @@ typedef struct mlp_plan {
     by_expert ref, calib, iso; /* iso: the reference's routing of sampled chunks, rows are 0 .. n_iso */
     by_expert *acc, *block;    /* (n_scheme) */
     float *ref_bias;           /* host, (n_expert) */
+    bool mean_abs;             /* take it from each expert as it is read */
 } mlp_plan;
 
 static void by_expert_release(by_expert *b) {
@@ -118,7 +119,7 @@ static dsb_status activity(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_layer_calibration *c = &sw->cal->layers[layer];
     if (sw->calib.n == 0) return DSB_OK;
     DSB_TRY(route_stream(sw, &sw->calib, false, &sw->ref_router, &sw->cal_route, err));
-    for (int64_t i = 0; i < sw->calib.n * sw->cal_route.k; i++) c->activity[sw->cal_route.idx[i]] += (double)sw->cal_route.weight[i];
+    DSB_TRY(dsb_routing_mass(&sw->cal_route, sw->plan->n_ctx, c->activity, err));
     dsb_rank(c->activity, sw->m->config.n_expert, c->activity_rank);
     c->activity_known = true;
     return DSB_OK;
@@ -256,6 +257,42 @@ static dsb_status load_ffn_scheme(sweep *sw, int s, const dsb_linear_spec specs[
     return sw_load_scheme(sw, 2, s, &specs[2], &ref->down, &w->down, err);
 }
 
+/* ---- mean |W| of an expert, for the rules that test it ---- */
+
+static bool recipes_test(const sweep *sw, dsb_when when) {
+    for (int i = 0; i < sw->plan->n_scheme; i++) {
+        const dsb_recipe *r = sw->plan->schemes[i].recipe;
+        for (int j = 0; r && j < r->n_rule; j++)
+            if (r->rules[j].when == when) return true;
+    }
+    return false;
+}
+
+/* Of expert e, whose matrices the first three loaders have just read. */
+static void mean_abs_of_loaded(sweep *sw, int64_t layer, int64_t e, const dsb_linear_spec specs[3]) {
+    double sum = 0;
+    int64_t n = 0;
+    for (int i = 0; i < 3; i++) {
+        const float *w = sw->loaders[i].w_ref;
+        for (int64_t j = 0; j < specs[i].rows * specs[i].cols; j++) sum += w[j] < 0 ? -(double)w[j] : (double)w[j];
+        n += specs[i].rows * specs[i].cols;
+    }
+    sw->cal->layers[layer].mean_abs[e] = sum / (double)n;
+}
+
+/* A rank among the block's experts decides the first of them already: only then their weights are read twice. */
+static dsb_status mean_abs_beforehand(sweep *sw, int64_t layer, dsb_err *err) {
+    dsb_layer_calibration *c = &sw->cal->layers[layer];
+    for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
+        dsb_linear_spec specs[3];
+        dsb_ffn_specs(&sw->m->config, layer, DSB_ROLE_EXPERT_GATE, e, specs);
+        for (int i = 0; i < 3; i++) DSB_TRY(sw_load_reference(sw, i, &specs[i], NULL, err));
+        mean_abs_of_loaded(sw, layer, e, specs);
+    }
+    dsb_rank(c->mean_abs, sw->m->config.n_expert, c->mean_abs_rank);
+    return DSB_OK;
+}
+
 /* Isolated rows of expert e: their places in the reference's stream. The caller frees. */
 static dsb_status isolated_sources(sweep *sw, const int32_t *iso, int64_t n, int32_t **out, dsb_err *err) {
     DSB_TRY(DSB_NEW(*out, n, "routing", err));
@@ -263,10 +300,23 @@ static dsb_status isolated_sources(sweep *sw, const int32_t *iso, int64_t n, int
     return DSB_OK;
 }
 
+/* Moments of an expert's outputs on isolated rows (ascending): a partial a chunk, added in the chunks' order. */
+static dsb_moments moments_by_chunk(const sweep *sw, const int32_t *rows, int64_t n, const float *ref, const float *test) {
+    int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx;
+    dsb_moments sum = {.first_bad = -1};
+    for (int64_t from = 0, to; from < n; from = to) {
+        dsb_moments part;
+        for (to = from + 1; to < n && rows[to] / ctx == rows[from] / ctx;) to++;
+        sw->be->moments(ref + from * d, test + from * d, (to - from) * d, &part);
+        dsb_moments_add(&sum, &part);
+    }
+    return sum;
+}
+
 static dsb_status expert_scheme(sweep *sw, int s, int64_t layer, int64_t e, const mlp_plan *p, const dsb_ffn_weights *w, const int32_t *iso_src, const float *ref_out, float *test_out, dsb_err *err) {
     sw_scheme *st = &sw->schemes[s];
     bool bf16 = sw->plan->schemes[s].bf16;
-    int64_t at, n, d = sw->m->config.d_model;
+    int64_t at, n;
     ffn_pass pass = {.bf16 = bf16, .norm = &st->router, .w = w, .role = DSB_ROLE_EXPERT_GATE, .ws = &st->ws};
     n = expert_rows(&p->acc[s], e, &at);
     pass.src = &st->acc;
@@ -286,8 +336,7 @@ static dsb_status expert_scheme(sweep *sw, int s, int64_t layer, int64_t e, cons
     pass.rows = iso_src;
     pass.n = n;
     DSB_TRY(run_expert(sw, &pass, p->iso.rows + at, p->iso.weight + at, st->iso_out, test_out, err));
-    dsb_moments moments = {0};
-    sw->be->moments(ref_out, test_out, n * d, &moments);
+    dsb_moments moments = moments_by_chunk(sw, p->iso.rows + at, n, ref_out, test_out);
     dsb_expert_event ev = {.scheme = s, .layer = layer, .expert = e, .tokens = n, .moments = &moments};
     return sw->plan->obs->expert(sw->plan->obs->ctx, &ev, err);
 }
@@ -310,6 +359,7 @@ static dsb_status one_expert(sweep *sw, int64_t layer, int64_t e, const mlp_plan
     dsb_input_observer obs = {&ctx, observe_expert};
     dsb_ffn_specs(&sw->m->config, layer, DSB_ROLE_EXPERT_GATE, e, specs);
     dsb_status s = load_ffn_reference(sw, specs, &ref, err);
+    if (!s && p->mean_abs) mean_abs_of_loaded(sw, layer, e, specs);
     ffn_pass pass = {.norm = &sw->ref_router, .w = &ref, .role = DSB_ROLE_EXPERT_GATE, .ws = &sw->ws, .src = &sw->calib, .obs = &obs};
     pass.n = expert_rows(&p->calib, e, &at);
     pass.rows = p->calib.rows + at;
@@ -331,31 +381,6 @@ static dsb_status one_expert(sweep *sw, int64_t layer, int64_t e, const mlp_plan
     dsb_ffn_release(sw->be, &ref);
     free(iso_src);
     return s;
-}
-
-/* Mean |W| of every expert, where a recipe asks for it before the first expert is decided. */
-static dsb_status mean_abs(sweep *sw, int64_t layer, dsb_err *err) {
-    dsb_layer_calibration *c = &sw->cal->layers[layer];
-    bool wanted = false;
-    for (int i = 0; i < sw->plan->n_scheme; i++) {
-        const dsb_recipe *r = sw->plan->schemes[i].recipe;
-        for (int j = 0; r && j < r->n_rule; j++) wanted |= r->rules[j].when == DSB_WHEN_MEAN_ABS_BELOW || r->rules[j].when == DSB_WHEN_MEAN_ABS_RANK_BELOW;
-    }
-    if (!wanted && sw->plan->n_scheme > 0) return DSB_OK;
-    for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
-        dsb_linear_spec specs[3];
-        double sum = 0;
-        int64_t n = 0;
-        dsb_ffn_specs(&sw->m->config, layer, DSB_ROLE_EXPERT_GATE, e, specs);
-        for (int i = 0; i < 3; i++) {
-            DSB_TRY(sw_load_reference(sw, 0, &specs[i], NULL, err));
-            for (int64_t j = 0; j < specs[i].rows * specs[i].cols; j++) sum += sw->loaders[0].w_ref[j] < 0 ? -(double)sw->loaders[0].w_ref[j] : (double)sw->loaders[0].w_ref[j];
-            n += specs[i].rows * specs[i].cols;
-        }
-        c->mean_abs[e] = sum / (double)n;
-    }
-    dsb_rank(c->mean_abs, sw->m->config.n_expert, c->mean_abs_rank);
-    return DSB_OK;
 }
 
 static void zero_outputs(sweep *sw) {
@@ -505,9 +530,11 @@ static dsb_status moe(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_status s = DSB_NEW(p.acc, sw->plan->n_scheme + 1, "routing", err);
     if (!s) s = DSB_NEW(p.block, sw->plan->n_scheme + 1, "routing", err);
     if (!s) s = route_all(sw, layer, &p, err);
-    if (!s) s = mean_abs(sw, layer, err);
+    if (!s && recipes_test(sw, DSB_WHEN_MEAN_ABS_RANK_BELOW)) s = mean_abs_beforehand(sw, layer, err);
+    else p.mean_abs = sw->plan->n_scheme == 0 || recipes_test(sw, DSB_WHEN_MEAN_ABS_BELOW);
     if (!s) zero_outputs(sw);
     if (!s) s = routed_experts(sw, layer, &p, err);
+    if (!s && p.mean_abs) dsb_rank(sw->cal->layers[layer].mean_abs, sw->m->config.n_expert, sw->cal->layers[layer].mean_abs_rank);
     if (!s && sw->m->config.n_shared > 0) s = dense(sw, layer, DSB_ROLE_SHARED_GATE, true, err);
     if (!s && sw->m->config.n_shared == 0) round_outputs(sw);
     by_expert_release(&p.ref);

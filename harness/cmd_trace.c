@@ -53,7 +53,7 @@ static dsb_status write_results(dsb_st_writer *w, const trace *t, const dsb_sequ
     size_t n = (size_t)q->n;
     dsb_logit_row row;
     for (int64_t i = 0; i + 1 < q->n; i++) {
-        t->m->be->logit_rows(logits + i * c->vocab, NULL, &q->ids[i + 1], 1, c->vocab, &row);
+        dsb_backend_cpu(NULL)->logit_rows(logits + i * c->vocab, NULL, &q->ids[i + 1], 1, c->vocab, &row);
         nll[i] = (float)row.nll_ref;
     }
     DSB_TRY(dsb_st_writer_write(w, logits, n * (size_t)c->vocab * 4, err));

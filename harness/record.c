@@ -168,10 +168,6 @@ static dsb_status routing_rows(dsb_recorder *r, const dsb_routing_event *e, cons
     return DSB_OK;
 }
 
-static void add_mass(const dsb_routing *x, double *mass) {
-    for (int64_t i = 0; i < x->n * x->k; i++) mass[x->idx[i]] += (double)x->weight[i];
-}
-
 static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     const dsb_config *c = &r->m->config;
@@ -194,8 +190,8 @@ static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err
     }
     if (!s) s = routing_rows(r, e, acc, err);
     if (all) {
-        add_mass(e->ref, r->mass_ref + e->scheme * c->n_expert);
-        add_mass(e->test, r->mass_test + e->scheme * c->n_expert);
+        if (!s) s = dsb_routing_mass(e->ref, e->n_ctx, r->mass_ref + e->scheme * c->n_expert, err);
+        if (!s) s = dsb_routing_mass(e->test, e->n_ctx, r->mass_test + e->scheme * c->n_expert, err);
     } else {
         dsb_routing_acc_release(acc);
     }

@@ -66,6 +66,7 @@ typedef struct dsb_backend {
     /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
     dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
     void (*release)(void *p);
+    /* Both return when the host's side may be used again. */
     void (*upload)(void *device, const void *host, size_t bytes);
     void (*download)(void *host, const void *device, size_t bytes);
     void (*copy)(void *device_dst, const void *device_src, size_t bytes);

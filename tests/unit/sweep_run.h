@@ -40,7 +40,7 @@ typedef struct sr_run {
     dsb_moments layer[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
     int seen[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
     sr_tensor expert[SR_SCHEMES][SR_LAYERS][SR_EXPERTS][3], other[SR_SCHEMES][SR_LAYERS][DSB_ROLE_COUNT];
-    dsb_moments router[SR_SCHEMES][SR_LAYERS];
+    dsb_moments router[SR_SCHEMES][SR_LAYERS], expert_error[SR_SCHEMES][SR_LAYERS][SR_EXPERTS];
     bool same_isolated_routing[SR_SCHEMES][SR_LAYERS];
     int64_t values[SR_SCHEMES], clipped[SR_SCHEMES];
     dsb_logit_row rows[SR_SCHEMES + 1][SR_CHUNKS * SR_CTX];
@@ -61,7 +61,10 @@ static dsb_status sr_on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err)
     r->seen[e->scheme][e->layer][e->point][e->kind][e->chunk]++;
     return DSB_OK;
 }
-static dsb_status sr_on_expert(void *ctx, const dsb_expert_event *e, dsb_err *err) { return DSB_OK; }
+static dsb_status sr_on_expert(void *ctx, const dsb_expert_event *e, dsb_err *err) {
+    ((sr_run *)ctx)->expert_error[e->scheme][e->layer][e->expert] = *e->moments;
+    return DSB_OK;
+}
 static dsb_status sr_on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err) {
     sr_run *r = ctx;
     int64_t n = e->n_chunk * e->n_ctx;
@@ -80,19 +83,20 @@ static dsb_status sr_on_clip(void *ctx, const dsb_clip_event *e, dsb_err *err) {
 }
 static dsb_status sr_on_block(void *ctx, int64_t layer, dsb_err *err) { return DSB_OK; }
 
-static inline sr_run *sr_open(void) {
+static inline sr_run *sr_open_on(const dsb_backend *be) {
     sr_run *r = calloc(1, sizeof *r);
     dsb_err err = {0};
     assert_non_null(r);
     omp_set_num_threads(1); /* results are the same (test_sweep), and small kernels are quicker so */
     dsb_arena_init(&r->arena);
-    if (dsb_model_open(&r->m, dsb_backend_cpu(NULL), sr_model, SR_CTX, &err)) fail_msg("%s", err.text);
+    if (dsb_model_open(&r->m, be, sr_model, SR_CTX, &err)) fail_msg("%s", err.text);
     assert_true(r->m.config.n_layer <= SR_LAYERS && r->m.config.n_expert <= SR_EXPERTS);
     r->reference = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true};
     for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->tokens[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)r->m.config.vocab);
     for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->targets[i] = i % SR_CTX < SR_CTX - 1 ? r->tokens[i + 1] : -1;
     return r;
 }
+static inline sr_run *sr_open(void) { return sr_open_on(dsb_backend_cpu(NULL)); }
 static inline void sr_close(sr_run *r) {
     for (int i = 0; i < r->n_scheme; i++) dsb_scheme_source_close(&r->sources[i]);
     dsb_calibration_release(&r->cal);
@@ -121,13 +125,15 @@ static inline void sr_add_json(sr_run *r, const char *text) {
     json_decref(doc);
     sr_add(r, recipe);
 }
-/* Calibrates on the first n_cal chunks; isolated figures of chunks 0 and 2. */
-static inline void sr_sweep(sr_run *r, int n_cal) {
+/* Chunks first .. first + n_chunk, calibrated on cal_first .. cal_first + n_cal; isolated figures of every isolated_every-th. */
+static inline void sr_sweep_chunks(sr_run *r, int first, int n_chunk, int cal_first, int n_cal, int isolated_every) {
     dsb_err err = {0};
     dsb_observer obs = {.ctx = r, .tensor = sr_on_tensor, .layer = sr_on_layer, .expert = sr_on_expert, .routing = sr_on_routing, .logits = sr_on_logits, .clip = sr_on_clip, .block_done = sr_on_block};
-    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = SR_CHUNKS, .n_ctx = SR_CTX, .tokens = r->tokens, .targets = r->targets,
-                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens, .isolated_every = 2, .obs = &obs};
+    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = n_chunk, .n_ctx = SR_CTX, .tokens = r->tokens + first * SR_CTX, .targets = r->targets + first * SR_CTX,
+                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens + cal_first * SR_CTX, .isolated_every = isolated_every, .obs = &obs};
     if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
 }
+/* Calibrates on the first n_cal chunks; isolated figures of chunks 0 and 2. */
+static inline void sr_sweep(sr_run *r, int n_cal) { sr_sweep_chunks(r, 0, SR_CHUNKS, 0, n_cal, 2); }
 
 #endif

@@ -235,6 +235,35 @@ static void test_calibration__sparse_expert_picks_what_its_recipe_says(void **st
     sr_close(r);
 }
 
+/* Without a rank the figure is taken from the expert at hand, whose weights are read once; without a scheme ranks are left too. */
+static void test_calibration__mean_abs_is_known_before_its_own_expert_is_decided(void **state) {
+    sr_run *r = sr_open(), *none = sr_open();
+    const dsb_config *c = &r->m.config;
+    char json[256];
+    double limit = 0;
+    for (int64_t l = c->n_layer; l-- > 0;)
+        if (dsb_layer_is_moe(c, l)) limit = mean_abs_by_hand(r, l, c->n_expert / 2);
+    snprintf(json, sizeof json, "{\"name\": \"small\", \"rules\": [{\"role\": \"expert.*\", \"when\": {\"mean_abs_below\": %.17g}, \"format\": \"int4\"}, {\"role\": \"*\", \"format\": \"int8\"}]}", limit);
+    sr_add_json(r, json);
+    sr_sweep(r, 1);
+    sr_sweep(none, 1);
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        const dsb_layer_calibration *cal = &r->cal.layers[l];
+        double rank[SR_EXPERTS];
+        if (!dsb_layer_is_moe(c, l)) continue;
+        dsb_rank(cal->mean_abs, c->n_expert, rank);
+        assert_memory_equal(none->cal.layers[l].mean_abs, cal->mean_abs, (size_t)c->n_expert * sizeof *rank);
+        assert_memory_equal(none->cal.layers[l].mean_abs_rank, rank, (size_t)c->n_expert * sizeof *rank);
+        for (int64_t e = 0; e < c->n_expert; e++) {
+            double want = mean_abs_by_hand(r, l, e);
+            assert_true(fabs(cal->mean_abs[e] - want) <= 1e-12 * want);
+            for (int i = 0; i < 3; i++) assert_string_equal(r->expert[0][l][e][i].format, cal->mean_abs[e] < limit ? "int4" : "int8");
+        }
+    }
+    sr_close(none);
+    sr_close(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibration__a_range_is_the_largest_of_all_batches),
@@ -245,6 +274,7 @@ int main(void) {
         cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
         cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
         cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),
+        cmocka_unit_test(test_calibration__mean_abs_is_known_before_its_own_expert_is_decided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,7 +95,7 @@ static void mlp_of(dsb_session *s, int64_t layer, const float *post, const dsb_r
         assert_int_equal(dsb_ffn_forward(m, &s->layers[layer].dense, DSB_ROLE_DENSE_GATE, s->scheme->bf16, normed, SR_CTX, NULL, &s->ws, p->mlp, NULL), DSB_OK);
     } else {
         if (!given) assert_int_equal(dsb_router_forward(m, &s->layers[layer].router, normed, 0, SR_CTX, &s->ws, &p->routing, NULL), DSB_OK);
-        assert_int_equal(dsb_moe_forward(m, &s->layers[layer], s->scheme->bf16, normed, SR_CTX, given ? given : &p->routing, &s->ws, &s->moe_ws, p->mlp, NULL), DSB_OK);
+        assert_int_equal(dsb_moe_forward(s, layer, normed, SR_CTX, given ? given : &p->routing, p->mlp, NULL), DSB_OK);
     }
     free(normed);
 }
@@ -195,6 +195,32 @@ static void test_session__isolated_figures_use_sampled_chunks_alone(void **state
     sr_close(r);
 }
 
+/* Chunks may be split over processes: sums of all are those of each alone, added in their order. */
+static void test_session__sums_are_those_of_single_chunks(void **state) {
+    sr_run *whole = sr_open(), *alone[SR_CHUNKS];
+    sr_add_preset(whole, "dynamic-int8");
+    sr_sweep_chunks(whole, 0, SR_CHUNKS, 0, SR_CHUNKS, 1);
+    for (int c = 0; c < SR_CHUNKS; c++) {
+        alone[c] = sr_open();
+        sr_add_preset(alone[c], "dynamic-int8");
+        sr_sweep_chunks(alone[c], c, 1, c, 1, 1);
+    }
+    for (int64_t l = 0; l < whole->m.config.n_layer; l++)
+        for (int64_t e = 0; dsb_layer_is_moe(&whole->m.config, l) && e < whole->m.config.n_expert; e++) {
+            const dsb_moments *got = &whole->expert_error[0][l][e];
+            dsb_moments sum = {.first_bad = -1};
+            double activity = 0;
+            for (int c = 0; c < SR_CHUNKS; c++) {
+                dsb_moments_add(&sum, &alone[c]->expert_error[0][l][e]);
+                activity += alone[c]->cal.layers[l].activity[e];
+            }
+            assert_true(whole->cal.layers[l].activity[e] == activity);
+            assert_true(got->n == sum.n && got->xx == sum.xx && got->xy == sum.xy && got->yy == sum.yy && got->dd == sum.dd && got->max_diff == sum.max_diff);
+        }
+    for (int c = 0; c < SR_CHUNKS; c++) sr_close(alone[c]);
+    sr_close(whole);
+}
+
 /* A recipe that keeps everything differs from the reference by its carrier alone; its router not at all. */
 static void test_session__kept_routers_have_no_isolated_error(void **state) {
     sr_run *r = sr_open();
@@ -248,6 +274,7 @@ int main(void) {
         cmocka_unit_test(test_session__carriers_hold_bf16_values),
         cmocka_unit_test(test_session__isolated_and_accumulated_errors_are_what_metrics_defines),
         cmocka_unit_test(test_session__isolated_figures_use_sampled_chunks_alone),
+        cmocka_unit_test(test_session__sums_are_those_of_single_chunks),
         cmocka_unit_test(test_session__kept_routers_have_no_isolated_error),
         cmocka_unit_test(test_session__a_source_brings_its_own_norms_and_routers),
     };

@@ -1,0 +1,124 @@
+/* A device whose memory the host can't touch: the CPU's rows behind addresses of a region without access rights. The engine
+ * must give the CPU's bits on it; reading or writing such an address itself ends the test, so does a row given host memory. */
+#include "sweep_run.h"
+
+#include <sys/mman.h>
+
+static const size_t k_room = (size_t)1 << 32; /* reserved: pages cost memory only when touched */
+static const dsb_backend *cpu;
+static char *device, *real; /* device + x is what the engine sees of real + x */
+static size_t used;
+
+/* The address behind a device address. */
+static void *behind(const void *p) {
+    size_t at = (size_t)((const char *)p - device);
+    if (!p) return NULL;
+    if ((const char *)p < device || at >= used) fail_msg("a row of the backend table got an address that is not the device's");
+    return real + at;
+}
+#define D(p) ((__typeof__(p))behind(p))
+
+static dsb_status d_alloc(void **out, size_t bytes, const char *what, dsb_err *err) {
+    size_t size = (bytes + 127) / 64 * 64; /* never reused: zeros, as alloc promises */
+    if (size > k_room - used) return dsb_fail(err, DSB_ENOMEM, "the test's device is full");
+    *out = device + used;
+    used += size;
+    return DSB_OK;
+}
+static void d_release(void *p) { behind(p); }
+static void host(const void *p) {
+    if ((const char *)p >= device && (const char *)p < device + k_room) fail_msg("host memory is wanted, the device's was given");
+}
+static void d_upload(void *dst, const void *src, size_t n) { host(src); cpu->upload(D(dst), src, n); }
+static void d_download(void *dst, const void *src, size_t n) { host(dst); cpu->download(dst, D(src), n); }
+static void d_copy(void *dst, const void *src, size_t n) { cpu->copy(D(dst), D(src), n); }
+static void d_zero(void *p, size_t n) { cpu->zero(D(p), n); }
+static void d_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
+    dsb_act a = *x;
+    a.f32 = D(x->f32);
+    a.q = D(x->q);
+    a.scale = D(x->scale);
+    cpu->gemm(w, &a, D(y));
+}
+static void d_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_dynamic(D(x), n, cols, D(q), D(scale)); }
+static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return cpu->quantize_static(D(x), n, cols, given, D(q), D(scale)); }
+static void d_rms_norm(const float *x, int64_t xs, const float *w, double eps, int64_t n, int64_t d, float *y, int64_t ys) { cpu->rms_norm(D(x), xs, D(w), eps, n, d, D(y), ys); }
+static void d_rope(float *x, int64_t n, int64_t heads, int64_t rs, int64_t hs, int64_t dim, const int32_t *pos, const float *c, const float *s) { cpu->rope(D(x), n, heads, rs, hs, dim, D(pos), D(c), D(s)); }
+static void d_mla_assemble(const float *kv, const float *kpe, int64_t stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v) {
+    cpu->mla_assemble(D(kv), D(kpe), stride, n, heads, nope, v_dim, rope, D(k), D(v));
+}
+static void d_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n, const float *q, const float *k, const float *v, float *out) { cpu->attention(shape, seqs, n, D(q), D(k), D(v), D(out)); }
+static void d_silu_mul(const float *g, const float *u, int64_t n, bool round, float *out) { cpu->silu_mul(D(g), D(u), n, round, D(out)); }
+static void d_round_bf16(float *x, int64_t n) { cpu->round_bf16(D(x), n); }
+static void d_round_f16(float *x, int64_t n) { cpu->round_f16(D(x), n); }
+static void d_load_bf16(const uint16_t *src, int64_t n, float *dst) { cpu->load_bf16(D(src), n, D(dst)); }
+static void d_store_bf16(const float *src, int64_t n, uint16_t *dst) { cpu->store_bf16(D(src), n, D(dst)); }
+static void d_add(float *y, const float *x, int64_t n) { cpu->add(D(y), D(x), n); }
+static void d_gather(const float *src, const int32_t *idx, int64_t n, int64_t d, float *dst) { cpu->gather(D(src), D(idx), n, d, D(dst)); }
+static void d_scatter_add(float *acc, const int32_t *idx, const float *w, const float *x, int64_t n, int64_t d) { cpu->scatter_add(D(acc), D(idx), D(w), D(x), n, d); }
+static void d_route(const dsb_router_shape *shape, const float *z, const float *bias, int64_t n, float *scores, int32_t *idx, float *w, float *margin) { cpu->route(shape, D(z), D(bias), n, D(scores), D(idx), D(w), D(margin)); }
+static void d_moments(const float *x, const float *y, int64_t n, dsb_moments *out) { host(out); cpu->moments(D(x), D(y), n, out); }
+static float d_absmax(const float *x, int64_t n) { return cpu->absmax(D(x), n); }
+static void d_logit_rows(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out) {
+    host(target);
+    host(out);
+    cpu->logit_rows(D(ref), D(test), target, n, vocab, out);
+}
+
+/* Packed weights stay the CPU's: they are the backend's own, the engine has no address in them. */
+static dsb_backend device_backend(void) {
+    return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync,
+                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static,
+                         .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
+                         .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
+                         .logit_rows = d_logit_rows};
+}
+
+static int setup(void **state) {
+    cpu = dsb_backend_cpu(NULL);
+    device = mmap(NULL, k_room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    real = mmap(NULL, k_room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return device == MAP_FAILED || real == MAP_FAILED;
+}
+static int teardown(void **state) { return munmap(device, k_room) || munmap(real, k_room); }
+
+/* A sweep with calibration, then every scheme's session: all of a prompt, and one more token from the cache. */
+static sr_run *whole_run(const dsb_backend *be, float **logits) {
+    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "qat-int4", "int3-rtn"};
+    sr_run *r = sr_open_on(be);
+    int64_t v = r->m.config.vocab;
+    for (int i = 0; i < 4; i++) sr_add_preset(r, k_scheme[i]);
+    sr_sweep(r, 1);
+    *logits = calloc((size_t)((r->n_scheme + 1) * SR_CTX * v), sizeof **logits);
+    for (int i = 0; i <= r->n_scheme; i++) {
+        dsb_session s;
+        dsb_err err = {0};
+        float *z = *logits + i * SR_CTX * v;
+        if (dsb_session_open(&s, &r->m, i ? &r->schemes[i - 1] : &r->reference, &r->cal, SR_CTX, &err)) fail_msg("%s", err.text);
+        assert_int_equal(dsb_session_forward(&s, r->tokens, SR_CTX - 1, SR_CTX - 1, z, NULL, &err), DSB_OK);
+        assert_int_equal(dsb_session_forward(&s, r->tokens + SR_CTX - 1, 1, 1, z + (SR_CTX - 1) * v, NULL, &err), DSB_OK);
+        dsb_session_close(&s);
+    }
+    return r;
+}
+
+static void test_device__the_engine_never_touches_device_memory(void **state) {
+    float *want, *got;
+    dsb_backend be = device_backend();
+    sr_run *a = whole_run(cpu, &want), *b = whole_run(&be, &got);
+    assert_true(used > 0);
+    assert_memory_equal(got, want, (size_t)((a->n_scheme + 1) * SR_CTX * a->m.config.vocab) * sizeof *want);
+    assert_memory_equal(b->layer, a->layer, sizeof a->layer);
+    assert_memory_equal(b->router, a->router, sizeof a->router);
+    assert_memory_equal(b->rows, a->rows, sizeof a->rows);
+    assert_memory_equal(b->clipped, a->clipped, sizeof a->clipped);
+    free(want);
+    free(got);
+    sr_close(a);
+    sr_close(b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
