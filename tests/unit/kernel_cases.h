@@ -52,13 +52,15 @@ typedef struct kc_out {
     size_t bytes;
     void *p;
 } kc_out;
-static inline kc_out kc_output(size_t bytes) {
-    kc_out o = {malloc(bytes + 2 * KC_GUARD + 4), bytes, NULL};
+/* It begins where what has `alignment` bytes is aligned, and nothing larger. */
+static inline kc_out kc_output_aligned(size_t bytes, size_t alignment) {
+    kc_out o = {malloc(bytes + 2 * KC_GUARD + alignment), bytes, NULL};
     assert_non_null(o.raw);
-    memset(o.raw, KC_PATTERN, bytes + 2 * KC_GUARD + 4);
-    o.p = o.raw + KC_GUARD + 4;
+    memset(o.raw, KC_PATTERN, bytes + 2 * KC_GUARD + alignment);
+    o.p = o.raw + KC_GUARD + alignment;
     return o;
 }
+static inline kc_out kc_output(size_t bytes) { return kc_output_aligned(bytes, 4); }
 static inline void kc_check_guards(const kc_out *o) {
     for (size_t i = 0; i < KC_GUARD; i++) {
         assert_int_equal(((uint8_t *)o->p)[-1 - (ptrdiff_t)i], KC_PATTERN);

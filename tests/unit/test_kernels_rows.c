@@ -252,7 +252,7 @@ static void logit_rows(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) 
     float *a = kc_floats(n * d, 9), *b = kc_floats(n * d, 9);
     int32_t *target = kc_memory((size_t)n * 4);
     for (int64_t i = 0; i < n; i++) target[i] = i % 3 ? (int32_t)(i % d) : -1;
-    kc_out out = kc_output((size_t)n * sizeof(dsb_logit_row));
+    kc_out out = kc_output_aligned((size_t)n * sizeof(dsb_logit_row), _Alignof(dsb_logit_row));
     be->logit_rows(a, b, target, n, d, out.p);
     for (int64_t i = 0; i < n; i++) {
         kc_tape many = {0}, alone = {0};
