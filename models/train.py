@@ -76,7 +76,7 @@ def run_training(args):
 def run_qat(args):
     from recipe import evaluate, export, qat
     start = evaluate.load(MODEL)
-    ids = np.load(args.work / "train.npy")
+    ids = np.load(args.work / "final.npy")
     held = np.load(args.work / "held.npy")[:32 * 512]
     for bits in (4, 8):
         student, report = qat.train_quantized(start.state_dict(), start.c, bits, ids, held, args.seconds,
@@ -104,7 +104,7 @@ def plot(args):
     fig, ax = plt.subplots(figsize=(7, 3.6))
     ax.plot(tokens / 1e6, train, label="training (mean since the last point)")
     ax.plot(tokens / 1e6, held, label="held-out documents")
-    ax.set(xlabel="tokens seen [million]", ylabel="nats per token", ylim=(2.2, 3.4), title="dsmoe-tiny")
+    ax.set(xlabel="tokens seen [million]", ylabel="nats per token", title="dsmoe-tiny")
     ax.grid(alpha=0.3)
     ax.legend()
     fig.tight_layout()

@@ -105,6 +105,7 @@ def write(folder, tensors, config):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors.part", metadata={"format": "pt"})
+    (folder / "model.safetensors.part").chmod(0o644)
     os.replace(folder / "model.safetensors.part", folder / "model.safetensors")
     (folder / "config.json.part").write_text(json.dumps(config, indent=2) + "\n")
     os.replace(folder / "config.json.part", folder / "config.json")

@@ -57,7 +57,7 @@ def distillation(student, teacher):
     return loss
 
 
-def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device="cuda", batch=64,
+def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device="cpu", batch=16,
                     muon_lr=4e-4, adam_lr=3e-4, compiled=True, log=print):
     """Starts from the final model's state dict; returns the student (master weights in f32)."""
     teacher, student = Model(config).to(device), Model(config).to(device)
@@ -65,7 +65,7 @@ def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device=
     student.load_state_dict(weights)
     teacher.eval().requires_grad_(False)
     install(student, bits)
-    start = mean_nll(student, held_ids, 64, device)
+    start = mean_nll(student, held_ids, 16, device)
     matrices, rest = split_parameters(student)
     muon = Muon(matrices, decay=0.0, compiled=compiled)
     adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -75,7 +75,7 @@ def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device=
     step, began = 0, None
     while began is None or time.time() - began < seconds:
         share = 0.0 if began is None else (time.time() - began) / seconds
-        rate = schedule(share, step, warm_up=50, decay_from=0.1)
+        rate = schedule(share, step, warm_up=20, decay_from=0.1)
         ids, targets = data.next()
         with torch.autocast(device, dtype=torch.bfloat16):
             loss = compute(ids, targets)
@@ -90,7 +90,7 @@ def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device=
             torch.cuda.synchronize()
         if began is None and (step >= (10 if device == "cuda" else 2)):
             began = time.time()                        # compilation does not count
-    end = mean_nll(student, held_ids, 64, device)
+    end = mean_nll(student, held_ids, 16, device)
     tokens = step * batch * CONTEXT
     log(f"int{bits}: {step} steps, {tokens / 1e6:.0f} M tokens; held-out {start:.4f} before, {end:.4f} after")
     return student, {"steps": step, "tokens": tokens, "held_before": start, "held_after": end}
