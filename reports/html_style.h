@@ -22,7 +22,7 @@ static const char dsb_html_style[] =
     "th,td{text-align:right;padding:5px 9px;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:bottom}\n"
     "td{vertical-align:top}th{font-weight:600}th small{display:block;font-weight:400;color:var(--soft)}.l{text-align:left}\n"
     "tbody tr:hover{background:color-mix(in srgb,var(--line) 35%,transparent)}tr.marked{background:var(--mark)}tr.marked td:first-child{font-weight:600}\n"
-    "td.l:last-child{white-space:normal;min-width:10em;overflow-wrap:anywhere}\n"
+    "td.l:last-child{white-space:normal;min-width:9em;overflow-wrap:anywhere}\n"
     "figure{margin:16px auto 26px;max-width:960px}figure svg{display:block;width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:8px}\n"
     "figcaption{color:var(--soft);font-size:14px;max-width:90ch;margin-top:5px}\n"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:8px 0}dt{font-weight:600}dd{margin:0;max-width:85ch;overflow-wrap:anywhere}\n"

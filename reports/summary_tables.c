@@ -41,7 +41,7 @@ void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
         if (d == s->ship) g->marked = i;
         dsb_grid_text(g, d->scheme->name);
         if (isnan(d->ppl.lo)) dsb_grid_figure(g, d->ppl.value, "%.3f", d->ppl.value);
-        else dsb_grid_figure(g, d->ppl.value, "%.3f [%.1f, %.1f]", d->ppl.value, d->ppl.lo, d->ppl.hi);
+        else dsb_grid_figure(g, d->ppl.value, "%.5g [%.4g, %.4g]", d->ppl.value, d->ppl.lo, d->ppl.hi);
         if (isnan(d->delta_nll.lo)) dsb_grid_figure(g, d->delta_nll.value, "%+.2f", 1e3 * d->delta_nll.value);
         else dsb_grid_figure(g, d->delta_nll.value, "%+.2f [%+.2f, %+.2f]", 1e3 * d->delta_nll.value, 1e3 * d->delta_nll.lo, 1e3 * d->delta_nll.hi);
         dsb_grid_figure(g, d->kld.value, "%.2e", d->kld.value);
