@@ -97,6 +97,15 @@ dsb_status dsb_dir_make(const char *path, dsb_err *err) {
     return ok ? DSB_OK : dsb_fail(err, DSB_EOUTPUT, "%s: is there, but is no folder", path);
 }
 
+bool dsb_program_dir(char out[PATH_MAX]) {
+    ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
+    if (n <= 0) return false;
+    out[n] = 0;
+    char *slash = strrchr(out, '/');
+    if (slash) *slash = 0;
+    return slash != NULL;
+}
+
 void dsb_sha256_hex(const void *data, size_t n, char out[65]) {
     struct sha256_ctx ctx;
     uint8_t digest[SHA256_DIGEST_SIZE];

@@ -2,6 +2,8 @@
 #ifndef DSB_BASE_FILE_H
 #define DSB_BASE_FILE_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +22,9 @@ void dsb_map_close(dsb_map *map);
 dsb_status dsb_file_write(const char *path, const void *data, size_t n, dsb_err *err);
 /* Makes a directory and its parents (0777 less umask); fine if it is there. DSB_EOUTPUT. */
 dsb_status dsb_dir_make(const char *path, dsb_err *err);
+
+/* The folder of the running program, without a last slash; false if it can't be told. */
+bool dsb_program_dir(char out[PATH_MAX]);
 
 /* Lower-case hex SHA-256 (64 digits and a NUL) of bytes, or of a file's content. */
 void dsb_sha256_hex(const void *data, size_t n, char out[65]);

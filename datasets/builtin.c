@@ -7,28 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 const dsb_builtin dsb_builtin_table[DSB_BUILTIN_COUNT] = {
     [DSB_BUILTIN_EVALUATION] = { "jargon", "The Jargon File 4.4.7", "jargon.txt", "40dfb4b98191a670a09a183d5798d50f243d23fdbd1495dcc0aca2ce5895ba97" },
     [DSB_BUILTIN_CALIBRATION] = { "fortunes", "fortune cookies", "fortunes.txt", "91f1c7e7c1de5793fd98e0acbdc7be20443114f733f578444e7e1204360dd782" },
 };
 
-/* The folder of the running program, without its last slash. */
-static bool executable_dir(char out[PATH_MAX]) {
-    ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
-    if (n <= 0) return false;
-    out[n] = 0;
-    char *slash = strrchr(out, '/');
-    if (slash) *slash = 0;
-    return slash != NULL;
-}
-
 dsb_status dsb_dataset_builtin_path(dsb_builtin_kind kind, char **path, dsb_err *err) {
     const dsb_builtin *b = &dsb_builtin_table[kind];
     const char *data = getenv("DSBENCH_DATA");
-    char exe[PATH_MAX] = "build";
+    char exe[PATH_MAX];
     *path = NULL;
     bool given = data && *data;
-    if (!given && !executable_dir(exe)) snprintf(exe, sizeof exe, "build");
+    if (given || !dsb_program_dir(exe)) snprintf(exe, sizeof exe, "build");
     /* Built: build/data. Installed: PREFIX/bin/dsbench and PREFIX/share/dsbench/data. */
     char beside[PATH_MAX + 8], installed[PATH_MAX + 32];
     snprintf(beside, sizeof beside, "%s/data", exe);

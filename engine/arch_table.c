@@ -92,7 +92,6 @@ static dsb_status read_deepseek(dsb_config *c, const json_t *j, const char *path
     if (strcmp(act, "silu") != 0) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"hidden_act\" is \"%s\"; silu is wanted", path, act);
     if (c->rope_dim % 2 || c->d_model % 2) return dsb_fail(err, DSB_EINPUT, "%s: hidden_size and qk_rope_head_dim must be even", path);
     if (c->n_expert > 0 && c->d_ff_expert == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"moe_intermediate_size\" is missing", path);
-    DSB_TRY(want_range(path, "rms_norm_eps", c->rms_eps, 0, 1, err));
     DSB_TRY(read_rope(c, j, path, err));
     double m = c->rope.mscale_all_dim != 0 ? yarn_mscale(c->rope.factor, c->rope.mscale_all_dim) : 1;
     c->attention_scale = (float)(m * m / sqrt((double)(c->nope + c->rope_dim)));

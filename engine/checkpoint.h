@@ -28,9 +28,6 @@ dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *ste
  * or integer type: DSB_EINPUT, naming both. *stored (may be NULL) is its type. */
 dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, float *dst, dsb_dtype *stored, dsb_err *err);
 
-/* The same for a linear weight `stem` + ".weight", which may be integer codes with scales beside them. */
-dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_err *err);
-
 /* A linear weight `stem` + ".weight": floats into w, or integer codes into *codes (codes->format is NULL for floats)
  * together with their dequantized form in w. *stored is DSB_I8 for codes. */
 dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);

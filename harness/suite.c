@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 static const char k_demo_schemes[] = "bf16,dynamic-int8,static-int8,mixed-fp16-int8,sparse-expert,qat-int8,qat-int4,int4-rtn,int3-rtn";
 static const char k_quick_schemes[] = "bf16,dynamic-int8,static-int8,mixed-fp16-int8,sparse-expert,int4-rtn,int3-rtn";
@@ -23,12 +24,8 @@ dsb_status dsb_builtin_model(dsb_arena *arena, const char **out, dsb_err *err) {
         snprintf(path, sizeof path, "%s/dsmoe-tiny", dir);
         return keep(arena, path, out, err);
     }
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n < 0) n = 0;
-    exe[n] = 0;
+    if (!dsb_program_dir(exe)) exe[0] = 0;
     static const char *const k_place[] = {"/models", "/../models", "/../../models", "/../share/dsbench/models"};
-    char *slash = strrchr(exe, '/');
-    if (slash) *slash = 0;
     for (size_t i = 0; i < sizeof k_place / sizeof *k_place; i++) {
         snprintf(path, sizeof path, "%s%s/dsmoe-tiny", exe, k_place[i]);
         if (stat(path, &st) != 0) continue;

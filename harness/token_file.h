@@ -17,7 +17,7 @@ typedef struct dsb_token_file {
     int64_t n_seq, longest;
 } dsb_token_file;
 
-/* DSB_EINPUT names the sequence and entry that is no token id; whether a model has that id is the session's to say. */
+/* DSB_EINPUT names the sequence and entry that is no token id; whether a model has that id is the caller's to say. */
 dsb_status dsb_token_file_load(dsb_token_file *out, const char *path, dsb_err *err);
 dsb_status dsb_token_file_parse(dsb_token_file *out, const char *path, const json_t *doc, dsb_err *err);
 void dsb_token_file_release(dsb_token_file *f);

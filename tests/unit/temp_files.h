@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,16 @@ static inline int temp_drop(const char *path, const struct stat *st, int type, s
     return remove(path);
 }
 static inline void temp_remove(temp_dir *t) { nftw(t->path, temp_drop, 8, FTW_DEPTH | FTW_PHYS); }
+
+/* Files in a folder, hidden ones apart. */
+static inline int temp_entries(const char *dir) {
+    DIR *d = opendir(dir);
+    int n = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
 
 /* The status, and a message of one line that holds every part (NULL: no more). */
 static inline void refused(dsb_status got, const dsb_err *err, dsb_status want, const char *a, const char *b) {

@@ -6,20 +6,10 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/unit/temp_files.h"
-
-static int entries(const char *dir) {
-    DIR *d = opendir(dir);
-    int n = 0;
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
 
 static void test_file__map_holds_the_bytes(void **state) {
     temp_dir t;
@@ -67,7 +57,7 @@ static void test_file__write_replaces_whole(void **state) {
     dsb_map_close(&map);
     assert_int_equal(stat(t.file, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0666 & ~mask);
-    assert_int_equal(entries(t.path), 1); /* nothing temporary is left */
+    assert_int_equal(temp_entries(t.path), 1); /* nothing temporary is left */
     temp_remove(&t);
 }
 
@@ -80,7 +70,7 @@ static void test_file__write_that_fails_leaves_nothing(void **state) {
     snprintf(dir, sizeof dir, "%s/dir", t.path);
     assert_int_equal(dsb_dir_make(dir, NULL), DSB_OK);
     refused(dsb_file_write(dir, "a", 1, &err), &err, DSB_EOUTPUT, dir, "can't be written"); /* the rename fails */
-    assert_int_equal(entries(t.path), 1);
+    assert_int_equal(temp_entries(t.path), 1);
     temp_remove(&t);
 }
 

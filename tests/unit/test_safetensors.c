@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 
 #include "engine/safetensors.h"
 #include "engine/safetensors_write.h"
@@ -160,15 +159,6 @@ static void test_safetensors__round_trip(void **state) {
     temp_remove(&t);
 }
 
-static int entries(const char *dir) {
-    DIR *d = opendir(dir);
-    int n = 0;
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
-
 static void test_safetensors__unfinished_writes_leave_nothing(void **state) {
     temp_dir t;
     dsb_st_writer w;
@@ -183,7 +173,7 @@ static void test_safetensors__unfinished_writes_leave_nothing(void **state) {
     assert_int_equal(dsb_st_writer_write(&w, "123", 3, NULL), DSB_OK);
     refused(dsb_st_writer_finish(&w, &err), &err, DSB_EINTERNAL, path, "3 bytes written, 16 declared");
     dsb_st_writer_close(&w);
-    assert_int_equal(entries(t.path), 0);
+    assert_int_equal(temp_entries(t.path), 0);
     refused(dsb_st_writer_open(&w, "/nonexistent/out", &err), &err, DSB_EOUTPUT, "/nonexistent/out: can't be written", "No such file");
     temp_remove(&t);
 }
