@@ -96,6 +96,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (out) *out = (dsb_linear){0};
     DSB_TRY(loader_grow(l, spec, err));
     l->ref_stem[0] = 0;
+    l->kept_known = false;
     DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
     l->ref_bytes = codes.stored_bytes;
     dsb_qtensor_release(&codes);
@@ -189,7 +190,14 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (st) return st;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
+    bool kept = deq == l->w_ref;
+    if (kept && l->kept_known) {
+        event->moments = l->kept;
+        return DSB_OK;
+    }
     dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
+    if (kept) l->kept = event->moments;
+    l->kept_known |= kept;
     return DSB_OK;
 }
 

@@ -70,6 +70,8 @@ typedef struct dsb_loader {
     size_t room;
     char ref_stem[256]; /* what w_ref holds, and from which row on */
     int64_t ref_first;
+    bool kept_known;      /* kept: figures of w_ref against itself, the same for every scheme that keeps it */
+    dsb_moments kept;
     dsb_dtype ref_dtype;
     size_t ref_bytes; /* that it takes in the checkpoint */
 } dsb_loader;

@@ -40,7 +40,7 @@ static void choose_dir(dsb_memory_plan *p, const char *beside, bool is_file) {
     if (tmp && *tmp) snprintf(p->spill_dir, sizeof p->spill_dir, "%s", tmp);
     else if (!is_file) snprintf(p->spill_dir, sizeof p->spill_dir, "%s", beside);
     else if (slash) snprintf(p->spill_dir, sizeof p->spill_dir, "%.*s", slash == beside ? 1 : (int)(slash - beside), beside);
-    else strcpy(p->spill_dir, ".");
+    else snprintf(p->spill_dir, sizeof p->spill_dir, ".");
 }
 
 dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, int64_t n_scored, int64_t limit, const char *beside, bool is_file, bool quiet, dsb_err *err) {
