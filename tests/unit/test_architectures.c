@@ -63,6 +63,25 @@ static void test_architectures__both_drivers_agree_with_every_scheme(void **stat
     for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) check_model(k_model[i]);
 }
 
+/* A scheme that reads a checkpoint of its own takes every norm, bias, sink and gate from it: the same folder, the same bits. */
+static void test_architectures__another_checkpoint_is_read_whole(void **state) {
+    for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) {
+        char dir[128];
+        dsb_err err = {0};
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_model[i]);
+        sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
+        sr_add_preset(r, "dynamic-int8");
+        if (dsb_scheme_source_open(&r->sources[1], &r->m, dir, r->schemes[0].recipe, dir, &err)) fail_msg("%s", err.text);
+        r->schemes[1] = r->sources[1].scheme;
+        r->n_scheme = 2;
+        assert_true(r->schemes[0].own_source && !r->schemes[1].own_source);
+        sr_sweep(r, 1);
+        assert_memory_equal(r->rows[2], r->rows[1], sizeof r->rows[1]);
+        assert_memory_equal(r->layer[1], r->layer[0], sizeof r->layer[0]);
+        sr_close(r);
+    }
+}
+
 /* BF16 is the noise floor, 8 bits are more, 3 bits more still: on weights whose products matter. */
 static void test_architectures__fewer_bits_cost_more(void **state) {
     for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) {
@@ -84,6 +103,7 @@ static void test_architectures__fewer_bits_cost_more(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_architectures__both_drivers_agree_with_every_scheme),
+        cmocka_unit_test(test_architectures__another_checkpoint_is_read_whole),
         cmocka_unit_test(test_architectures__fewer_bits_cost_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
