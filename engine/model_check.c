@@ -61,7 +61,7 @@ bool dsb_model_skipped(const dsb_model *m, char text[200]) {
             n++;
             bytes += (double)t->bytes;
         }
-    if (n) snprintf(text, 200, "multi-token prediction is no part of the evaluated model: %lld tensors (%.3g MB) of layers beyond %lld are skipped", (long long)n, bytes / 1e6, (long long)m->config.n_layer);
+    if (n) snprintf(text, 200, "%s: %lld tensors (%.3g MB) of layers beyond %lld are skipped", m->config.n_mtp ? "multi-token prediction is no part of the evaluated model" : "config.json has fewer layers than the checkpoint", (long long)n, bytes / 1e6, (long long)m->config.n_layer);
     return n > 0;
 }
 
