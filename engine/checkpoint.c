@@ -9,9 +9,25 @@
 #include "base/json.h"
 #include "engine/stored.h"
 
+/* No path leaves the directory, links included, but for Hugging Face's own cache, whose snapshots are links into blobs/ beside them. */
+static dsb_status check_inside(const dsb_checkpoint *cp, const char *leaf, const char *path, dsb_err *err) {
+    char dir[PATH_MAX], blobs[PATH_MAX + 16], file[PATH_MAX];
+    if (!realpath(path, file) || !realpath(cp->dir, dir)) return DSB_OK; /* opening it says what is wrong */
+    size_t n = strlen(dir);
+    if (strncmp(file, dir, n) == 0 && (file[n] == '/' || !file[n])) return DSB_OK;
+    char *slash = strrchr(dir, '/');
+    if (slash && slash - dir > 10 && strncmp(slash - 10, "/snapshots", 10) == 0) {
+        slash[-10] = 0;
+        n = (size_t)snprintf(blobs, sizeof blobs, "%s/blobs/", dir);
+        if (strncmp(file, blobs, n) == 0) return DSB_OK;
+    }
+    return dsb_fail(err, DSB_EINPUT, "%s: %s is a link to %s, outside the directory; the file itself is wanted", cp->dir, leaf, file);
+}
+
 static dsb_status open_file(dsb_checkpoint *cp, const char *leaf, dsb_err *err) {
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", cp->dir, leaf) >= sizeof path) return dsb_fail(err, DSB_EINPUT, "%s: the path is too long", cp->dir);
+    DSB_TRY(check_inside(cp, leaf, path, err));
     dsb_st_file *more = realloc(cp->files, ((size_t)cp->n_file + 1) * sizeof *more);
     if (!more) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its shards", cp->dir);
     cp->files = more;
@@ -31,7 +47,20 @@ static const dsb_st_file *find_file(const dsb_checkpoint *cp, const char *leaf) 
     return NULL;
 }
 
-/* Opens every shard the index names, and checks that each indexed tensor is in its own. */
+/* What a shard holds and the index gives to another one, or to none. */
+static dsb_status check_extra(const dsb_checkpoint *cp, const char *index_path, const json_t *map, dsb_err *err) {
+    for (int i = 0; i < cp->n_file; i++) {
+        const char *leaf = strrchr(cp->files[i].path, '/') + 1;
+        for (int64_t t = 0; t < cp->files[i].n_tensor; t++) {
+            const char *name = cp->files[i].tensors[t].name, *shard = json_string_value(json_object_get(map, name));
+            if (!shard) return dsb_fail(err, DSB_EINPUT, "%s: %s holds tensor %s, which the index does not name; index and shards of one download are wanted", index_path, leaf, name);
+            if (strcmp(shard, leaf) != 0) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is in %s and in %s; one is wanted", index_path, name, shard, leaf);
+        }
+    }
+    return DSB_OK;
+}
+
+/* Opens every shard the index names, and checks that each indexed tensor is in its own and no other is anywhere. */
 static dsb_status open_shards(dsb_checkpoint *cp, const char *index_path, const json_t *index, dsb_err *err) {
     const json_t *map = json_object_get(index, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"weight_map\" is missing or empty", index_path);
@@ -47,7 +76,18 @@ static dsb_status open_shards(dsb_checkpoint *cp, const char *index_path, const 
         const char *leaf = json_string_value(v);
         if (!dsb_st_find(find_file(cp, leaf), name)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %s is named as its shard, but does not hold it", index_path, name, leaf);
     }
-    return DSB_OK;
+    return check_extra(cp, index_path, map, err);
+}
+
+/* A name that is there twice would hide one of its shards. */
+static dsb_status load_index(json_t **out, const char *path, dsb_err *err) {
+    dsb_map map;
+    json_error_t e;
+    *out = NULL;
+    DSB_TRY(dsb_map_open(&map, path, err));
+    *out = json_loadb(map.data ? (const char *)map.data : "", map.size, JSON_REJECT_DUPLICATES, &e);
+    dsb_map_close(&map);
+    return *out ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: not valid JSON at line %d, column %d: %s", path, e.line, e.column, e.text);
 }
 
 dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *err) {
@@ -60,7 +100,7 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
         s = dsb_fail(err, DSB_EINPUT, "%s: no model directory there; a folder with config.json and model.safetensors is wanted", dir);
     } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir), stat(path, &st) == 0) {
         json_t *index;
-        s = dsb_json_load(&index, path, err);
+        s = load_index(&index, path, err);
         if (!s) s = open_shards(out, path, index, err);
         json_decref(index);
     } else {

@@ -138,22 +138,53 @@ static const struct {
     {"{\"weight_map\": {\"a\": \".\"}}", "not a regular file"},
     {"{\"weight_map\": {\"a\": \"absent.safetensors\"}}", "/absent.safetensors: can't be opened: No such file"},
     {"{\"weight_map\": {\"a\": \"a.safetensors\", \"c\": \"a.safetensors\"}}", "tensor c: a.safetensors is named as its shard, but does not hold it"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"a\": \"b.safetensors\"}}", "duplicate object key"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"b.safetensors\"}}", "b.safetensors holds tensor c, which the index does not name"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"b.safetensors\", \"c\": \"c.safetensors\"}}", "tensor c is in c.safetensors and in b.safetensors; one is wanted"},
+    {"{\"weight_map\": {\"a\": \"out.safetensors\"}}", "out.safetensors is a link to"},
     {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"a.safetensors\", \"c\": \"b.safetensors\"}}", "tensor b: a.safetensors is named as its shard, but does not hold it"},
 };
 
 static void test_checkpoint__bad_indexes(void **state) {
-    temp_dir t;
+    temp_dir t, other;
     dsb_checkpoint cp;
     dsb_err err;
     temp_make(&t);
     const item c = {"c", DSB_F32, 2, 0, k_two}, second[] = {k_b, c};
     put_tensors(&t, "a.safetensors", &k_a, 1);
     put_tensors(&t, "b.safetensors", second, 2);
+    put_tensors(&t, "c.safetensors", &c, 1);
+    temp_make(&other);
+    put_tensors(&other, "a.safetensors", &k_a, 1);
+    char target[128], link[128];
+    snprintf(target, sizeof target, "%s/a.safetensors", other.path);
+    snprintf(link, sizeof link, "%s/out.safetensors", t.path);
+    assert_int_equal(symlink(target, link), 0);
     for (size_t i = 0; i < sizeof k_bad_index / sizeof *k_bad_index; i++) {
         temp_text(&t, INDEX, k_bad_index[i].index);
         refused(dsb_checkpoint_open(&cp, t.path, &err), &err, DSB_EINPUT, t.path, k_bad_index[i].part);
         assert_true(!cp.dir && !cp.files);
     }
+    temp_remove(&t);
+    temp_remove(&other);
+}
+
+/* As Hugging Face's cache has it: snapshots/REVISION/model.safetensors -> ../../blobs/HASH. */
+static void test_checkpoint__links_of_the_hub_cache(void **state) {
+    temp_dir t, snapshot;
+    dsb_checkpoint cp;
+    char path[200];
+    temp_make(&t);
+    snprintf(path, sizeof path, "%s/blobs", t.path);
+    assert_int_equal(dsb_dir_make(path, NULL), DSB_OK);
+    put_tensors(&t, "blobs/0123", &k_a, 1);
+    snprintf(path, sizeof path, "%s/snapshots/r", t.path);
+    assert_int_equal(dsb_dir_make(path, NULL), DSB_OK);
+    snprintf(snapshot.path, sizeof snapshot.path, "%.40s/snapshots/r", t.path);
+    snprintf(path, sizeof path, "%s/model.safetensors", snapshot.path);
+    assert_int_equal(symlink("../../blobs/0123", path), 0);
+    open_ok(&cp, &snapshot);
+    dsb_checkpoint_close(&cp);
     temp_remove(&t);
 }
 
@@ -274,6 +305,7 @@ int main(void) {
         cmocka_unit_test(test_checkpoint__nothing_there),
         cmocka_unit_test(test_checkpoint__shards),
         cmocka_unit_test(test_checkpoint__bad_indexes),
+        cmocka_unit_test(test_checkpoint__links_of_the_hub_cache),
         cmocka_unit_test(test_checkpoint__int8_codes_stay_codes),
         cmocka_unit_test(test_checkpoint__int4_codes_lowest_bits_first),
         cmocka_unit_test(test_checkpoint__bad_codes),
