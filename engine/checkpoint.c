@@ -117,12 +117,21 @@ void dsb_checkpoint_close(dsb_checkpoint *cp) {
     *cp = (dsb_checkpoint){0};
 }
 
-const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name) {
+static const dsb_st_tensor *find_exactly(const dsb_checkpoint *cp, const char *name) {
     for (int i = 0; i < cp->n_file; i++) {
         const dsb_st_tensor *t = dsb_st_find(&cp->files[i], name);
         if (t) return t;
     }
     return NULL;
+}
+
+const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name) {
+    static const char k_old[] = ".block_sparse_moe.";
+    const dsb_st_tensor *t = find_exactly(cp, name);
+    const char *at = t ? NULL : strstr(name, k_old);
+    char other[512];
+    if (!at || (size_t)snprintf(other, sizeof other, "%.*s.mlp.%s", (int)(at - name), name, at + strlen(k_old)) >= sizeof other) return t;
+    return find_exactly(cp, other);
 }
 
 static const char *shape_text(const dsb_st_tensor *t, char *buf, size_t n) {
@@ -173,6 +182,12 @@ dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem
     codes->stored_bytes = dsb_stored_bytes(&s);
     *stored = s.codes ? DSB_I8 : s.w->dtype;
     return DSB_OK;
+}
+
+dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err) {
+    dsb_stored s;
+    DSB_TRY(dsb_stored_find_bias(cp, stem, n, &s, err));
+    return dst ? dsb_stored_decode(&s, 0, n, dst, err) : DSB_OK;
 }
 
 dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err) {

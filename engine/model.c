@@ -39,6 +39,7 @@ void dsb_model_close(dsb_model *m) {
 
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->w.data) be->unpack(&l->w);
+    if (!l->borrowed && l->bias) be->release(l->bias);
     *l = (dsb_linear){0};
 }
 
@@ -75,6 +76,20 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
 
+/* Biases stay as they are stored under every scheme. */
+static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    float *host;
+    void *p = NULL;
+    if (!spec->bias) return DSB_OK;
+    DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
+    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
+    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
+    free(host);
+    out->bias = p;
+    return s;
+}
+
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
@@ -85,7 +100,8 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     dsb_qtensor_release(&codes);
     memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
     if (!out) return DSB_OK;
-    return l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err);
+    DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
+    return load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
 /* Integer codes to a kernel's matrix; without integer activations, or with zero points, tiles are decoded to f32. */
@@ -167,6 +183,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
+    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, out, err);
     if (st) return st;
     event->kernel = out->w.kernel;
     event->activation = out->activation;

@@ -217,6 +217,25 @@ dsb_status dsb_stored_find(const dsb_checkpoint *cp, const char *stem, int64_t r
     return DSB_OK;
 }
 
+dsb_status dsb_stored_find_bias(const dsb_checkpoint *cp, const char *stem, int64_t rows, dsb_stored *out, dsb_err *err) {
+    dsb_stored *s = out;
+    fused_name f;
+    *s = (dsb_stored){.cp = cp, .rows = rows, .cols = 1, .step = 1, .group = 1, .n_group = 1, .row = plain_row};
+    s->w = part(cp, stem, ".bias");
+    if (!s->w && split_expert(stem, &f)) {
+        int64_t all = f.part == 2 ? rows : 2 * rows;
+        DSB_TRY(need(cp, f.stem, f.part == 2 ? ".down_proj_bias" : ".gate_up_proj_bias", "", &s->w, err));
+        if (s->w->ndim != 2 || s->w->shape[0] <= f.expert) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: expert %lld is not in it", cp->dir, s->w->name, (long long)f.expert);
+        WANT(s->w, s->w->shape[0], all);
+        s->first = f.expert * all + (f.part == 1);
+        s->step = f.part == 2 ? 1 : 2;
+    } else {
+        if (!s->w) DSB_TRY(need(cp, stem, ".bias", "", &s->w, err));
+        WANT(s->w, rows);
+    }
+    return want_type(cp, s->w, dsb_dtype_is_float(s->w->dtype), "a float type", err);
+}
+
 dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *dst, dsb_err *err) {
     float *scratch = NULL;
     bool ok = true;

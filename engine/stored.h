@@ -23,6 +23,8 @@ struct dsb_stored {
 
 /* DSB_EINPUT, DSB_EUNSUPPORTED: missing, other shape or type than config.json and the packing want; the message names the tensor. */
 dsb_status dsb_stored_find(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_stored *out, dsb_err *err);
+/* The bias beside it, as a matrix of one column. */
+dsb_status dsb_stored_find_bias(const dsb_checkpoint *cp, const char *stem, int64_t rows, dsb_stored *out, dsb_err *err);
 /* dst (n, cols) = rows at .. at+n. */
 dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *dst, dsb_err *err);
 /* The codes and scales, owned by q; s->codes must hold. A code that no kernel takes (INT8's -128): q->codes stays NULL. */

@@ -26,10 +26,7 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
         dsb_attn_release(sw->be, w);
         for (int i = 0; i < n; i++) DSB_TRY(sw_load_scheme(sw, i, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(w, specs[i].role), err));
         if (sw->plan->schemes[s].own_source) {
-            w->input_norm = sw->ref_attn.input_norm;
-            w->q_a_norm = sw->ref_attn.q_a_norm;
-            w->kv_a_norm = sw->ref_attn.kv_a_norm;
-            w->norms_borrowed = true;
+            dsb_attn_borrow(w, &sw->ref_attn);
         } else {
             DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }

@@ -138,9 +138,7 @@ static dsb_status load_routers(sweep *sw, int64_t layer, dsb_err *err) {
         dsb_router_weights *w = &sw->schemes[s].router;
         dsb_router_release(sw->be, w);
         if (sw->plan->schemes[s].own_source) {
-            w->norm = sw->ref_router.norm;
-            w->bias = sw->ref_router.bias;
-            w->borrowed = true;
+            dsb_router_borrow(w, &sw->ref_router);
         } else {
             DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }
@@ -218,6 +216,7 @@ static dsb_status run_tile(sweep *sw, const ffn_pass *p, int64_t first, int64_t 
     }
     if (p->round_input) sw->be->round_bf16(x, n * d);
     dsb_ffn_norm(sw->m, p->norm, p->bf16, x, n, x);
+    if (p->role == DSB_ROLE_SHARED_GATE) return dsb_shared_forward(sw->m, p->w, p->norm, p->bf16, x, n, p->obs, p->ws, out, err);
     return dsb_ffn_forward(sw->m, p->w, p->role, p->bf16, x, n, p->obs, p->ws, out, err);
 }
 

@@ -78,7 +78,12 @@ static void test_arch__v2(void **state) {
 }
 
 static void same(const dsb_config *a, const dsb_config *b) {
-    assert_memory_equal(&a->rope, &b->rope, sizeof a->rope); /* numbers of 8 bytes: no padding */
+    enum { POS = 9 };
+    float x[2][2 * POS * 2], y[2][2 * POS * 2];
+    assert_true(a->rope_dim == 4 && b->rope_dim == 4 && a->rope.half == b->rope.half);
+    dsb_rope_tables(a, POS, x[0], x[1]);
+    dsb_rope_tables(b, POS, y[0], y[1]);
+    for (int i = 0; i < 2; i++) assert_memory_equal(x[i], y[i], POS * 2 * sizeof **x);
     assert_true(a->n_expert == b->n_expert && a->router.n_expert == b->router.n_expert && a->attention_scale == b->attention_scale);
 }
 
@@ -120,7 +125,7 @@ static const struct {
     {"{\"-architectures\": 0}", "\"architectures\" names no model class", NULL, DSB_EINPUT},
     {"{\"architectures\": \"DeepseekV3ForCausalLM\"}", "\"architectures\" names no model class", NULL, DSB_EINPUT},
     {"{\"architectures\": [3]}", "\"architectures\" names no model class", NULL, DSB_EINPUT},
-    {"{\"architectures\": [\"LlamaForCausalLM\"]}", "architecture \"LlamaForCausalLM\" is unknown", "DeepseekV2ForCausalLM, DeepseekV3ForCausalLM", DSB_EUNSUPPORTED},
+    {"{\"architectures\": [\"LlamaForCausalLM\"]}", "architecture \"LlamaForCausalLM\" is unknown", "DeepseekV2ForCausalLM, DeepseekV3ForCausalLM, Qwen2MoeForCausalLM", DSB_EUNSUPPORTED},
     {"{\"-hidden_size\": 0}", "\"hidden_size\" is missing", NULL, DSB_EINPUT},
     {"{\"hidden_size\": null}", "\"hidden_size\" is missing", NULL, DSB_EINPUT},
     {"{\"hidden_size\": \"8\"}", "\"hidden_size\" is a string", "an integer is wanted", DSB_EINPUT},
@@ -150,7 +155,12 @@ static const struct {
     {"{\"rope_parameters\": {\"rope_theta\": -5}}", "\"rope_theta\" is -5;", NULL, DSB_EINPUT},
     {"{\"rope_scaling\": \"yarn\"}", "\"rope_scaling\" is no object", NULL, DSB_EINPUT},
     {"{\"rope_parameters\": [1]}", "\"rope_parameters\" is no object", NULL, DSB_EINPUT},
-    {"{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}", "rope scaling of type \"linear\" can't be computed", "yarn", DSB_EUNSUPPORTED},
+    {"{\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}}", "rope scaling of type \"dynamic\" can't be computed", "yarn", DSB_EUNSUPPORTED},
+    {"{\"rope_scaling\": {\"type\": \"linear\"}}", "\"factor\" is missing", NULL, DSB_EINPUT},
+    {"{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2, \"scale_mode\": 1}}", "\"scale_mode\" in \"rope_scaling\" is unknown", NULL, DSB_EUNSUPPORTED},
+    {"{\"use_mystery\": false}", "field \"use_mystery\" is unknown for DeepseekV3ForCausalLM", "may change the result", DSB_EUNSUPPORTED},
+    {"{\"num_experts\": 4}", "\"num_experts\" is 4, but \"n_routed_experts\" is 8", NULL, DSB_EINPUT},
+    {"{\"mlp_bias\": true}", "\"mlp_bias\": true can't be computed", NULL, DSB_EUNSUPPORTED},
     {"{\"rope_parameters\": {\"rope_type\": \"llama3\"}}", "rope scaling of type \"llama3\"", NULL, DSB_EUNSUPPORTED},
     {"{\"rope_scaling\": {\"type\": \"yarn\", \"original_max_position_embeddings\": 4096}}", "\"factor\" is missing", NULL, DSB_EINPUT},
     {"{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "\"original_max_position_embeddings\" is missing", NULL, DSB_EINPUT},
@@ -161,8 +171,6 @@ static const struct {
     {"{\"rope_scaling\": {\"type\": \"yarn\", " YARN ", \"mscale_all_dim\": 1e9}}", "\"mscale_all_dim\" is 1e+09", NULL, DSB_EINPUT},
     {"{\"rope_scaling\": {\"type\": \"yarn\", " YARN ", \"attention_factor\": 1.2}}", "yarn with \"attention_factor\" can't be computed", NULL, DSB_EUNSUPPORTED},
     {"{\"rope_scaling\": {\"type\": \"yarn\", " YARN ", \"truncate\": false}}", "yarn with \"truncate\" can't be computed", NULL, DSB_EUNSUPPORTED},
-    {"{\"rope_interleave\": false}", "\"rope_interleave\": false can't be computed", NULL, DSB_EUNSUPPORTED},
-    {"{\"attention_bias\": true}", "\"attention_bias\": true can't be computed", NULL, DSB_EUNSUPPORTED},
     {"{\"hidden_act\": \"gelu\"}", "\"hidden_act\" is \"gelu\"; silu is wanted", NULL, DSB_EUNSUPPORTED},
     {"{\"scoring_func\": \"softmax\"}", "\"scoring_func\" is \"softmax\"; sigmoid is wanted", NULL, DSB_EUNSUPPORTED},
     {"{\"topk_method\": \"greedy\"}", "\"topk_method\" is \"greedy\"; noaux_tc is wanted", NULL, DSB_EUNSUPPORTED},
