@@ -90,6 +90,18 @@ static dsb_status load_index(json_t **out, const char *path, dsb_err *err) {
     return *out ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: not valid JSON at line %d, column %d: %s", path, e.line, e.column, e.text);
 }
 
+static int by_name(const void *a, const void *b) { return strcmp((*(const dsb_st_tensor *const *)a)->name, (*(const dsb_st_tensor *const *)b)->name); }
+
+static dsb_status make_index(dsb_checkpoint *cp, dsb_err *err) {
+    int64_t n = 0;
+    for (int i = 0; i < cp->n_file; i++) n += cp->files[i].n_tensor;
+    DSB_TRY(DSB_NEW(cp->tensors, n + 1, "names of tensors", err));
+    for (int i = 0; i < cp->n_file; i++)
+        for (int64_t t = 0; t < cp->files[i].n_tensor; t++) cp->tensors[cp->n_tensor++] = &cp->files[i].tensors[t];
+    qsort(cp->tensors, (size_t)n, sizeof *cp->tensors, by_name);
+    return DSB_OK;
+}
+
 dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *err) {
     *out = (dsb_checkpoint){.dir = strdup(dir)};
     char path[4096];
@@ -106,6 +118,8 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
     } else {
         s = open_file(out, "model.safetensors", err);
     }
+    if (!s) s = dsb_quant_config_load(&out->quant, dir, err);
+    if (!s) s = make_index(out, err);
     if (s) dsb_checkpoint_close(out);
     return s;
 }
@@ -113,16 +127,15 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
 void dsb_checkpoint_close(dsb_checkpoint *cp) {
     for (int i = 0; i < cp->n_file; i++) dsb_st_close(&cp->files[i]);
     free(cp->files);
+    free(cp->tensors);
     free(cp->dir);
     *cp = (dsb_checkpoint){0};
 }
 
 static const dsb_st_tensor *find_exactly(const dsb_checkpoint *cp, const char *name) {
-    for (int i = 0; i < cp->n_file; i++) {
-        const dsb_st_tensor *t = dsb_st_find(&cp->files[i], name);
-        if (t) return t;
-    }
-    return NULL;
+    const dsb_st_tensor key = {.name = name}, *k = &key;
+    const dsb_st_tensor **found = cp->n_tensor ? bsearch(&k, cp->tensors, (size_t)cp->n_tensor, sizeof *cp->tensors, by_name) : NULL;
+    return found ? *found : NULL;
 }
 
 const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name) {

@@ -3,14 +3,17 @@
 #ifndef DSB_ENGINE_CHECKPOINT_H
 #define DSB_ENGINE_CHECKPOINT_H
 
+#include "engine/quant_config.h"
 #include "engine/safetensors.h"
-#include "quantizers/quantize.h"
 
 typedef struct dsb_checkpoint {
     char *dir;
     int n_file;
     dsb_st_file *files; /* owned */
-    size_t bytes;       /* of all tensors */
+    int64_t n_tensor;
+    const dsb_st_tensor **tensors; /* of all files, ascending by name */
+    size_t bytes;                  /* of all tensors */
+    dsb_quant_config quant;
 } dsb_checkpoint;
 
 /* DSB_EINPUT: no model.safetensors and no index, a shard missing, a path that leaves the directory, an indexed tensor absent. */

@@ -192,7 +192,7 @@ static void test_checkpoint__links_of_the_hub_cache(void **state) {
 
 static const int8_t k_codes[] = {1, -2, 127, -127};
 static const int32_t k_packed[] = {(int32_t)0xfedcba98, 0x76543210}; /* codes 0 … 7, then -8 … -1 */
-static const float k_scales[] = {0.5f, 2};
+static const float k_scales[] = {0.5f, 2}, k_three[] = {1, 2, 3};
 
 static void test_checkpoint__int8_codes_stay_codes(void **state) {
     const item items[] = {{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 1, k_scales}};
@@ -245,12 +245,18 @@ typedef struct bad_codes {
 static const bad_codes k_bad_codes[] = {
     {{{"m.weight", DSB_I8, 2, 2, k_codes}}, 1, DSB_EINPUT, "tensor m.weight_scale is missing beside the integer codes"},
     {{{"m.weight", DSB_I8, 1, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight: shape is (1, 2); config.json wants (2, 2)"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 1, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (1); config.json wants (2)"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 3, 0, k_three}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (3); config.json wants (2)"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (1, 2); config.json wants (2, 2)"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_I8, 2, 3, "123456"}}, 2, DSB_EINPUT, "tensor m.weight_scale: 3 groups don't divide 2 inputs"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_I32, 2, 0, k_packed}}, 2, DSB_EINPUT, "tensor m.weight_scale: dtype is I32; a float type is wanted"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I8, 2, 0, k_codes}}, 3, DSB_EUNSUPPORTED, "tensor m.weight_zero_point: zero points"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I8, 2, 0, k_codes}}, 3, DSB_EUNSUPPORTED, "tensor m.weight_g_idx: stored codes whose inputs are reordered"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I8, 3, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_zero_point: shape is (3); config.json wants (2, 1)"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I16, 2, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_zero_point: dtype is I16; I8, or I32"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I32, 2, 0, k_packed}}, 3, DSB_EINPUT, "tensor m.weight_g_idx: input 0 is of group -19088744; 0 to 0 is wanted"},
+    {{{"m.qweight", DSB_I32, 1, 2, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.qzeros is missing beside the integer codes"},
+    {{{"m.qweight", DSB_I32, 1, 2, k_packed}, {"m.qzeros", DSB_I32, 1, 0, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 3, DSB_EINPUT, "tensor m.qzeros: shape is (1); config.json wants (1, 1)"},
+    {{{"m.qweight", DSB_I32, 2, 1, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.qweight: shape is (2, 1); config.json wants (1, 2)"},
+    {{{"m.weight_packed", DSB_U8, 2, 1, k_codes}, {"m.weight_scale", DSB_U8, 2, 1, k_codes}}, 2, DSB_EINPUT, "tensor m.weight_packed: 2 inputs don't split into FP4 blocks of 32"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I8, 2, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_g_idx: dtype is I8; I32 is wanted"},
     {{{"m.weight_packed", DSB_I8, 2, 1, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_packed: dtype is I8; I32 is wanted"},
     {{{"m.weight_packed", DSB_I32, 1, 2, k_packed}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_packed: shape is (1, 2); config.json wants (2, 1)"},
     {{{"m.bias", DSB_F32, 2, 0, k_scales}}, 1, DSB_EINPUT, "tensor m.weight is missing"},
