@@ -197,6 +197,26 @@ dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem
     return DSB_OK;
 }
 
+bool dsb_checkpoint_is_quantized(const dsb_checkpoint *cp) {
+    for (int64_t i = 0; i < cp->n_tensor; i++)
+        if (cp->tensors[i]->blocks) return true;
+    return cp->quant.method != DSB_QUANT_NONE;
+}
+
+dsb_status dsb_checkpoint_activation(const dsb_checkpoint *cp, const char *stem, const dsb_format *format, dsb_activation *out, float *static_scale, dsb_err *err) {
+    const dsb_quant_group *g = dsb_quant_config_group(&cp->quant, format);
+    char name[512];
+    *out = g ? g->activation : DSB_ACT_NONE;
+    if (*out != DSB_ACT_INT8_STATIC) return DSB_OK;
+    snprintf(name, sizeof name, "%s.input_scale", stem);
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing; config.json says that activations are static", cp->dir, name);
+    if (!dsb_dtype_is_float(t->dtype) || t->bytes != dsb_dtype_size(t->dtype)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: one float is wanted", cp->dir, name);
+    dsb_widen_f32(t->dtype, t->data, 1, static_scale);
+    if (!(*static_scale > 0)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is %g; a scale above 0 is wanted", cp->dir, name, (double)*static_scale);
+    return DSB_OK;
+}
+
 dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err) {
     dsb_stored s;
     DSB_TRY(dsb_stored_find_bias(cp, stem, n, &s, err));
