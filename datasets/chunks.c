@@ -23,6 +23,9 @@ void dsb_chunks_release(dsb_chunks *c) {
     free(c->score_first);
     free(c->score_last);
     free(c->scored_bytes);
+    free(c->first_token);
+    free(c->targets);
+    free(c->positions);
     *c = (dsb_chunks){0};
 }
 
@@ -33,6 +36,7 @@ static dsb_status allocate(dsb_chunks *c, dsb_err *err) {
     DSB_TRY(DSB_NEW(c->start, c->n_chunk, "chunks", err));
     DSB_TRY(DSB_NEW(c->score_first, c->n_chunk, "chunks", err));
     DSB_TRY(DSB_NEW(c->score_last, c->n_chunk, "chunks", err));
+    DSB_TRY(DSB_NEW(c->first_token, c->n_chunk, "chunks", err));
     return DSB_NEW(c->scored_bytes, c->n_chunk, "chunks", err);
 }
 
@@ -63,6 +67,7 @@ static dsb_status fill(dsb_chunks *c, const dsb_tokenizer *tok, const int32_t *i
         int32_t *row = c->tokens + i * c->n_ctx;
         c->start[i] = k * stride;
         memcpy(row, ids + c->start[i], (size_t)c->n_ctx * sizeof *row);
+        c->first_token[i] = row[0];
         if (c->convention == DSB_CONVENTION_LLAMA && dsb_tokenizer_adds_bos(tok)) row[0] = dsb_tokenizer_bos_id(tok);
         c->score_first[i] = first_scored(c, k, stride);
         c->score_last[i] = c->n_ctx - 2;

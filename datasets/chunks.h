@@ -27,6 +27,9 @@ typedef struct dsb_chunks {
     int64_t *score_first;    /* (n_chunk) first scored position */
     int64_t *score_last;     /* (n_chunk) last scored position, inclusive */
     int64_t *scored_bytes;   /* (n_chunk) bytes that the scored positions' target tokens stand for */
+    int32_t *first_token;    /* (n_chunk) the text's own token at each chunk's start, which a BOS may have replaced */
+    int32_t *targets;        /* (n_chunk, n_ctx) the token to predict, or -1; NULL: the next token at score_first .. score_last */
+    int32_t *positions;      /* (n_chunk, n_ctx) of each token in its own sequence, 0 begins one; NULL: a chunk is one sequence */
 } dsb_chunks;
 
 /* n_ctx 0: the convention's default, else at least 4; max_chunks 0: all; spread: take them evenly over the whole text, else from its start.
@@ -36,6 +39,7 @@ void dsb_chunks_release(dsb_chunks *chunks);
 
 /* The token that position pos of a chunk predicts, or -1 where it is not scored. */
 static inline int32_t dsb_chunks_target(const dsb_chunks *c, int64_t chunk, int64_t pos) {
+    if (c->targets) return c->targets[chunk * c->n_ctx + pos];
     return pos < c->score_first[chunk] || pos > c->score_last[chunk] ? -1 : c->tokens[chunk * c->n_ctx + pos + 1];
 }
 

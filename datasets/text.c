@@ -1,13 +1,16 @@
 #include "datasets/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
-#include "base/memory.h"
 
 static dsb_status read_stream(FILE *f, const char *path, char **data, size_t *n, dsb_err *err) {
     size_t room = 0;
@@ -28,21 +31,30 @@ static dsb_status read_stream(FILE *f, const char *path, char **data, size_t *n,
     return DSB_OK;
 }
 
-static dsb_status read_file(const char *path, char **data, size_t *n, dsb_err *err) {
-    dsb_map map;
-    DSB_TRY(dsb_map_open(&map, path, err));
-    *n = map.size;
-    dsb_status s = DSB_NEW(*data, map.size + 1, path, err);
-    if (!s && map.size) memcpy(*data, map.data, map.size);
-    dsb_map_close(&map);
+/* A private map with a zero byte behind the file's: the pages are the file's own until the reflow writes to them. */
+static dsb_status map_file(dsb_text_file *out, const char *path, dsb_err *err) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused below, not waited for */
+    if (fd < 0) return dsb_fail(err, DSB_EINPUT, "%s: can't be opened: %s", path, strerror(errno));
+    dsb_status s = fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ? dsb_fail(err, DSB_EINPUT, "%s: not a regular file", path) : DSB_OK;
+    size_t n = s ? 0 : (size_t)st.st_size;
+    void *p = s ? MAP_FAILED : mmap(NULL, n + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!s && p == MAP_FAILED) s = dsb_fail(err, DSB_ENOMEM, "%s: no memory for %zu bytes of text", path, n);
+    if (!s) {
+        out->data = p;
+        out->mapped = n + 1;
+        out->n = n;
+        if (n && mmap(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) s = dsb_fail(err, DSB_EINPUT, "%s: can't be mapped: %s", path, strerror(errno));
+    }
+    close(fd);
     return s;
 }
 
 dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err) {
-    *out = (dsb_text_file){0};
+    *out = (dsb_text_file){.n_document = 1};
     bool piped = strcmp(path, "-") == 0;
     if (piped) path = "standard input";
-    dsb_status s = piped ? read_stream(stdin, path, &out->data, &out->n, err) : read_file(path, &out->data, &out->n, err);
+    dsb_status s = piped ? read_stream(stdin, path, &out->data, &out->n, err) : map_file(out, path, err);
     size_t bad = s ? 0 : dsb_utf8_check(out->data, out->n);
     if (!s && bad < out->n)
         s = dsb_fail(err, DSB_EINPUT, "%s: byte 0x%02x at offset %zu isn't UTF-8; convert the text first (iconv -t UTF-8)", path, (unsigned char)out->data[bad], bad);
@@ -55,8 +67,15 @@ dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err
     return DSB_OK;
 }
 
+void dsb_text_drop(dsb_text_file *text) {
+    if (text->mapped) munmap(text->data, text->mapped);
+    else free(text->data);
+    text->data = NULL;
+    text->mapped = 0;
+}
+
 void dsb_text_file_release(dsb_text_file *text) {
-    free(text->data);
+    dsb_text_drop(text);
     *text = (dsb_text_file){0};
 }
 

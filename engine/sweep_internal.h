@@ -40,6 +40,9 @@ typedef struct sweep {
     int32_t *pos;       /* device: 0..n_ctx-1 again and again, one tile's worth */
     dsb_seq *seqs;      /* of one tile */
     int64_t tile_chunks;
+    int32_t *packed_pos;  /* device, (n_tok): the plan's positions; NULL: none were given */
+    dsb_seq *packed_seqs; /* of one tile */
+    int64_t layout_chunk; /* the chunk that attention's rows begin with; -1: of the calibration */
     dsb_loader loaders[SW_LOADERS];
     dsb_attn_weights ref_attn;
     dsb_router_weights ref_router;
@@ -61,6 +64,12 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
 dsb_status sw_load_reference(sweep *sw, int slot, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 dsb_status sw_load_scheme(sweep *sw, int slot, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
 void sw_progress(sweep *sw, double work, const char *what);
+
+/* ---- sequences (sweep_layout.c) ---- */
+dsb_status sw_layout_open(sweep *sw, dsb_err *err);
+void sw_layout_close(sweep *sw);
+/* Positions and sequences of n rows from layout_chunk on; returns the number of sequences. Borrowed until the next call. */
+int64_t sw_layout(sweep *sw, int64_t n, const int32_t **pos, const dsb_seq **seqs);
 
 dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err);
