@@ -67,11 +67,12 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     dsb_loader_release(l);
     l->model = m;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
-    DSB_TRY(DSB_NEW(l->w_own, n, spec->stem, err));
-    DSB_TRY(DSB_NEW(l->w_deq, n, spec->stem, err));
     l->room = n;
     return DSB_OK;
 }
+
+/* A buffer beside w_ref, made when a scheme first needs it. */
+static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_spec *spec, dsb_err *err) { return *buffer ? DSB_OK : DSB_NEW(*buffer, l->room, spec->stem, err); }
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
 
@@ -81,6 +82,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     DSB_TRY(loader_grow(l, spec, err));
     l->ref_stem[0] = 0;
     DSB_TRY(dsb_checkpoint_read_linear(&l->model->checkpoint, spec->stem, spec->rows, spec->cols, l->w_ref, &codes, &l->ref_dtype, err));
+    l->ref_bytes = codes.stored_bytes;
     dsb_qtensor_release(&codes);
     memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
     if (!out) return DSB_OK;
@@ -111,6 +113,7 @@ static dsb_status quantize(const dsb_rule *rule, int64_t group, bool affine, con
 static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     event->format = rule->format->name;
+    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
     if (rule->format->is_float) {
         dsb_qtensor q;
         DSB_TRY(quantize(rule, DSB_GROUP_CHANNEL, false, spec, dir, own, &q, err));
@@ -120,10 +123,15 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
         dsb_wkind kind = strcmp(rule->format->name, "f16") == 0 ? DSB_W_F16 : strcmp(rule->format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
         return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
     }
-    if (!codes->format) { /* stored codes stay as they are */
+    if (!codes->format || codes->format->qmax == 0) {
         DSB_TRY(quantize(rule, rule->group, rule->zero_point, spec, dir, own, codes, err));
-    } else {
+    } else { /* stored integers stay as they are */
         event->format = codes->format->name;
+        event->stored_bytes = codes->stored_bytes;
+        if (!codes->codes) {
+            memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
+            return be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
+        }
     }
     dsb_dequantize(codes, NULL, l->w_deq);
     event->stored_bytes = codes->stored_bytes;
@@ -140,6 +148,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     const float *own = l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
+        DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
         DSB_TRY(dsb_checkpoint_read_linear(s->source, spec->stem, spec->rows, spec->cols, l->w_own, &codes, &stored, err));
         own = l->w_own;
     }
@@ -155,10 +164,10 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     } else if (ref && s->own_source) {
         *out = *ref;
         out->borrowed = true;
-        event->stored_bytes = (size_t)n * dsb_dtype_size(stored);
+        event->stored_bytes = l->ref_bytes;
     } else {
         st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
-        event->stored_bytes = codes.format ? codes.stored_bytes : (size_t)n * dsb_dtype_size(stored);
+        event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
     if (st) return st;
