@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <nettle/sha2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,7 @@ static dsb_status map_file(dsb_text_file *out, const char *path, dsb_err *err) {
     if (!s) {
         out->data = p;
         out->mapped = n + 1;
+        out->clean = true;
         out->n = n;
         if (n && mmap(p, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, 0) == MAP_FAILED) s = dsb_fail(err, DSB_EINPUT, "%s: can't be mapped: %s", path, strerror(errno));
     }
@@ -50,21 +52,42 @@ static dsb_status map_file(dsb_text_file *out, const char *path, dsb_err *err) {
     return s;
 }
 
+void dsb_text_forget(const dsb_text_file *t, size_t from, size_t to) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), a = from / page * page, b = to == t->n ? t->mapped : to / page * page;
+    if (t->clean && b > a) madvise(t->data + a, b - a, MADV_DONTNEED);
+}
+
+enum { PIECE = 8 << 20 };
+
+/* Checks and hashes piece by piece; the offset of the first bad byte, or n. */
+static size_t check_and_hash(dsb_text_file *t) {
+    struct sha256_ctx sha;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_init(&sha);
+    for (size_t from = 0, end; from < t->n; from = end) {
+        end = t->n - from > PIECE ? from + PIECE : t->n;
+        for (int i = 0; i < 3 && end < t->n && ((unsigned char)t->data[end] & 0xc0) == 0x80; i++) end--; /* not within a character */
+        size_t good = dsb_utf8_check(t->data + from, end - from);
+        if (good < end - from) return from + good;
+        sha256_update(&sha, end - from, (const uint8_t *)t->data + from);
+        dsb_text_forget(t, from, end);
+    }
+    sha256_digest(&sha, sizeof digest, digest);
+    for (int i = 0; i < SHA256_DIGEST_SIZE; i++) snprintf(t->sha256 + 2 * i, 3, "%02x", digest[i]);
+    return t->n;
+}
+
 dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err) {
     *out = (dsb_text_file){.n_document = 1};
     bool piped = strcmp(path, "-") == 0;
     if (piped) path = "standard input";
     dsb_status s = piped ? read_stream(stdin, path, &out->data, &out->n, err) : map_file(out, path, err);
-    size_t bad = s ? 0 : dsb_utf8_check(out->data, out->n);
+    if (!s && piped) out->data[out->n] = 0;
+    size_t bad = s ? 0 : check_and_hash(out);
     if (!s && bad < out->n)
         s = dsb_fail(err, DSB_EINPUT, "%s: byte 0x%02x at offset %zu isn't UTF-8; convert the text first (iconv -t UTF-8)", path, (unsigned char)out->data[bad], bad);
-    if (s) {
-        dsb_text_file_release(out);
-        return s;
-    }
-    out->data[out->n] = 0;
-    dsb_sha256_hex(out->data, out->n, out->sha256);
-    return DSB_OK;
+    if (s) dsb_text_file_release(out);
+    return s;
 }
 
 void dsb_text_drop(dsb_text_file *text) {
@@ -100,6 +123,7 @@ static void strip(const char *d, size_t *from, size_t *end) {
 void dsb_text_reflow(dsb_text_file *text) {
     char *d = text->data;
     size_t to = 0;
+    text->clean = false;
     bool open = false; /* the paragraph before this line goes on */
     for (size_t from = 0; from < text->n;) {
         const char *newline = memchr(d + from, '\n', text->n - from);

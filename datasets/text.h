@@ -2,6 +2,7 @@
 #ifndef DSB_DATASETS_TEXT_H
 #define DSB_DATASETS_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -11,6 +12,7 @@ typedef struct dsb_text_file {
     char *data;      /* owned; n bytes of UTF-8 and a NUL that isn't counted. NULL after dsb_text_drop */
     size_t n;
     size_t mapped;   /* bytes of the private map that data is; 0: it was allocated */
+    bool clean;      /* the map is as the file is: what is forgotten comes back from there */
     size_t n_document;
     char sha256[65]; /* of data */
 } dsb_text_file;
@@ -19,6 +21,8 @@ typedef struct dsb_text_file {
  * DSB_EINPUT: missing, or not UTF-8 (names the byte offset). */
 dsb_status dsb_text_file_load(dsb_text_file *out, const char *path, dsb_err *err);
 void dsb_text_file_release(dsb_text_file *text);
+/* Bytes from .. to won't be read again soon: of a mapped file they leave memory, so that a long text is never in it whole. */
+void dsb_text_forget(const dsb_text_file *text, size_t from, size_t to);
 /* Gives the bytes back once they are tokens; length and checksum stay. */
 void dsb_text_drop(dsb_text_file *text);
 

@@ -60,7 +60,7 @@ static dsb_status make_chunks(writing *w, dsb_err *err) {
     DSB_TRY(dsb_text_load(&text, q->text, q->field, err));
     dsb_status s = dsb_tokenizer_open(&tok, q->model, err);
     if (!s) {
-        s = dsb_chunks_make(&w->chunks, tok, q->text, text.data, text.n, DSB_CONVENTION_LLAMA, q->n_ctx, q->n_chunk, false, err);
+        s = dsb_chunks_make(&w->chunks, tok, q->text, &text, DSB_CONVENTION_LLAMA, q->n_ctx, q->n_chunk, false, err);
         dsb_tokenizer_close(tok);
     }
     dsb_text_file_release(&text);

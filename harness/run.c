@@ -66,12 +66,12 @@ static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) {
 static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention convention, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (has_text(r)) {
-        DSB_TRY(dsb_chunks_make(&r->chunks, tok, s->text ? s->text : "built-in text", r->text.data, r->text.n, convention, s->n_ctx, s->n_chunk, true, err));
+        DSB_TRY(dsb_chunks_make(&r->chunks, tok, s->text ? s->text : "built-in text", &r->text, convention, s->n_ctx, s->n_chunk, true, err));
         r->chunks_made = true;
         DSB_TRY(check_vocab(r, &r->chunks, err));
     }
     if (r->needs_calibration) {
-        DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", r->cal_text.data, r->cal_text.n, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
+        DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
         r->cal_made = true;
         DSB_TRY(check_vocab(r, &r->cal_chunks, err));
     }

@@ -205,6 +205,30 @@ static void test_text__a_zero_byte_follows_whatever_the_length(void **state) {
     temp_remove(&t);
 }
 
+/* Pieces of 8 MiB end between characters: a long text of three-byte characters is whole, a bad byte behind it is found where it is. */
+static void test_text__a_long_text_is_checked_in_pieces(void **state) {
+    enum { CHARS = 3000000, N = 3 * CHARS };
+    char *long_text = malloc(N + 1), sha256[65];
+    dsb_text_file text;
+    dsb_err err;
+    temp_dir t;
+    assert_non_null(long_text);
+    temp_make(&t);
+    for (int i = 0; i < N; i += 3) memcpy(long_text + i, "\u20ac", 3);
+    long_text[N] = '\x82';
+    if (dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N), &err)) fail_msg("%s", err.text);
+    dsb_sha256_hex(long_text, N, sha256);
+    assert_string_equal(text.sha256, sha256);
+    dsb_text_forget(&text, 0, N); /* it comes back from the file */
+    assert_memory_equal(text.data, long_text, N);
+    dsb_text_file_release(&text);
+    refused(dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N + 1), &err), &err, DSB_EINPUT, "a.txt: byte 0x82 at offset 9000000", NULL);
+    long_text[(8 << 20) - 1] = 'x';
+    refused(dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N), &err), &err, DSB_EINPUT, "a.txt: byte 0xe2 at offset 8388606", NULL);
+    free(long_text);
+    temp_remove(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text__byte_for_byte), cmocka_unit_test(test_text__not_utf8_names_the_offset), cmocka_unit_test(test_text__standard_input),
@@ -213,6 +237,7 @@ int main(void) {
         cmocka_unit_test(test_text__a_folder_is_its_texts_in_order_of_their_paths),
         cmocka_unit_test(test_text__bad_documents_are_refused),
         cmocka_unit_test(test_text__a_zero_byte_follows_whatever_the_length),
+        cmocka_unit_test(test_text__a_long_text_is_checked_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
