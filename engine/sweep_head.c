@@ -49,6 +49,17 @@ static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf
     return dsb_linear_apply(sw->m, &h->w, false, x, n, &sw->ws, out, err);
 }
 
+static dsb_status show_rows(sweep *sw, int scheme, int64_t n, const float *z, dsb_err *err) {
+    float *host;
+    int64_t v = sw->m->config.vocab;
+    if (!sw->plan->obs->logit_rows) return DSB_OK;
+    DSB_TRY(DSB_NEW(host, n * v, "logits", err));
+    sw->be->download(host, z, (size_t)(n * v) * sizeof *host);
+    dsb_status s = sw->plan->obs->logit_rows(sw->plan->obs->ctx, scheme, n, v, host, err);
+    free(host);
+    return s;
+}
+
 static dsb_status tile(sweep *sw, const head *ref, const head *schemes, const int32_t *rows, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
     int64_t v = sw->m->config.vocab;
     float *z_ref, *z;
@@ -60,11 +71,13 @@ static dsb_status tile(sweep *sw, const head *ref, const head *schemes, const in
     dsb_logits_event e = {.scheme = -1, .first = first, .n = n, .rows = figures};
     sw->be->logit_rows(z_ref, NULL, targets, n, v, figures);
     DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
+    DSB_TRY(show_rows(sw, -1, n, z_ref, err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         DSB_TRY(logits(sw, &schemes[s], &sw->schemes[s].acc, sw->plan->schemes[s].bf16, rows, n, z, err));
         sw->be->logit_rows(z_ref, z, targets, n, v, figures);
         e.scheme = s;
         DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
+        DSB_TRY(show_rows(sw, s, n, z, err));
     }
     return DSB_OK;
 }

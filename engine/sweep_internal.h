@@ -45,6 +45,9 @@ typedef struct sweep {
     int32_t *pos;       /* device: 0..n_ctx-1 again and again, one tile's worth */
     dsb_seq *seqs;      /* of one tile */
     int64_t tile_chunks;
+    int32_t *packed_pos;  /* device, (n_tok): the plan's positions; NULL: none were given */
+    dsb_seq *packed_seqs; /* of one tile */
+    int64_t layout_chunk; /* the chunk that attention's rows begin with; -1: of the calibration */
     bool hold;          /* weights of all experts of a block, for all schemes, are held at once */
     dsb_loader loader;
     dsb_attn_weights ref_attn;
@@ -100,6 +103,12 @@ typedef struct sw_routes {
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
+
+/* ---- sequences (sweep_layout.c) ---- */
+dsb_status sw_layout_open(sweep *sw, dsb_err *err);
+void sw_layout_close(sweep *sw);
+/* Positions and sequences of n rows from layout_chunk on; returns the number of sequences. Borrowed until the next call. */
+int64_t sw_layout(sweep *sw, int64_t n, const int32_t **pos, const dsb_seq **seqs);
 
 dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err);
