@@ -154,8 +154,15 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
     return pack_codes(l, rule, codes, range, out, event, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* A weight that no rule changes. Codes of another checkpoint run as it says they are served; what no kernel does is decoded. */
+static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_qtensor *codes, const float *own, dsb_dtype stored, dsb_linear *out, dsb_err *err) {
     const dsb_backend *be = l->model->be;
+    if (codes->codes) DSB_TRY(dsb_checkpoint_activation(s->source, spec->stem, codes->format, &out->activation, &out->static_scale, err));
+    if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
+    return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
     *out = (dsb_linear){0};
@@ -182,7 +189,8 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         out->borrowed = true;
         event->stored_bytes = l->ref_bytes;
     } else {
-        st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
+        st = pack_kept(l, s, spec, &codes, own, stored, out, err);
+        if (codes.format) event->format = codes.format->name;
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);

@@ -204,6 +204,31 @@ static dsb_status speeds(run *r, dsb_err *err) {
     return st;
 }
 
+static dsb_status note(run *r, const char *text, dsb_err *err) {
+    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
+/* What the figures of pre-quantized weights are relative to, and what of them is not computed. */
+static dsb_status note_stored(run *r, dsb_err *err) {
+    char text[512];
+    bool requantized = false;
+    for (int i = 0; i < r->suite->n_scheme; i++) requantized |= r->schemes[i].own_source;
+    if (dsb_checkpoint_is_quantized(&r->m.checkpoint)) {
+        snprintf(text, sizeof text, "%.300s is pre-quantized: the reference is its stored weights decoded to f32%s", r->suite->model, requantized ? "; schemes other than as-stored quantize these decoded weights again" : "");
+        DSB_TRY(note(r, text, err));
+    }
+    for (int i = 0; i < r->suite->n_scheme; i++) {
+        const dsb_quant_config *q = &r->schemes[i].source->quant;
+        for (int g = 0; g < q->n_group && !r->schemes[i].own_source; g++) {
+            if (!q->groups[g].asked[0] || q->groups[g].activation != DSB_ACT_NONE) continue;
+            snprintf(text, sizeof text, "scheme %.64s: config.json asks for activations in %s, which this build does not compute; they stay BF16", r->schemes[i].name, q->groups[g].asked);
+            DSB_TRY(note(r, text, err));
+        }
+    }
+    return DSB_OK;
+}
+
 /* A run's name stands in commands, tables and pages. */
 static dsb_status check_id(const char *id, dsb_err *err) {
     size_t n = strlen(id);
@@ -222,6 +247,7 @@ static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
+    if (!s) s = note_stored(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;
     char where[sizeof rec.nonfinite_text];
