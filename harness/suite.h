@@ -1,5 +1,5 @@
 /* A suite: everything a run does, as JSON that is stored with the run and can be run again.
- * Keys: name model text reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
+ * Keys: name model text field task reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
 #ifndef DSB_HARNESS_SUITE_H
 #define DSB_HARNESS_SUITE_H
 
@@ -12,6 +12,8 @@ enum { DSB_SUITE_MAX_SCHEMES = 64 };
 
 typedef struct dsb_suite {
     const char *name, *model, *text, *calibration; /* paths; text and calibration NULL: the built-in ones */
+    const char *field; /* of JSONL texts, NULL: "text" */
+    const char *task;  /* multiple-choice JSONL, or NULL; with no text named the run is over the task alone */
     const char *convention;
     bool reflow;
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
@@ -33,6 +35,8 @@ dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, 
 dsb_status dsb_suite_add(dsb_suite *s, const dsb_recipe *recipe, const char *source, dsb_err *err);
 /* "NAME=DIR": the checkpoint scheme NAME reads; adds the preset if it is not in the suite. */
 dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err);
+/* Puts the scheme as-stored first, unless it is there; dir NULL: it reads the model itself. */
+dsb_status dsb_suite_as_stored(dsb_suite *s, dsb_arena *arena, const char *dir, dsb_err *err);
 /* The whole suite as JSON, recipes in full; in the arena. */
 dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out, dsb_err *err);
 /* Ranges of every number. */
