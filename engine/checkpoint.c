@@ -187,7 +187,7 @@ dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *ste
 
 /* What was read is in buffers of the reader's own: mapped pages must not add up to the checkpoint's size. */
 static void drop_pages(const dsb_checkpoint *cp, const dsb_st_tensor *t, const uint8_t *from, size_t n) {
-    if (!t || n < 1 << 16) return;
+    if (!t || n < 1 << 14) return;
     for (int i = 0; i < cp->n_file; i++) {
         const dsb_map *map = &cp->files[i].map;
         if (from >= map->data && from < map->data + map->size) dsb_map_drop(from, n);
