@@ -221,7 +221,7 @@ static dsb_sweep_plan sweep_plan(const run *r) {
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
     dsb_sweep_plan plan = sweep_plan(r);
-    return dsb_memory_plan_make(&r->memory, &plan, r->chunks.n_scored, r->q->memory, r->q->out ? r->q->out : r->q->db, r->q->out == NULL, r->q->quiet, err);
+    return dsb_memory_plan_make(&r->memory, &plan, r->chunks.n_scored, r->q->memory, r->q->out ? r->q->out : r->q->db, r->q->out == NULL, err);
 }
 
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
@@ -311,6 +311,7 @@ static dsb_status tell_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
+    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
