@@ -1,12 +1,8 @@
 #include "base/blocks.h"
 
-#include <math.h>
-
 #include "base/format.h"
 
 const float dsb_e2m1_value[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-
-float dsb_e8m0_to_f32(uint8_t code) { return code == 255 ? NAN : ldexpf(1, (int)code - 127); }
 
 void dsb_decode_mxfp4(const uint8_t *packed, const uint8_t *scales, size_t n, float *dst) {
     for (size_t i = 0; i < n; i += 2) {

@@ -1,5 +1,5 @@
 /* Number formats that share a scale among a block of values, decoded to f32 exactly as their definitions say.
- * E2M1: 0 .5 1 1.5 2 3 4 6 and their negatives; E8M0: 2^(code - 127), 255 is NaN. Sources: OCP Microscaling Formats v1.0;
+ * E2M1: 0 .5 1 1.5 2 3 4 6 and their negatives. Sources: OCP Microscaling Formats v1.0;
  * DeepSeek-V3's weight_scale_inv. Vectors: the oracle's fp8_block128.*, mxfp4.*, nvfp4.*. */
 #ifndef DSB_BASE_BLOCKS_H
 #define DSB_BASE_BLOCKS_H
@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 extern const float dsb_e2m1_value[16];
-float dsb_e8m0_to_f32(uint8_t code);
 
 /* MXFP4: n values (a multiple of 32): two codes a byte, the even one in the low nibble, (n/2) bytes; scales: E8M0, (n/32). */
 void dsb_decode_mxfp4(const uint8_t *packed, const uint8_t *scales, size_t n, float *dst);

@@ -6,9 +6,10 @@ static const struct {
     const char *name;
     size_t size;
 } k_dtype[DSB_DTYPE_COUNT] = {
-    [DSB_F64] = {"F64", 8},         [DSB_F32] = {"F32", 4},         [DSB_F16] = {"F16", 2}, [DSB_BF16] = {"BF16", 2},
-    [DSB_FP8_E4M3] = {"F8_E4M3", 1}, [DSB_FP8_E5M2] = {"F8_E5M2", 1}, [DSB_I64] = {"I64", 8}, [DSB_I32] = {"I32", 4},
-    [DSB_I16] = {"I16", 2},         [DSB_I8] = {"I8", 1},           [DSB_U8] = {"U8", 1},   [DSB_BOOL] = {"BOOL", 1},
+    [DSB_F64] = {"F64", 8},           [DSB_F32] = {"F32", 4},           [DSB_F16] = {"F16", 2},           [DSB_BF16] = {"BF16", 2},
+    [DSB_FP8_E4M3] = {"F8_E4M3", 1}, [DSB_FP8_E5M2] = {"F8_E5M2", 1}, [DSB_FP8_E8M0] = {"F8_E8M0", 1}, [DSB_I64] = {"I64", 8},
+    [DSB_I32] = {"I32", 4},           [DSB_I16] = {"I16", 2},           [DSB_I8] = {"I8", 1},             [DSB_U64] = {"U64", 8},
+    [DSB_U32] = {"U32", 4},           [DSB_U16] = {"U16", 2},           [DSB_U8] = {"U8", 1},             [DSB_BOOL] = {"BOOL", 1},
 };
 
 size_t dsb_dtype_size(dsb_dtype type) { return k_dtype[type].size; }
@@ -76,6 +77,8 @@ float dsb_e5m2_to_f32(uint8_t c) {
     return dsb_f32_from_bits((uint32_t)(c & 0x80) << 24 | (uint32_t)(c & 0x7f) << 21) * 0x1p112f;
 }
 
+float dsb_e8m0_to_f32(uint8_t c) { return c == 255 ? NAN : ldexpf(1, (int)c - 127); }
+
 uint8_t dsb_f32_to_e5m2(float x) {
     uint8_t sign = dsb_f32_bits(x) >> 24 & 0x80u;
     if (isnan(x)) return sign | 0x7f;
@@ -113,6 +116,9 @@ int dsb_widen_f32(dsb_dtype type, const void *src, size_t n, float *dst) {
         return 0;
     case DSB_FP8_E5M2:
         for (size_t i = 0; i < n; i++) dst[i] = dsb_e5m2_to_f32(b[i]);
+        return 0;
+    case DSB_FP8_E8M0:
+        for (size_t i = 0; i < n; i++) dst[i] = dsb_e8m0_to_f32(b[i]);
         return 0;
     default: return -1;
     }

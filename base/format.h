@@ -8,11 +8,11 @@
 #include <string.h>
 
 typedef enum dsb_dtype {
-    DSB_F64, DSB_F32, DSB_F16, DSB_BF16, DSB_FP8_E4M3, DSB_FP8_E5M2,
-    DSB_I64, DSB_I32, DSB_I16, DSB_I8, DSB_U8, DSB_BOOL, DSB_DTYPE_COUNT
+    DSB_F64, DSB_F32, DSB_F16, DSB_BF16, DSB_FP8_E4M3, DSB_FP8_E5M2, DSB_FP8_E8M0,
+    DSB_I64, DSB_I32, DSB_I16, DSB_I8, DSB_U64, DSB_U32, DSB_U16, DSB_U8, DSB_BOOL, DSB_DTYPE_COUNT
 } dsb_dtype;
 
-static inline int dsb_dtype_is_float(dsb_dtype type) { return type <= DSB_FP8_E5M2; }
+static inline int dsb_dtype_is_float(dsb_dtype type) { return type <= DSB_FP8_E8M0; }
 /* Bytes of one element. */
 size_t dsb_dtype_size(dsb_dtype type);
 /* The safetensors name ("BF16"), and back; -1 if unknown. */
@@ -42,6 +42,7 @@ uint16_t dsb_f32_to_f16(float x);
 float dsb_e4m3_to_f32(uint8_t c);
 uint8_t dsb_f32_to_e4m3(float x);
 float dsb_e5m2_to_f32(uint8_t c);
+float dsb_e8m0_to_f32(uint8_t c); /* 2^(c - 127); 255 is NaN */
 uint8_t dsb_f32_to_e5m2(float x);
 
 #endif

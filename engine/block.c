@@ -56,6 +56,7 @@ static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->activ
 
 static void multiply(const dsb_model *m, const dsb_linear *l, const dsb_act *act, bool bf16, float *y) {
     m->be->gemm(&l->w, act, y);
+    if (l->bias) m->be->add_bias(y, l->bias, act->n, l->w.rows);
     if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
 }
 
@@ -108,34 +109,71 @@ static dsb_status project_kv(const dsb_model *m, const dsb_attn_weights *w, bool
     norm(m, ckv, latent, w->kv_a_norm, k_lora_eps, n, c->kv_lora, bf16, cn);
     observe(obs, DSB_ROLE_ATTN_KV_B, cn, n, c->kv_lora);
     DSB_TRY(dsb_linear_apply(m, &w->kv_b, bf16, cn, n, ws, kv, err));
-    m->be->rope(ckv + c->kv_lora, n, 1, latent, latent, c->rope_dim, pos, m->cos_table, m->sin_table);
+    m->be->rope(ckv + c->kv_lora, n, 1, latent, latent, c->rope_dim, c->rope.half, pos, m->cos_table, m->sin_table);
     if (bf16) m->be->round_bf16(ckv, n * latent);
     m->be->mla_assemble(kv, ckv + c->kv_lora, latent, n, c->heads, c->nope, c->v_dim, c->rope_dim, k, v);
     return DSB_OK;
 }
 
-dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+/* q, k or v of n rows before rotation: product, norm (weight NULL: none) and clamp. */
+static dsb_status project(const dsb_model *m, const dsb_linear *l, const float *weight, dsb_role role, bool bf16, const float *h, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *y, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    int64_t width = l->w.rows, d = c->whole_norm ? width : c->nope + c->rope_dim;
+    observe(obs, role, h, n, c->d_model);
+    DSB_TRY(dsb_linear_apply(m, l, bf16, h, n, ws, y, err));
+    if (weight) norm(m, y, d, weight, c->rms_eps, n * width / d, d, bf16, y);
+    if (c->clip_qkv > 0) m->be->clamp(y, n * width, (float)c->clip_qkv);
+    return DSB_OK;
+}
+
+/* k and v of n rows with grouped keys: the first values of a head are rotated. */
+static dsb_status project_grouped(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const int32_t *pos, const dsb_input_observer *obs, dsb_workspace *ws, float *k, float *v, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    DSB_TRY(project(m, &w->k, w->k_norm, DSB_ROLE_ATTN_K, bf16, h, n, obs, ws, k, err));
+    m->be->rope(k, n, c->kv_heads, dsb_key_width(c), c->nope + c->rope_dim, c->rope_dim, c->rope.half, pos, m->cos_table, m->sin_table);
+    if (bf16) m->be->round_bf16(k, n * dsb_key_width(c));
+    return project(m, &w->v, NULL, DSB_ROLE_ATTN_V, bf16, h, n, obs, ws, v, err);
+}
+
+/* q (n, heads, nope+rope), rotated: the last values in MLA, else the first. */
+static dsb_status rotated_q(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const int32_t *pos, const dsb_input_observer *obs, dsb_workspace *ws, float **out, dsb_err *err) {
     const dsb_config *c = &m->config;
     int64_t qk = c->nope + c->rope_dim;
-    float *h, *q, *k, *v, *att;
+    float *q;
+    if (c->kv_lora) {
+        DSB_TRY(project_q(m, w, bf16, h, n, obs, ws, &q, err));
+    } else {
+        TAKE(WS_Q, q, n * c->heads * qk);
+        DSB_TRY(project(m, &w->q, w->q_norm, DSB_ROLE_ATTN_Q, bf16, h, n, obs, ws, q, err));
+    }
+    m->be->rope(c->kv_lora ? q + c->nope : q, n, c->heads, c->heads * qk, qk, c->rope_dim, c->rope.half, pos, m->cos_table, m->sin_table);
+    if (bf16) m->be->round_bf16(q, n * c->heads * qk);
+    *out = q;
+    return DSB_OK;
+}
+
+dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    float *h, *q, *k, *v, *k_new, *v_new, *att;
     TAKE(WS_H, h, n * c->d_model);
     norm(m, x, c->d_model, w->input_norm, c->rms_eps, n, c->d_model, bf16, h);
-    DSB_TRY(project_q(m, w, bf16, h, n, obs, ws, &q, err));
-    m->be->rope(q + c->nope, n, c->heads, c->heads * qk, qk, c->rope_dim, pos, m->cos_table, m->sin_table);
-    if (bf16) m->be->round_bf16(q, n * c->heads * qk);
+    DSB_TRY(rotated_q(m, w, bf16, h, n, pos, obs, ws, &q, err));
     if (kv) {
         if (kv->len + n > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)n);
         k = kv->k;
         v = kv->v;
-        DSB_TRY(project_kv(m, w, bf16, h, n, pos, obs, ws, k + kv->len * c->heads * qk, v + kv->len * c->heads * c->v_dim, err));
+        k_new = k + kv->len * dsb_key_width(c);
+        v_new = v + kv->len * dsb_value_width(c);
         kv->len += n;
     } else {
-        TAKE(WS_K, k, n * c->heads * qk);
-        TAKE(WS_V, v, n * c->heads * c->v_dim);
-        DSB_TRY(project_kv(m, w, bf16, h, n, pos, obs, ws, k, v, err));
+        TAKE(WS_K, k, n * dsb_key_width(c));
+        TAKE(WS_V, v, n * dsb_value_width(c));
+        k_new = k;
+        v_new = v;
     }
+    DSB_TRY((c->kv_lora ? project_kv : project_grouped)(m, w, bf16, h, n, pos, obs, ws, k_new, v_new, err));
     TAKE(WS_ATT, att, n * c->heads * c->v_dim);
-    dsb_attention_shape shape = {.heads = c->heads, .qk_dim = qk, .v_dim = c->v_dim, .scale = c->attention_scale};
+    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
     m->be->attention(&shape, seqs, n_seq, q, k, v, att);
     if (bf16) m->be->round_bf16(att, n * c->heads * c->v_dim);
     observe(obs, DSB_ROLE_ATTN_O, att, n, c->heads * c->v_dim);
@@ -157,10 +195,24 @@ dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_rol
         multiply(m, &w->gate, &act, bf16, g);
         if (!same_act(&w->gate, &w->up)) DSB_TRY(prepare_act(&w->up, x + at * d, rows, ws, &act, err));
         multiply(m, &w->up, &act, bf16, u);
-        m->be->silu_mul(g, u, rows * ff, bf16, g);
+        if (m->config.swiglu_limit > 0) m->be->swiglu_clamped(g, u, rows * ff, m->config.swiglu_alpha, m->config.swiglu_limit, bf16, g);
+        else m->be->silu_mul(g, u, rows * ff, bf16, g);
         observe(obs, gate_role + 2, g, rows, ff);
         DSB_TRY(dsb_linear_apply(m, &w->down, bf16, g, rows, ws, out + at * d, err));
     }
+    return DSB_OK;
+}
+
+dsb_status dsb_shared_forward(const dsb_model *m, const dsb_ffn_weights *w, const dsb_router_weights *router, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    int64_t d = m->config.d_model;
+    DSB_TRY(dsb_ffn_forward(m, w, DSB_ROLE_SHARED_GATE, bf16, x, n, obs, ws, out, err));
+    if (!router->shared_gate.data) return DSB_OK;
+    dsb_act act = {.n = n, .cols = d, .f32 = x};
+    float *logit;
+    TAKE(WS_LOGITS, logit, n);
+    m->be->gemm(&router->shared_gate, &act, logit);
+    m->be->sigmoid_gate(out, logit, n, d);
+    if (bf16) m->be->round_bf16(out, n * d);
     return DSB_OK;
 }
 

@@ -1,4 +1,4 @@
-/* One transformer block's parts, called by both drivers: attention (MLA), feed-forward (dense, shared or one expert), router.
+/* One transformer block's parts, called by both drivers: attention (MLA or grouped keys), feed-forward (dense, shared or one expert), router.
  * Streams are rows of d_model values on the device. `bf16` rounds inputs and outputs of products, as serving engines do. */
 #ifndef DSB_ENGINE_BLOCK_H
 #define DSB_ENGINE_BLOCK_H
@@ -6,9 +6,12 @@
 #include "engine/model.h"
 
 typedef struct dsb_attn_weights {
-    dsb_linear q, q_a, q_b, kv_a, kv_b, o;      /* q alone, or q_a and q_b */
-    float *input_norm, *q_a_norm, *kv_a_norm;   /* (d_model), (q_lora), (kv_lora) */
-    bool norms_borrowed;
+    dsb_linear q, q_a, q_b, kv_a, kv_b, k, v, o; /* q alone, or q_a and q_b; kv_a and kv_b, or k and v */
+    float *input_norm, *q_a_norm, *kv_a_norm;    /* (d_model), (q_lora), (kv_lora) */
+    float *q_norm, *k_norm;                      /* of a head's values, or of all heads'; or NULL */
+    float *sinks;                                /* (heads) or NULL */
+    int64_t window;                              /* keys a query sees; 0: all before it */
+    bool norms_borrowed;                         /* all vectors */
 } dsb_attn_weights;
 
 typedef struct dsb_ffn_weights {
@@ -19,7 +22,8 @@ typedef struct dsb_router_weights {
     float *norm; /* post_attention_layernorm, (d_model); dense blocks have it too */
     dsb_linear w;
     float *bias; /* (n_expert) or NULL */
-    bool borrowed;
+    dsb_wmat shared_gate; /* (1, d_model), as stored under every scheme; no data where the family has none */
+    bool borrowed;        /* all but w */
 } dsb_router_weights;
 
 /* Sees the input of each linear, for calibration. */
@@ -42,7 +46,7 @@ dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **
 
 /* Keys and values of one sequence, expanded per head; rows 0 .. len are filled. */
 typedef struct dsb_kv_cache {
-    float *k, *v; /* (room, heads, nope+rope), (room, heads, v_dim) */
+    float *k, *v; /* (room, kv_heads, nope+rope), (room, kv_heads, v_dim) */
     int64_t len, room;
 } dsb_kv_cache;
 
@@ -55,6 +59,9 @@ dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, 
 
 /* out (n, d_model) = down(silu(gate(x)) * up(x)); x is already normed. roles: gate's; up and down follow it. */
 dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
+
+/* The same of the shared expert, scaled by its gate where it has one. */
+dsb_status dsb_shared_forward(const dsb_model *m, const dsb_ffn_weights *w, const dsb_router_weights *router, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
 /* y (n, d_model) = norm(x), rounded when bf16. */
 void dsb_ffn_norm(const dsb_model *m, const dsb_router_weights *w, bool bf16, const float *x, int64_t n, float *y);
@@ -81,6 +88,12 @@ void dsb_ffn_specs(const dsb_config *c, int64_t layer, dsb_role gate_role, int64
 void dsb_router_spec(const dsb_config *c, int64_t layer, dsb_linear_spec *spec);
 dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_attn_weights *w, dsb_err *err);
 dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_router_weights *w, dsb_err *err);
+/* w takes the other's vectors (not its linears); they stay the other's. */
+void dsb_attn_borrow(dsb_attn_weights *w, const dsb_attn_weights *from);
+void dsb_router_borrow(dsb_router_weights *w, const dsb_router_weights *from);
+/* Whether a layer's vectors (norms, sinks, correction bias, shared gate) are there; and how many values they have, all layers and the final norm. */
+dsb_status dsb_block_check_vectors(const dsb_config *c, const dsb_checkpoint *cp, int64_t layer, dsb_err *err);
+int64_t dsb_block_vector_values(const dsb_config *c);
 void dsb_attn_release(const dsb_backend *be, dsb_attn_weights *w);
 void dsb_ffn_release(const dsb_backend *be, dsb_ffn_weights *w);
 void dsb_router_release(const dsb_backend *be, dsb_router_weights *w);

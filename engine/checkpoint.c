@@ -9,9 +9,25 @@
 #include "base/json.h"
 #include "engine/stored.h"
 
+/* No path leaves the directory, links included, but for Hugging Face's own cache, whose snapshots are links into blobs/ beside them. */
+static dsb_status check_inside(const dsb_checkpoint *cp, const char *leaf, const char *path, dsb_err *err) {
+    char dir[PATH_MAX], blobs[PATH_MAX + 16], file[PATH_MAX];
+    if (!realpath(path, file) || !realpath(cp->dir, dir)) return DSB_OK; /* opening it says what is wrong */
+    size_t n = strlen(dir);
+    if (strncmp(file, dir, n) == 0 && (file[n] == '/' || !file[n])) return DSB_OK;
+    char *slash = strrchr(dir, '/');
+    if (slash && slash - dir > 10 && strncmp(slash - 10, "/snapshots", 10) == 0) {
+        slash[-10] = 0;
+        n = (size_t)snprintf(blobs, sizeof blobs, "%s/blobs/", dir);
+        if (strncmp(file, blobs, n) == 0) return DSB_OK;
+    }
+    return dsb_fail(err, DSB_EINPUT, "%s: %s is a link to %s, outside the directory; the file itself is wanted", cp->dir, leaf, file);
+}
+
 static dsb_status open_file(dsb_checkpoint *cp, const char *leaf, dsb_err *err) {
     char path[4096];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", cp->dir, leaf) >= sizeof path) return dsb_fail(err, DSB_EINPUT, "%s: the path is too long", cp->dir);
+    DSB_TRY(check_inside(cp, leaf, path, err));
     dsb_st_file *more = realloc(cp->files, ((size_t)cp->n_file + 1) * sizeof *more);
     if (!more) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its shards", cp->dir);
     cp->files = more;
@@ -31,7 +47,20 @@ static const dsb_st_file *find_file(const dsb_checkpoint *cp, const char *leaf) 
     return NULL;
 }
 
-/* Opens every shard the index names, and checks that each indexed tensor is in its own. */
+/* What a shard holds and the index gives to another one, or to none. */
+static dsb_status check_extra(const dsb_checkpoint *cp, const char *index_path, const json_t *map, dsb_err *err) {
+    for (int i = 0; i < cp->n_file; i++) {
+        const char *leaf = strrchr(cp->files[i].path, '/') + 1;
+        for (int64_t t = 0; t < cp->files[i].n_tensor; t++) {
+            const char *name = cp->files[i].tensors[t].name, *shard = json_string_value(json_object_get(map, name));
+            if (!shard) return dsb_fail(err, DSB_EINPUT, "%s: %s holds tensor %s, which the index does not name; index and shards of one download are wanted", index_path, leaf, name);
+            if (strcmp(shard, leaf) != 0) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is in %s and in %s; one is wanted", index_path, name, shard, leaf);
+        }
+    }
+    return DSB_OK;
+}
+
+/* Opens every shard the index names, and checks that each indexed tensor is in its own and no other is anywhere. */
 static dsb_status open_shards(dsb_checkpoint *cp, const char *index_path, const json_t *index, dsb_err *err) {
     const json_t *map = json_object_get(index, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"weight_map\" is missing or empty", index_path);
@@ -47,6 +76,29 @@ static dsb_status open_shards(dsb_checkpoint *cp, const char *index_path, const 
         const char *leaf = json_string_value(v);
         if (!dsb_st_find(find_file(cp, leaf), name)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %s is named as its shard, but does not hold it", index_path, name, leaf);
     }
+    return check_extra(cp, index_path, map, err);
+}
+
+/* A name that is there twice would hide one of its shards. */
+static dsb_status load_index(json_t **out, const char *path, dsb_err *err) {
+    dsb_map map;
+    json_error_t e;
+    *out = NULL;
+    DSB_TRY(dsb_map_open(&map, path, err));
+    *out = json_loadb(map.data ? (const char *)map.data : "", map.size, JSON_REJECT_DUPLICATES, &e);
+    dsb_map_close(&map);
+    return *out ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: not valid JSON at line %d, column %d: %s", path, e.line, e.column, e.text);
+}
+
+static int by_name(const void *a, const void *b) { return strcmp((*(const dsb_st_tensor *const *)a)->name, (*(const dsb_st_tensor *const *)b)->name); }
+
+static dsb_status make_index(dsb_checkpoint *cp, dsb_err *err) {
+    int64_t n = 0;
+    for (int i = 0; i < cp->n_file; i++) n += cp->files[i].n_tensor;
+    DSB_TRY(DSB_NEW(cp->tensors, n + 1, "names of tensors", err));
+    for (int i = 0; i < cp->n_file; i++)
+        for (int64_t t = 0; t < cp->files[i].n_tensor; t++) cp->tensors[cp->n_tensor++] = &cp->files[i].tensors[t];
+    qsort(cp->tensors, (size_t)n, sizeof *cp->tensors, by_name);
     return DSB_OK;
 }
 
@@ -60,12 +112,14 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
         s = dsb_fail(err, DSB_EINPUT, "%s: no model directory there; a folder with config.json and model.safetensors is wanted", dir);
     } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir), stat(path, &st) == 0) {
         json_t *index;
-        s = dsb_json_load(&index, path, err);
+        s = load_index(&index, path, err);
         if (!s) s = open_shards(out, path, index, err);
         json_decref(index);
     } else {
         s = open_file(out, "model.safetensors", err);
     }
+    if (!s) s = dsb_quant_config_load(&out->quant, dir, err);
+    if (!s) s = make_index(out, err);
     if (s) dsb_checkpoint_close(out);
     return s;
 }
@@ -73,16 +127,24 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
 void dsb_checkpoint_close(dsb_checkpoint *cp) {
     for (int i = 0; i < cp->n_file; i++) dsb_st_close(&cp->files[i]);
     free(cp->files);
+    free(cp->tensors);
     free(cp->dir);
     *cp = (dsb_checkpoint){0};
 }
 
+static const dsb_st_tensor *find_exactly(const dsb_checkpoint *cp, const char *name) {
+    const dsb_st_tensor key = {.name = name}, *k = &key;
+    const dsb_st_tensor **found = cp->n_tensor ? bsearch(&k, cp->tensors, (size_t)cp->n_tensor, sizeof *cp->tensors, by_name) : NULL;
+    return found ? *found : NULL;
+}
+
 const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name) {
-    for (int i = 0; i < cp->n_file; i++) {
-        const dsb_st_tensor *t = dsb_st_find(&cp->files[i], name);
-        if (t) return t;
-    }
-    return NULL;
+    static const char k_old[] = ".block_sparse_moe.";
+    const dsb_st_tensor *t = find_exactly(cp, name);
+    const char *at = t ? NULL : strstr(name, k_old);
+    char other[512];
+    if (!at || (size_t)snprintf(other, sizeof other, "%.*s.mlp.%s", (int)(at - name), name, at + strlen(k_old)) >= sizeof other) return t;
+    return find_exactly(cp, other);
 }
 
 static const char *shape_text(const dsb_st_tensor *t, char *buf, size_t n) {
@@ -133,6 +195,32 @@ dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem
     codes->stored_bytes = dsb_stored_bytes(&s);
     *stored = s.codes ? DSB_I8 : s.w->dtype;
     return DSB_OK;
+}
+
+bool dsb_checkpoint_is_quantized(const dsb_checkpoint *cp) {
+    for (int64_t i = 0; i < cp->n_tensor; i++)
+        if (cp->tensors[i]->blocks) return true;
+    return cp->quant.method != DSB_QUANT_NONE;
+}
+
+dsb_status dsb_checkpoint_activation(const dsb_checkpoint *cp, const char *stem, const dsb_format *format, dsb_activation *out, float *static_scale, dsb_err *err) {
+    const dsb_quant_group *g = dsb_quant_config_group(&cp->quant, format);
+    char name[512];
+    *out = g ? g->activation : DSB_ACT_NONE;
+    if (*out != DSB_ACT_INT8_STATIC) return DSB_OK;
+    snprintf(name, sizeof name, "%s.input_scale", stem);
+    const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
+    if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing; config.json says that activations are static", cp->dir, name);
+    if (!dsb_dtype_is_float(t->dtype) || t->bytes != dsb_dtype_size(t->dtype)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: one float is wanted", cp->dir, name);
+    dsb_widen_f32(t->dtype, t->data, 1, static_scale);
+    if (!(*static_scale > 0)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is %g; a scale above 0 is wanted", cp->dir, name, (double)*static_scale);
+    return DSB_OK;
+}
+
+dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err) {
+    dsb_stored s;
+    DSB_TRY(dsb_stored_find_bias(cp, stem, n, &s, err));
+    return dst ? dsb_stored_decode(&s, 0, n, dst, err) : DSB_OK;
 }
 
 dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err) {

@@ -3,19 +3,23 @@
 #ifndef DSB_ENGINE_CHECKPOINT_H
 #define DSB_ENGINE_CHECKPOINT_H
 
+#include "engine/quant_config.h"
 #include "engine/safetensors.h"
-#include "quantizers/quantize.h"
 
 typedef struct dsb_checkpoint {
     char *dir;
     int n_file;
     dsb_st_file *files; /* owned */
-    size_t bytes;       /* of all tensors */
+    int64_t n_tensor;
+    const dsb_st_tensor **tensors; /* of all files, ascending by name */
+    size_t bytes;                  /* of all tensors */
+    dsb_quant_config quant;
 } dsb_checkpoint;
 
 /* DSB_EINPUT: no model.safetensors and no index, a shard missing, a path that leaves the directory, an indexed tensor absent. */
 dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *err);
 void dsb_checkpoint_close(dsb_checkpoint *cp);
+/* Mixtral's "block_sparse_moe" is found under transformers 5's "mlp" too. */
 const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *name);
 
 /* Whether the tensor is there in these dimensions (cols 0: one-dimensional) and of a float type that can be read. */
@@ -32,6 +36,15 @@ dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64
  * *codes holds them and *stored is DSB_I8; of other packings codes->codes is NULL and codes->format says what they are; of plain
  * floats codes->format is NULL. codes->stored_bytes is always set. */
 dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);
+
+/* Whether weights are stored in low precision: by config.json, or blocks of GGUF. */
+bool dsb_checkpoint_is_quantized(const dsb_checkpoint *cp);
+/* How the inputs of linear `stem` are quantized when its stored codes of this format are served as config.json says; the stored
+ * input_scale where that is static. */
+dsb_status dsb_checkpoint_activation(const dsb_checkpoint *cp, const char *stem, const dsb_format *format, dsb_activation *out, float *static_scale, dsb_err *err);
+
+/* The bias of linear `stem`, n values: its own tensor, or an expert's row of a fused one. dst NULL: only whether it is there. */
+dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err);
 
 /* SHA-256 over names, types, shapes and bytes of all tensors, in file order. */
 dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err);

@@ -39,6 +39,7 @@ void dsb_model_close(dsb_model *m) {
 
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->w.data) be->unpack(&l->w);
+    if (!l->borrowed && l->bias) be->release(l->bias);
     *l = (dsb_linear){0};
 }
 
@@ -76,6 +77,20 @@ static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
 
+/* Biases stay as they are stored under every scheme. */
+static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    float *host;
+    void *p = NULL;
+    if (!spec->bias) return DSB_OK;
+    DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
+    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
+    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
+    free(host);
+    out->bias = p;
+    return s;
+}
+
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
@@ -86,7 +101,8 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     dsb_qtensor_release(&codes);
     memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
     if (!out) return DSB_OK;
-    return l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err);
+    DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
+    return load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
 /* Integer codes to a kernel's matrix; without integer activations, or with zero points, tiles are decoded to f32. */
@@ -138,8 +154,15 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
     return pack_codes(l, rule, codes, range, out, event, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* A weight that no rule changes. Codes of another checkpoint run as it says they are served; what no kernel does is decoded. */
+static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_qtensor *codes, const float *own, dsb_dtype stored, dsb_linear *out, dsb_err *err) {
     const dsb_backend *be = l->model->be;
+    if (codes->codes) DSB_TRY(dsb_checkpoint_activation(s->source, spec->stem, codes->format, &out->activation, &out->static_scale, err));
+    if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
+    return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
     *out = (dsb_linear){0};
@@ -166,10 +189,12 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         out->borrowed = true;
         event->stored_bytes = l->ref_bytes;
     } else {
-        st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
+        st = pack_kept(l, s, spec, &codes, own, stored, out, err);
+        if (codes.format) event->format = codes.format->name;
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
+    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, out, err);
     if (st) return st;
     event->kernel = out->w.kernel;
     event->activation = out->activation;

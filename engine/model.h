@@ -35,7 +35,8 @@ typedef struct dsb_scheme {
 /* A linear layer ready to run. */
 typedef struct dsb_linear {
     dsb_wmat w;
-    bool borrowed; /* w belongs to another linear */
+    float *bias;   /* (rows) device, or NULL; added before the output is rounded */
+    bool borrowed; /* w and bias belong to another linear */
     dsb_activation activation;
     float static_scale;
 } dsb_linear;
@@ -46,6 +47,7 @@ typedef struct dsb_linear_spec {
     dsb_role role;
     int64_t layer, expert; /* -1 where there is none */
     int64_t rows, cols;
+    bool bias; /* stored beside it */
     char stem[256];
 } dsb_linear_spec;
 void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));

@@ -1,18 +1,16 @@
 #include "engine/model_check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/block.h"
 #include "engine/session.h"
 
-static dsb_status check_vector(const dsb_checkpoint *cp, int64_t n, dsb_err *err, const char *fmt, long long layer) {
-    char name[256];
-    snprintf(name, sizeof name, fmt, layer);
-    return dsb_checkpoint_check(cp, name, n, 0, err);
+static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) {
+    DSB_TRY(dsb_checkpoint_check_linear(cp, s->stem, s->rows, s->cols, err));
+    return s->bias ? dsb_checkpoint_read_bias(cp, s->stem, s->rows, NULL, err) : DSB_OK;
 }
-
-static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) { return dsb_checkpoint_check_linear(cp, s->stem, s->rows, s->cols, err); }
 
 static dsb_status check_ffn(const dsb_config *c, const dsb_checkpoint *cp, int64_t layer, dsb_role role, int64_t expert, dsb_err *err) {
     dsb_linear_spec specs[3];
@@ -24,16 +22,11 @@ static dsb_status check_ffn(const dsb_config *c, const dsb_checkpoint *cp, int64
 static dsb_status check_layer(const dsb_config *c, const dsb_checkpoint *cp, int64_t layer, dsb_err *err) {
     dsb_linear_spec specs[5], router;
     int n = dsb_attn_specs(c, layer, specs);
-    long long l = (long long)layer;
     for (int i = 0; i < n; i++) DSB_TRY(check_linear(cp, &specs[i], err));
-    DSB_TRY(check_vector(cp, c->d_model, err, "model.layers.%lld.input_layernorm.weight", l));
-    DSB_TRY(check_vector(cp, c->d_model, err, "model.layers.%lld.post_attention_layernorm.weight", l));
-    DSB_TRY(check_vector(cp, c->kv_lora, err, "model.layers.%lld.self_attn.kv_a_layernorm.weight", l));
-    if (c->q_lora) DSB_TRY(check_vector(cp, c->q_lora, err, "model.layers.%lld.self_attn.q_a_layernorm.weight", l));
+    DSB_TRY(dsb_block_check_vectors(c, cp, layer, err));
     if (!dsb_layer_is_moe(c, layer)) return check_ffn(c, cp, layer, DSB_ROLE_DENSE_GATE, -1, err);
     dsb_router_spec(c, layer, &router);
     DSB_TRY(check_linear(cp, &router, err));
-    if (c->router_bias) DSB_TRY(check_vector(cp, c->n_expert, err, "model.layers.%lld.mlp.gate.e_score_correction_bias", l));
     for (int64_t e = 0; e < c->n_expert; e++) DSB_TRY(check_ffn(c, cp, layer, DSB_ROLE_EXPERT_GATE, e, err));
     return c->n_shared ? check_ffn(c, cp, layer, DSB_ROLE_SHARED_GATE, -1, err) : DSB_OK;
 }
@@ -44,7 +37,7 @@ dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err
     dsb_head_spec(c, &head);
     DSB_TRY(dsb_checkpoint_check(cp, "model.embed_tokens.weight", c->vocab, c->d_model, err));
     DSB_TRY(check_linear(cp, &head, err));
-    DSB_TRY(check_vector(cp, c->d_model, err, "model.norm.weight", 0));
+    DSB_TRY(dsb_checkpoint_check(cp, "model.norm.weight", c->d_model, 0, err));
     for (int64_t l = 0; l < c->n_layer; l++) DSB_TRY(check_layer(c, cp, l, err));
     return DSB_OK;
 }
@@ -54,15 +47,31 @@ dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const cha
     return dsb_fail(err, DSB_EINPUT, "%s: %lld tokens; at most %lld, max_position_embeddings of %s/config.json, are wanted", what, (long long)n, (long long)m->config.max_pos, dir);
 }
 
+bool dsb_model_skipped(const dsb_model *m, char text[200]) {
+    static const char k_layer[] = "model.layers.";
+    int64_t n = 0;
+    double bytes = 0;
+    for (int f = 0; f < m->checkpoint.n_file; f++)
+        for (int64_t i = 0; i < m->checkpoint.files[f].n_tensor; i++) {
+            const dsb_st_tensor *t = &m->checkpoint.files[f].tensors[i];
+            char *end;
+            if (strncmp(t->name, k_layer, strlen(k_layer)) != 0) continue;
+            long long layer = strtoll(t->name + strlen(k_layer), &end, 10);
+            if (*end != '.' || layer < m->config.n_layer) continue;
+            n++;
+            bytes += (double)t->bytes;
+        }
+    if (n) snprintf(text, 200, "%s: %lld tensors (%.3g MB) of layers beyond %lld are skipped", m->config.n_mtp ? "multi-token prediction is no part of the evaluated model" : "config.json has fewer layers than the checkpoint", (long long)n, bytes / 1e6, (long long)m->config.n_layer);
+    return n > 0;
+}
+
 int64_t dsb_model_params(const dsb_config *c) {
-    int64_t n = c->vocab * c->d_model * (c->tied ? 1 : 2) + c->d_model;
+    int64_t n = c->vocab * c->d_model * (c->tied ? 1 : 2) + dsb_block_vector_values(c);
     for (int64_t l = 0; l < c->n_layer; l++) {
         dsb_linear_spec s[5];
+        bool moe = dsb_layer_is_moe(c, l);
         for (int i = 0, k = dsb_attn_specs(c, l, s); i < k; i++) n += s[i].rows * s[i].cols;
-        n += 2 * c->d_model + c->q_lora + c->kv_lora;
-        int64_t ff = dsb_layer_is_moe(c, l) ? c->d_ff_expert * (c->n_expert + c->n_shared) : c->d_ff;
-        n += 3 * c->d_model * ff;
-        if (dsb_layer_is_moe(c, l)) n += c->n_expert * (c->d_model + (c->router_bias ? 1 : 0));
+        n += 3 * c->d_model * (moe ? c->d_ff_expert * c->n_expert + c->d_ff_shared : c->d_ff) + (moe ? c->n_expert * c->d_model : 0);
     }
     return n;
 }

@@ -81,9 +81,9 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
     for (int64_t i = 0; i < c->n_layer; i++) {
         DSB_TRY(load_layer(s, l, cal, i, err));
         void *p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * c->heads * (c->nope + c->rope_dim)) * sizeof(float), "key cache", err));
+        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_key_width(c)) * sizeof(float), "key cache", err));
         s->kv[i].k = p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * c->heads * c->v_dim) * sizeof(float), "value cache", err));
+        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_value_width(c)) * sizeof(float), "value cache", err));
         s->kv[i].v = p;
         s->kv[i].room = room;
     }
@@ -183,7 +183,7 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     }
     if (bf16) be->round_bf16(y, n * d);
     if (m->config.n_shared == 0) return DSB_OK;
-    DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_SHARED_GATE, bf16, x, n, NULL, &s->ws, out, err));
+    DSB_TRY(dsb_shared_forward(m, &w->dense, &w->router, bf16, x, n, NULL, &s->ws, out, err));
     be->add(y, out, n * d);
     if (bf16) be->round_bf16(y, n * d);
     return DSB_OK;

@@ -1,4 +1,4 @@
-#include "engine/stored.h"
+#include "engine/stored_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "base/blocks.h"
 
 /* What a kept weight is called where the format table has no row for it. */
-static const dsb_format k_fp8_block = {"fp8_e4m3", "FP8 E4M3 with a scale a block", 8, 0, false}, k_mxfp4 = {"mxfp4", "E2M1 with an E8M0 scale for 32", 4.25, 0, false};
+static const dsb_format k_e4m3 = {"fp8_e4m3", "", 8, 0, false}, k_e5m2 = {"fp8_e5m2", "", 8, 0, false}, k_nvfp4 = {"nvfp4", "", 4, 0, false}, k_mxfp4 = {"mxfp4", "", 4, 0, false};
 
 static const char *shape_text(const dsb_st_tensor *t, char buf[96]) {
     size_t used = 0;
@@ -17,7 +17,7 @@ static const char *shape_text(const dsb_st_tensor *t, char buf[96]) {
 }
 
 /* The tensor's shape is exactly n dimensions of these sizes. */
-static dsb_status want(const dsb_checkpoint *cp, const dsb_st_tensor *t, int n, const int64_t *shape, dsb_err *err) {
+dsb_status stored_want(const dsb_checkpoint *cp, const dsb_st_tensor *t, int n, const int64_t *shape, dsb_err *err) {
     bool ok = t->ndim == n;
     char found[96], wanted[96];
     for (int i = 0; i < n && ok; i++) ok = t->shape[i] == shape[i];
@@ -26,93 +26,84 @@ static dsb_status want(const dsb_checkpoint *cp, const dsb_st_tensor *t, int n, 
     memcpy(w.shape, shape, (size_t)n * sizeof *shape);
     return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: shape is (%s); config.json wants (%s)", cp->dir, t->name, shape_text(t, found), shape_text(&w, wanted));
 }
-#define WANT(t, ...) DSB_TRY(want(cp, t, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}, err))
-
-static dsb_status want_type(const dsb_checkpoint *cp, const dsb_st_tensor *t, bool ok, const char *wanted, dsb_err *err) {
+dsb_status stored_want_type(const dsb_checkpoint *cp, const dsb_st_tensor *t, bool ok, const char *wanted, dsb_err *err) {
     return ok ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; %s is wanted", cp->dir, t->name, dsb_dtype_name(t->dtype), wanted);
 }
 
-static const dsb_st_tensor *part(const dsb_checkpoint *cp, const char *stem, const char *name) {
+const dsb_st_tensor *stored_part(const dsb_checkpoint *cp, const char *stem, const char *name) {
     char full[512];
     return (size_t)snprintf(full, sizeof full, "%s%s", stem, name) < sizeof full ? dsb_checkpoint_find(cp, full) : NULL;
 }
 
-static dsb_status need(const dsb_checkpoint *cp, const char *stem, const char *name, const char *beside, const dsb_st_tensor **out, dsb_err *err) {
-    *out = part(cp, stem, name);
+dsb_status stored_need(const dsb_checkpoint *cp, const char *stem, const char *name, const char *beside, const dsb_st_tensor **out, dsb_err *err) {
+    *out = stored_part(cp, stem, name);
     return *out ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: tensor %s%s is missing%s", cp->dir, stem, name, beside);
 }
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static const uint8_t *element(const dsb_st_tensor *t, int64_t i) { return t->data + (size_t)i * dsb_dtype_size(t->dtype); }
-static void widen(const dsb_st_tensor *t, int64_t at, int64_t n, float *dst) { dsb_widen_f32(t->dtype, element(t, at), (size_t)n, dst); }
 
 /* Plain floats */
 
 static void plain_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
     int64_t row = s->first + r * s->step;
-    if (s->column_rows == 0) widen(s->w, row * s->cols, s->cols, dst);
-    for (int64_t c = 0; s->column_rows > 0 && c < s->cols; c++) widen(s->w, row + c * s->column_rows, 1, dst + c);
+    if (s->column_rows == 0) stored_widen(s->w, row * s->cols, s->cols, dst);
+    for (int64_t c = 0; s->column_rows > 0 && c < s->cols; c++) stored_widen(s->w, row + c * s->column_rows, 1, dst + c);
 }
 
-/* FP8, one scale a block of outputs and inputs: DeepSeek-V3's weight_scale_inv */
+/* FP8 with scales: of blocks (DeepSeek-V3's weight_scale_inv), of outputs, or one */
 
-static void fp8_block_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
-    widen(s->w, r * s->cols, s->cols, dst);
-    widen(s->scale, r / s->block_rows * s->n_group, s->n_group, scales);
+static void fp8_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
+    stored_widen(s->w, r * s->cols, s->cols, dst);
+    stored_widen(s->scale, s->one_scale ? 0 : r / s->block_rows * s->n_group, s->n_group, scales);
     dsb_scale_block_row(dst, 0, s->cols, scales, s->block_rows, s->group);
 }
 
-static dsb_status find_fp8_block(dsb_stored *s, dsb_err *err) {
+static dsb_status find_fp8(dsb_stored *s, dsb_err *err) {
     const dsb_checkpoint *cp = s->cp;
-    s->block_rows = s->group = 128;
-    s->n_group = ceil_div(s->cols, s->group);
-    WANT(s->scale, ceil_div(s->rows, s->block_rows), s->n_group);
-    DSB_TRY(want_type(cp, s->scale, dsb_dtype_is_float(s->scale->dtype), "a float type", err));
-    s->row = fp8_block_row;
-    s->format = &k_fp8_block;
+    const dsb_st_tensor *t = s->scale;
+    s->row = fp8_row;
+    s->format = s->w->dtype == DSB_FP8_E5M2 ? &k_e5m2 : &k_e4m3;
+    s->block_rows = 1;
+    DSB_TRY(stored_want_type(cp, t, dsb_dtype_is_float(t->dtype), "a float type", err));
+    s->one_scale = t->ndim == 0 || (t->ndim == 1 && t->shape[0] == 1);
+    if (s->one_scale || (t->ndim == 1 && t->shape[0] == s->rows) || (t->ndim == 2 && t->shape[0] == s->rows && t->shape[1] == 1)) return DSB_OK;
+    s->block_rows = cp->quant.block_rows;
+    s->group = cp->quant.block_cols;
+    s->n_group = stored_ceil_div(s->cols, s->group);
+    WANT(t, stored_ceil_div(s->rows, s->block_rows), s->n_group);
     return DSB_OK;
 }
 
-/* compressed-tensors: I8 codes, or eight 4-bit codes an I32, offset by 8, along the inputs, lowest bits first; scales by channel or group */
+/* compressed-tensors' FP4: two codes a byte; NVFP4 has E4M3 scales for 16 and divides by a global one, MXFP4 E8M0 scales for 32 */
 
-static void int8_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
-    const int8_t *q = (const int8_t *)s->w->data + r * s->cols;
-    widen(s->scale, r * s->n_group, s->n_group, scales);
-    for (int64_t c = 0; c < s->cols; c++) dst[c] = (float)q[c] * scales[c / s->group];
+static void nvfp4_row(const dsb_stored *s, int64_t r, float *dst, float *scratch) {
+    float global;
+    stored_widen(s->global, 0, 1, &global);
+    stored_widen(s->scale, r * s->n_group, s->n_group, scratch);
+    const uint8_t *packed = s->w->data + r * (s->cols / 2);
+    for (int64_t c = 0; c < s->cols; c++) dst[c] = dsb_e2m1_value[packed[c / 2] >> c % 2 * 4 & 15] * (scratch[c / 16] / global);
 }
 
-static int packed_code(const dsb_stored *s, int64_t r, int64_t c) {
-    int64_t per = 32 / s->bits;
-    uint32_t word;
-    memcpy(&word, s->w->data + 4 * (r * ceil_div(s->cols, per) + c / per), 4);
-    return (int)(word >> s->bits * (c % per) & ((1u << s->bits) - 1)) - (1 << (s->bits - 1));
+static void mxfp4_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
+    int64_t row = s->first + r * s->step;
+    dsb_decode_mxfp4(s->w->data + row * (s->cols / 2), s->scale->data + row * s->n_group, (size_t)s->cols, dst);
 }
 
-static void packed_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
-    widen(s->scale, r * s->n_group, s->n_group, scales);
-    for (int64_t c = 0; c < s->cols; c++) dst[c] = (float)packed_code(s, r, c) * scales[c / s->group];
-}
-
-static dsb_status find_codes(dsb_stored *s, const char *stem, bool packed, dsb_err *err) {
+static dsb_status find_fp4(dsb_stored *s, const char *stem, dsb_err *err) {
     const dsb_checkpoint *cp = s->cp;
-    s->bits = packed ? 4 : 8;
-    if (packed) DSB_TRY(want_type(cp, s->w, s->w->dtype == DSB_I32, "I32", err));
-    WANT(s->w, s->rows, packed ? ceil_div(s->cols, 32 / s->bits) : s->cols);
-    const dsb_st_tensor *t = part(cp, stem, ".weight_zero_point");
-    if (t) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: zero points of stored codes can't be read yet", cp->dir, t->name);
-    if ((t = part(cp, stem, ".weight_g_idx"))) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: stored codes whose inputs are reordered can't be read yet", cp->dir, t->name);
-    DSB_TRY(need(cp, stem, ".weight_scale", " beside the integer codes", &s->scale, err));
-    t = s->scale;
-    s->n_group = t->ndim == 2 ? t->shape[1] : 1;
-    if (s->n_group < 1 || s->n_group > s->cols || s->cols % s->n_group)
-        return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld groups don't divide %lld inputs", cp->dir, t->name, (long long)s->n_group, (long long)s->cols);
-    s->group = s->cols / s->n_group;
-    if (t->ndim == 2) WANT(t, s->rows, s->n_group);
-    else WANT(t, s->rows);
-    DSB_TRY(want_type(cp, t, dsb_dtype_is_float(t->dtype), "a float type", err));
-    s->codes = true;
-    s->format = dsb_format_find(packed ? "int4" : "int8");
-    s->row = packed ? packed_row : int8_row;
+    DSB_TRY(stored_need(cp, stem, ".weight_scale", " beside the FP4 codes", &s->scale, err));
+    bool nv = s->scale->dtype == DSB_FP8_E4M3;
+    DSB_TRY(stored_want_type(cp, s->scale, nv || s->scale->dtype == DSB_U8 || s->scale->dtype == DSB_FP8_E8M0, "F8_E4M3 (NVFP4) or U8 (MXFP4)", err));
+    s->group = nv ? 16 : 32;
+    s->n_group = s->cols / s->group;
+    if (s->cols % s->group) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld inputs don't split into FP4 blocks of %lld", cp->dir, s->w->name, (long long)s->cols, (long long)s->group);
+    WANT(s->w, s->rows, s->cols / 2);
+    WANT(s->scale, s->rows, s->n_group);
+    s->row = nv ? nvfp4_row : mxfp4_row;
+    s->format = nv ? &k_nvfp4 : &k_mxfp4;
+    if (!nv) return DSB_OK;
+    DSB_TRY(stored_need(cp, stem, ".weight_global_scale", " beside the NVFP4 codes", &s->global, err));
+    DSB_TRY(stored_want_type(cp, s->global, dsb_dtype_is_float(s->global->dtype), "a float type", err));
+    if (s->global->ndim) WANT(s->global, 1);
     return DSB_OK;
 }
 
@@ -143,25 +134,20 @@ static bool split_expert(const char *stem, fused_name *out) {
     return false;
 }
 
-static void mxfp4_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
-    int64_t row = s->first + r * s->step;
-    dsb_decode_mxfp4(s->w->data + row * s->cols / 2, s->scale->data + row * s->n_group, (size_t)s->cols, dst);
-}
-
 static dsb_status find_fused_mxfp4(dsb_stored *s, const fused_name *f, const char *what, dsb_err *err) {
     const dsb_checkpoint *cp = s->cp;
     char name[400];
     int64_t all = f->part == 2 ? s->rows : 2 * s->rows;
     snprintf(name, sizeof name, "%s_scales", what);
-    DSB_TRY(need(cp, f->stem, name, " beside the MXFP4 blocks", &s->scale, err));
+    DSB_TRY(stored_need(cp, f->stem, name, " beside the MXFP4 blocks", &s->scale, err));
     if (s->cols % 32) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld inputs don't split into MXFP4 blocks of 32", cp->dir, s->w->name, (long long)s->cols);
     s->group = 32;
     s->n_group = s->cols / 32;
     if (s->w->ndim != 4 || s->w->shape[0] <= f->expert) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: expert %lld is not in it", cp->dir, s->w->name, (long long)f->expert);
     WANT(s->w, s->w->shape[0], all, s->n_group, 16);
     WANT(s->scale, s->w->shape[0], all, s->n_group);
-    DSB_TRY(want_type(cp, s->w, s->w->dtype == DSB_U8, "U8", err));
-    DSB_TRY(want_type(cp, s->scale, s->scale->dtype == DSB_U8, "U8", err));
+    DSB_TRY(stored_want_type(cp, s->w, s->w->dtype == DSB_U8, "U8", err));
+    DSB_TRY(stored_want_type(cp, s->scale, s->scale->dtype == DSB_U8, "U8", err));
     s->first = f->expert * all + (f->part == 1);
     s->step = f->part == 2 ? 1 : 2;
     s->row = mxfp4_row;
@@ -173,9 +159,9 @@ static dsb_status find_fused_plain(dsb_stored *s, const fused_name *f, dsb_err *
     const dsb_checkpoint *cp = s->cp;
     const dsb_st_tensor *t = s->w;
     int64_t all = f->part == 2 ? s->rows : 2 * s->rows;
-    DSB_TRY(want_type(cp, t, dsb_dtype_is_float(t->dtype), "a float type", err));
+    DSB_TRY(stored_want_type(cp, t, dsb_dtype_is_float(t->dtype), "a float type", err));
     if (t->ndim != 3 || t->shape[0] <= f->expert) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: expert %lld is not in it", cp->dir, t->name, (long long)f->expert);
-    bool gpt_oss = part(cp, f->stem, ".gate_up_proj_bias") != NULL;
+    bool gpt_oss = stored_part(cp, f->stem, ".gate_up_proj_bias") != NULL;
     s->row = plain_row;
     if (gpt_oss) { /* (experts, inputs, outputs) */
         WANT(t, t->shape[0], s->cols, all);
@@ -196,37 +182,62 @@ static dsb_status find_fused(dsb_stored *s, const char *stem, dsb_err *err) {
     const char *what = f.part == 2 ? ".down_proj" : ".gate_up_proj";
     char blocks[64];
     snprintf(blocks, sizeof blocks, "%s_blocks", what);
-    if ((s->w = part(s->cp, f.stem, blocks))) return find_fused_mxfp4(s, &f, what, err);
-    return (s->w = part(s->cp, f.stem, what)) ? find_fused_plain(s, &f, err) : DSB_OK;
+    if ((s->w = stored_part(s->cp, f.stem, blocks))) return find_fused_mxfp4(s, &f, what, err);
+    return (s->w = stored_part(s->cp, f.stem, what)) ? find_fused_plain(s, &f, err) : DSB_OK;
 }
 
 dsb_status dsb_stored_find(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_stored *out, dsb_err *err) {
     dsb_stored *s = out;
     *s = (dsb_stored){.cp = cp, .rows = rows, .cols = cols, .step = 1, .group = cols, .n_group = 1};
-    if ((s->w = part(cp, stem, ".weight_packed"))) return find_codes(s, stem, true, err);
-    s->w = part(cp, stem, ".weight");
+    if ((s->w = stored_part(cp, stem, ".weight_packed"))) return s->w->dtype == DSB_U8 ? find_fp4(s, stem, err) : stored_find_packed_codes(s, stem, err);
+    if ((s->w = stored_part(cp, stem, ".qweight"))) return stored_find_gptq_awq(s, stem, err);
+    s->w = stored_part(cp, stem, ".weight");
     if (!s->w) {
         DSB_TRY(find_fused(s, stem, err));
-        return s->w ? DSB_OK : need(cp, stem, ".weight", "", &s->w, err);
+        return s->w ? DSB_OK : stored_need(cp, stem, ".weight", "", &s->w, err);
     }
-    if (s->w->dtype == DSB_I8) return find_codes(s, stem, false, err);
+    if (s->w->dtype == DSB_I8) return stored_find_plain_codes(s, stem, err);
     WANT(s->w, rows, cols);
-    DSB_TRY(want_type(cp, s->w, dsb_dtype_is_float(s->w->dtype), "a float type such as BF16", err));
-    if (dsb_dtype_size(s->w->dtype) == 1 && (s->scale = part(cp, stem, ".weight_scale_inv"))) return find_fp8_block(s, err);
+    DSB_TRY(stored_want_type(cp, s->w, dsb_dtype_is_float(s->w->dtype), "a float type such as BF16", err));
+    if (dsb_dtype_size(s->w->dtype) == 1) {
+        s->scale = stored_part(cp, stem, ".weight_scale_inv");
+        if (!s->scale) s->scale = stored_part(cp, stem, ".weight_scale");
+        if (s->scale) return find_fp8(s, err);
+        if (cp->quant.method) return stored_need(cp, stem, ".weight_scale", " beside the FP8 weight", &s->scale, err);
+    }
     s->row = plain_row;
     return DSB_OK;
+}
+
+dsb_status dsb_stored_find_bias(const dsb_checkpoint *cp, const char *stem, int64_t rows, dsb_stored *out, dsb_err *err) {
+    dsb_stored *s = out;
+    fused_name f;
+    *s = (dsb_stored){.cp = cp, .rows = rows, .cols = 1, .step = 1, .group = 1, .n_group = 1, .row = plain_row};
+    s->w = stored_part(cp, stem, ".bias");
+    if (!s->w && split_expert(stem, &f)) {
+        int64_t all = f.part == 2 ? rows : 2 * rows;
+        DSB_TRY(stored_need(cp, f.stem, f.part == 2 ? ".down_proj_bias" : ".gate_up_proj_bias", "", &s->w, err));
+        if (s->w->ndim != 2 || s->w->shape[0] <= f.expert) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: expert %lld is not in it", cp->dir, s->w->name, (long long)f.expert);
+        WANT(s->w, s->w->shape[0], all);
+        s->first = f.expert * all + (f.part == 1);
+        s->step = f.part == 2 ? 1 : 2;
+    } else {
+        if (!s->w) DSB_TRY(stored_need(cp, stem, ".bias", "", &s->w, err));
+        WANT(s->w, rows);
+    }
+    return stored_want_type(cp, s->w, dsb_dtype_is_float(s->w->dtype), "a float type", err);
 }
 
 dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *dst, dsb_err *err) {
     float *scratch = NULL;
     bool ok = true;
     if (s->row == plain_row && s->step == 1 && !s->column_rows && n * s->cols < 1 << 15) {
-        widen(s->w, (s->first + at) * s->cols, n * s->cols, dst);
+        stored_widen(s->w, (s->first + at) * s->cols, n * s->cols, dst);
         return DSB_OK;
     }
 #pragma omp parallel private(scratch) if (n * s->cols > 1 << 15)
     {
-        scratch = malloc((size_t)s->n_group * sizeof *scratch);
+        scratch = malloc(2 * (size_t)s->n_group * sizeof *scratch);
         if (!scratch) {
 #pragma omp atomic write
             ok = false;
@@ -245,9 +256,11 @@ dsb_status dsb_stored_codes(const dsb_stored *s, dsb_qtensor *q, dsb_err *err) {
     dsb_status st = DSB_NEW(q->codes, s->rows * s->cols, s->w->name, err);
     if (!st) st = DSB_NEW(q->scales, s->rows * s->n_group, s->w->name, err);
     if (!st) {
-        widen(s->scale, 0, s->rows * s->n_group, q->scales);
+        if (s->one_scale) stored_widen(s->scale, 0, 1, q->scales);
+        else stored_widen(s->scale, 0, s->rows * s->n_group, q->scales);
+        for (int64_t i = 1; s->one_scale && i < s->rows * s->n_group; i++) q->scales[i] = q->scales[0];
         for (int64_t r = 0; r < s->rows; r++)
-            for (int64_t c = 0; c < s->cols; c++) q->codes[r * s->cols + c] = (int8_t)(s->bits == 8 ? (int8_t)s->w->data[r * s->cols + c] : packed_code(s, r, c));
+            for (int64_t c = 0; c < s->cols; c++) q->codes[r * s->cols + c] = (int8_t)stored_code(s, r, c);
         for (int64_t i = 0; i < s->rows * s->cols; i++) within &= q->codes[i] != -128;
     }
     if (st || !within) dsb_qtensor_release(q);
@@ -255,7 +268,9 @@ dsb_status dsb_stored_codes(const dsb_stored *s, dsb_qtensor *q, dsb_err *err) {
 }
 
 size_t dsb_stored_bytes(const dsb_stored *s) {
-    size_t n = s->w->bytes + (s->scale ? s->scale->bytes : 0);
+    const dsb_st_tensor *beside[] = {s->scale, s->zero, s->order, s->global};
+    size_t n = s->w->bytes;
+    for (int i = 0; i < 4; i++) n += beside[i] ? beside[i]->bytes : 0;
     if (s->w->ndim < 3) return n;
     return (size_t)((double)n * (double)s->rows / (double)(s->w->shape[0] * (s->column_rows ? s->w->shape[2] : s->w->shape[1]))); /* one expert's share */
 }

@@ -90,7 +90,7 @@ static double scheme_bytes(const dsb_scheme *s) {
 /* Whether the experts of a block, for the reference and all schemes, may be held at once. */
 static bool experts_fit(const sweep *sw) {
     const dsb_config *c = &sw->m->config;
-    double each = 4, block = 3.0 * (double)c->d_model * (double)c->d_ff_expert * (double)(c->n_expert + c->n_shared), dense = 3.0 * (double)c->d_model * (double)c->d_ff;
+    double each = 4, block = 3.0 * (double)c->d_model * (double)(c->d_ff_expert * c->n_expert + c->d_ff_shared), dense = 3.0 * (double)c->d_model * (double)c->d_ff;
     for (int i = 0; i < sw->plan->n_scheme; i++) each += scheme_bytes(&sw->plan->schemes[i]);
     return each * (block > dense ? block : dense) <= SW_HOLD_BYTES;
 }

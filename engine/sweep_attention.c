@@ -26,10 +26,7 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
         dsb_attn_weights *w = &sw->schemes[s].attn;
         dsb_attn_release(sw->be, w);
         if (sw->plan->schemes[s].own_source) {
-            w->input_norm = sw->ref_attn.input_norm;
-            w->q_a_norm = sw->ref_attn.q_a_norm;
-            w->kv_a_norm = sw->ref_attn.kv_a_norm;
-            w->norms_borrowed = true;
+            dsb_attn_borrow(w, &sw->ref_attn);
         } else {
             DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }

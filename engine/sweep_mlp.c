@@ -57,6 +57,7 @@ static dsb_status run_tile(sweep *sw, const ffn_pass *p, int64_t first, int64_t 
     else sw_load(sw, p->src, p->at + first, n, x);
     if (p->round_input) sw->be->round_bf16(x, n * d);
     dsb_ffn_norm(sw->m, p->norm, p->bf16, x, n, x);
+    if (p->role == DSB_ROLE_SHARED_GATE) return dsb_shared_forward(sw->m, p->w, p->norm, p->bf16, x, n, p->obs, &sw->ws, out, err);
     return dsb_ffn_forward(sw->m, p->w, p->role, p->bf16, x, n, p->obs, &sw->ws, out, err);
 }
 

@@ -135,9 +135,7 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
         dsb_router_weights *w = &sw->schemes[s].router;
         dsb_router_release(sw->be, w);
         if (sw->plan->schemes[s].own_source) {
-            w->norm = sw->ref_router.norm;
-            w->bias = sw->ref_router.bias;
-            w->borrowed = true;
+            dsb_router_borrow(w, &sw->ref_router);
         } else {
             DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }

@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "db/db.h"
+#include "engine/checkpoint.h"
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/run.h"
 
 typedef struct options {
-    const char *model, *text, *field, *task, *calibration, *schemes, *convention, *out, *run_id, *resume;
+    const char *model, *reference, *text, *field, *task, *calibration, *schemes, *convention, *out, *run_id, *resume;
     dsb_opt_list recipes, sources;
     int64_t n_ctx, n_chunk, repeats;
 } options;
@@ -39,6 +40,22 @@ static dsb_status suite_file(dsb_suite *s, dsb_arena *arena, const char *path, c
     return st;
 }
 
+/* A pre-quantized checkpoint is a scheme of its own, beside the reference given with --reference, else beside its decoded form. */
+static dsb_status add_stored(dsb_suite *s, dsb_arena *arena, const options *o, dsb_err *err) {
+    dsb_checkpoint cp;
+    if (o->reference) {
+        DSB_TRY(dsb_suite_as_stored(s, arena, s->model, err));
+        s->model = o->reference;
+        return DSB_OK;
+    }
+    if (dsb_checkpoint_open(&cp, s->model, NULL)) return DSB_OK; /* the run says what is wrong with it */
+    bool quantized = dsb_checkpoint_is_quantized(&cp);
+    dsb_checkpoint_close(&cp);
+    for (int i = 0; i < s->n_scheme; i++)
+        if (strcmp(s->recipes[i]->name, "as-stored") == 0) return DSB_OK;
+    return quantized ? dsb_suite_as_stored(s, arena, NULL, err) : DSB_OK;
+}
+
 static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, const char *file, dsb_err *err) {
     if (file) {
         DSB_TRY(suite_file(s, arena, file, o, err));
@@ -53,6 +70,7 @@ static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, c
         DSB_TRY(dsb_suite_add(s, r, NULL, err));
     }
     for (int i = 0; i < o->sources.n; i++) DSB_TRY(dsb_suite_source(s, arena, o->sources.item[i], err));
+    DSB_TRY(add_stored(s, arena, o, err));
     if (o->text) s->text = o->text;
     if (o->field) s->field = o->field;
     if (o->task) s->task = o->task;
@@ -89,7 +107,7 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
 
 /* An option of a new run was given. */
 static bool given(const options *o) {
-    return o->model || o->text || o->field || o->task || o->calibration || o->schemes || o->convention || o->run_id || o->recipes.n || o->sources.n || o->n_ctx || o->n_chunk >= 0 || o->repeats >= 0;
+    return o->model || o->reference || o->text || o->field || o->task || o->calibration || o->schemes || o->convention || o->run_id || o->recipes.n || o->sources.n || o->n_ctx || o->n_chunk >= 0 || o->repeats >= 0;
 }
 
 static dsb_status execute(const options *o, const dsb_parsed *p, const char *typed, dsb_arena *arena, dsb_err *err) {
@@ -107,7 +125,8 @@ int dsb_cmd_run(int argc, char **argv) {
     dsb_parsed parsed;
     dsb_arena arena;
     const dsb_option rows[] = {
-        {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory (default: the built-in model)", 0, 0},
+        {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory, or a GGUF file (default: the built-in model)", 0, 0},
+        {"reference", 0, DSB_OPT_STRING, &o.reference, "DIR", "full-precision model beside which a pre-quantized --model is measured, as scheme as-stored", 0, 0},
         {"text", 0, DSB_OPT_STRING, &o.text, "FILE", "evaluation text, byte for byte; or a JSONL file, or a folder (default: the built-in one)", 0, 0},
         {"field", 0, DSB_OPT_STRING, &o.field, "NAME", "field of JSONL texts that holds a document (default: text)", 0, 0},
         {"task", 0, DSB_OPT_STRING, &o.task, "FILE.jsonl", "multiple choice: query, choices, gold; alone, or beside --text", 0, 0},

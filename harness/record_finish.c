@@ -176,10 +176,10 @@ static int64_t element_bytes(const dsb_checkpoint *cp, const char *name) {
     return t ? (int64_t)dsb_dtype_size(t->dtype) : 0;
 }
 
-/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size (norms as the last one is stored, biases F32). */
+/* Tensors outside the observer's sight: the embedding and the vectors, at their stored size (norms as the last one is stored, correction biases F32). */
 static int64_t vector_bytes(const dsb_recorder *r, const dsb_checkpoint *cp, int64_t *weights) {
     const dsb_config *c = &r->m->config;
-    int64_t norms = c->d_model * (2 * c->n_layer + 1) + c->n_layer * (c->q_lora + c->kv_lora), bias = c->router_bias ? c->n_expert * r->n_moe : 0;
+    int64_t bias = c->router_bias ? c->n_expert * r->n_moe : 0, norms = dsb_block_vector_values(c) - bias;
     int64_t embed = c->tied ? 0 : c->vocab * c->d_model;
     *weights = norms + bias + embed;
     return norms * element_bytes(cp, "model.norm.weight") + 4 * bias + embed * element_bytes(cp, "model.embed_tokens.weight");

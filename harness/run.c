@@ -245,12 +245,43 @@ static dsb_status speeds(run *r, dsb_err *err) {
     return st;
 }
 
+static dsb_status note(run *r, const char *text, dsb_err *err) {
+    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
+/* What the figures of pre-quantized weights are relative to, and what of them is not computed. */
+static dsb_status note_stored(run *r, dsb_err *err) {
+    char text[512];
+    bool requantized = false;
+    for (int i = 0; i < r->suite->n_scheme; i++) requantized |= r->schemes[i].own_source;
+    if (dsb_checkpoint_is_quantized(&r->m.checkpoint)) {
+        snprintf(text, sizeof text, "%.300s is pre-quantized: the reference is its stored weights decoded to f32%s", r->suite->model, requantized ? "; schemes other than as-stored quantize these decoded weights again" : "");
+        DSB_TRY(note(r, text, err));
+    }
+    for (int i = 0; i < r->suite->n_scheme; i++) {
+        const dsb_quant_config *q = &r->schemes[i].source->quant;
+        for (int g = 0; g < q->n_group && !r->schemes[i].own_source; g++) {
+            if (!q->groups[g].asked[0] || q->groups[g].activation != DSB_ACT_NONE) continue;
+            snprintf(text, sizeof text, "scheme %.64s: config.json asks for activations in %s, which this build does not compute; they stay BF16", r->schemes[i].name, q->groups[g].asked);
+            DSB_TRY(note(r, text, err));
+        }
+    }
+    return DSB_OK;
+}
+
 /* A run's name stands in commands, tables and pages. */
 static dsb_status check_id(const char *id, dsb_err *err) {
     size_t n = strlen(id);
     bool ok = n > 0 && n <= 128 && id[0] != '-' && strcmp(id, "latest") != 0 && dsb_utf8_check(id, n) == n;
     for (const char *p = id; *p && ok; p++) ok = (unsigned char)*p >= ' ' && *p != 127;
     return ok ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "--run-id '%.140s' can't name a run; up to 128 characters of one line, not `latest`, not beginning with -, are wanted", id);
+}
+
+static dsb_status note_skipped(run *r, dsb_err *err) {
+    char text[200];
+    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
+    return dsb_model_skipped(&r->m, text) ? dsb_db_put_event(r->db, r->id, &e, err) : DSB_OK;
 }
 
 static dsb_status tell_cuts(run *r, dsb_err *err) {
@@ -264,6 +295,8 @@ static dsb_status tell_cuts(run *r, dsb_err *err) {
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
     dsb_status s = insert_schemes(r, err);
+    if (!s) s = note_skipped(r, err);
+    if (!s) s = note_stored(r, err);
     if (!s) s = tell_cuts(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;

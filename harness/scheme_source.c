@@ -7,6 +7,7 @@
 dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, const char *model_dir, const dsb_recipe *recipe, const char *dir, dsb_err *err) {
     char path[4096];
     *s = (dsb_scheme_source){.scheme = {.name = recipe ? recipe->name : "reference", .recipe = recipe, .source = &m->checkpoint, .own_source = true, .bf16 = recipe && recipe->carrier_bf16}};
+    if (!dir && recipe && recipe->source && strcmp(recipe->source, ".") == 0) dir = model_dir; /* which may be a file */
     if (!dir && recipe && recipe->source) {
         int n = recipe->source[0] == '/' ? snprintf(path, sizeof path, "%s", recipe->source) : snprintf(path, sizeof path, "%s/%s", model_dir, recipe->source);
         if (n < 0 || (size_t)n >= sizeof path) return dsb_fail(err, DSB_EINPUT, "scheme %s: the path of its source is too long", recipe->name);

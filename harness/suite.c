@@ -88,6 +88,25 @@ dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir
     return dsb_suite_add(s, recipe, dir, err);
 }
 
+dsb_status dsb_suite_as_stored(dsb_suite *s, dsb_arena *arena, const char *dir, dsb_err *err) {
+    const dsb_recipe *recipe;
+    const char *source = NULL;
+    int at = 0;
+    if (dir) DSB_TRY(keep(arena, dir, &source, err));
+    while (at < s->n_scheme && strcmp(s->recipes[at]->name, "as-stored") != 0) at++;
+    if (at == s->n_scheme) {
+        DSB_TRY(dsb_recipe_preset(&recipe, arena, "as-stored", err));
+        DSB_TRY(dsb_suite_add(s, recipe, source, err));
+        for (; at > 0; at--) {
+            s->recipes[at] = s->recipes[at - 1];
+            s->sources[at] = s->sources[at - 1];
+        }
+        s->recipes[0] = recipe;
+    }
+    s->sources[at] = source;
+    return DSB_OK;
+}
+
 static dsb_status apply_schemes(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *list, dsb_err *err) {
     if (!json_is_array(list)) return dsb_fail(err, DSB_EINPUT, "%s: \"schemes\" must be an array of preset names and recipes", name);
     s->n_scheme = 0;

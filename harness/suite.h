@@ -35,6 +35,8 @@ dsb_status dsb_suite_schemes(dsb_suite *s, dsb_arena *arena, const char *names, 
 dsb_status dsb_suite_add(dsb_suite *s, const dsb_recipe *recipe, const char *source, dsb_err *err);
 /* "NAME=DIR": the checkpoint scheme NAME reads; adds the preset if it is not in the suite. */
 dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err);
+/* Puts the scheme as-stored first, unless it is there; dir NULL: it reads the model itself. */
+dsb_status dsb_suite_as_stored(dsb_suite *s, dsb_arena *arena, const char *dir, dsb_err *err);
 /* The whole suite as JSON, recipes in full; in the arena. */
 dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out, dsb_err *err);
 /* Ranges of every number. */

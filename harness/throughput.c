@@ -59,7 +59,7 @@ static void list_kernels(const dsb_session *s, char list[256]) {
     list[0] = 0;
     for (int64_t l = 0; l < s->m->config.n_layer; l++) {
         const dsb_layer_weights *w = &s->layers[l];
-        const dsb_linear *all[] = {&w->attn.q, &w->attn.q_a, &w->attn.q_b, &w->attn.kv_a, &w->attn.kv_b, &w->attn.o, &w->router.w, &w->dense.gate, &w->dense.up, &w->dense.down};
+        const dsb_linear *all[] = {&w->attn.q, &w->attn.q_a, &w->attn.q_b, &w->attn.kv_a, &w->attn.kv_b, &w->attn.k, &w->attn.v, &w->attn.o, &w->router.w, &w->dense.gate, &w->dense.up, &w->dense.down};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) dsb_kernel_list_add(list, all[i]->w.kernel);
         for (int64_t e = 0; w->experts && e < s->m->config.n_expert; e++) {
             dsb_kernel_list_add(list, w->experts[e].gate.w.kernel);

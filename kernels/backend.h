@@ -42,9 +42,12 @@ typedef struct dsb_seq {
     int64_t kv0, n_kv; /* rows of k and v */
 } dsb_seq;
 
+/* q: (rows, heads, qk_dim); k: (rows, kv_heads, qk_dim); v: (rows, kv_heads, v_dim); out: (rows, heads, v_dim). */
 typedef struct dsb_attention_shape {
-    int64_t heads, qk_dim, v_dim; /* q, k: (rows, heads, qk_dim); v, out: (rows, heads, v_dim) */
+    int64_t heads, kv_heads, qk_dim, v_dim; /* heads / kv_heads queries share a key */
+    int64_t window;     /* keys a query sees, itself included; 0: all before it */
     float scale;
+    const float *sinks; /* (heads) device: one more logit of the softmax, of no value; or NULL */
 } dsb_attention_shape;
 
 typedef enum dsb_scoring { DSB_SCORE_SOFTMAX, DSB_SCORE_SIGMOID } dsb_scoring;
@@ -88,14 +91,19 @@ typedef struct dsb_backend {
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
 
     void (*rms_norm)(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride);
-    /* Rotates the last `dim` of each head in place: interleaved pairs (2i, 2i+1) of each row by position pos[row];
+    /* Rotates the first `dim` values of each head in place by position pos[row]: pairs (2i, 2i+1), or (i, i + dim/2) where half;
      * cos, sin: (max_pos, dim/2) f32. x: n rows of `heads` vectors `head_stride` apart, rows row_stride apart. */
-    void (*rope)(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, const int32_t *pos, const float *cos_table, const float *sin_table);
+    void (*rope)(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, bool half, const int32_t *pos, const float *cos_table, const float *sin_table);
     /* MLA: kv (n, heads, nope+v_dim) and one rotated k_pe row of `rope` values a token (kpe_stride apart) -> k (n, heads, nope+rope), v (n, heads, v_dim). */
     void (*mla_assemble)(const float *kv, const float *k_pe, int64_t kpe_stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v);
     void (*attention)(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
     /* out = silu(gate) * up, elementwise over n values. round: results (and the silu) rounded to BF16. */
     void (*silu_mul)(const float *gate, const float *up, int64_t n, bool round, float *out);
+    /* GPT-OSS: g = min(gate, limit), u = up within ±limit, out = (u + 1) * g * sigmoid(alpha * g). round: out rounded to BF16. */
+    void (*swiglu_clamped)(const float *gate, const float *up, int64_t n, float alpha, float limit, bool round, float *out);
+    void (*add_bias)(float *y, const float *bias, int64_t n, int64_t d); /* every row of y (n, d) += bias (d) */
+    void (*clamp)(float *x, int64_t n, float limit);                      /* within ±limit, in place; NaN stays */
+    void (*sigmoid_gate)(float *y, const float *logit, int64_t n, int64_t d); /* row i of y (n, d) *= sigmoid(logit[i]) */
     void (*round_bf16)(float *x, int64_t n); /* in place, nearest even */
     void (*round_f16)(float *x, int64_t n);
     /* BF16 storage of streams: exact both ways for rounded values. */

@@ -8,6 +8,8 @@
 static const dsb_preset_row k_preset[] = {
     {"bf16", "the stored weights with BF16 activations: the noise floor",
      "{\"name\":\"bf16\",\"rules\":[{\"role\":\"*\",\"format\":\"bf16\"}]}"},
+    {"as-stored", "a pre-quantized checkpoint as it is: stored codes in low-bit kernels where there are any, else decoded; activations as its config.json says",
+     "{\"name\":\"as-stored\",\"source\":\".\",\"rules\":[{\"role\":\"*\",\"format\":\"keep\"}]}"},
     {"dynamic-int8", "W8A8: INT8 weights per output channel, activations INT8 per token as they come",
      "{\"name\":\"dynamic-int8\",\"rules\":[{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
     {"static-int8", "W8A8: INT8 weights per output channel, activations INT8 with one calibrated scale a tensor; router kept",

@@ -72,17 +72,17 @@ static void pr_rms_norm(const float *x, int64_t x_stride, const float *weight, d
     }
 }
 
-static void pr_rope(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, const int32_t *pos, const float *cos_table, const float *sin_table) {
-    int64_t half = dim / 2;
+static void pr_rope(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, bool half, const int32_t *pos, const float *cos_table, const float *sin_table) {
+    int64_t pairs = dim / 2, step = half ? 1 : 2, other = half ? pairs : 1;
 #pragma omp parallel for schedule(static) if (n * heads * dim > PR_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
-        const float *c = cos_table + pos[i] * half, *s = sin_table + pos[i] * half;
+        const float *c = cos_table + pos[i] * pairs, *s = sin_table + pos[i] * pairs;
         for (int64_t h = 0; h < heads; h++) {
             float *v = x + i * row_stride + h * head_stride;
-            for (int64_t j = 0; j < half; j++) {
-                float a = v[2 * j], b = v[2 * j + 1];
-                v[2 * j] = a * c[j] - b * s[j];
-                v[2 * j + 1] = b * c[j] + a * s[j];
+            for (int64_t j = 0; j < pairs; j++) {
+                float a = v[step * j], b = v[step * j + other];
+                v[step * j] = a * c[j] - b * s[j];
+                v[step * j + other] = b * c[j] + a * s[j];
             }
         }
     }
@@ -111,6 +111,34 @@ static void pr_silu_mul(const float *gate, const float *up, int64_t n, bool roun
         } else {
             for (int64_t i = b; i < end; i++) out[i] = gate[i] / (1.0f + pm_expf(-gate[i])) * up[i];
         }
+    }
+}
+
+static void pr_swiglu_clamped(const float *gate, const float *up, int64_t n, float alpha, float limit, bool round, float *out) {
+#pragma omp parallel for schedule(static) if (n > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        float g = gate[i] > limit ? limit : gate[i], u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+        float y = (u + 1.0f) * (g / (1.0f + pm_expf(-(alpha * g))));
+        out[i] = round ? dsb_bf16_to_f32(dsb_f32_to_bf16(y)) : y;
+    }
+}
+
+static void pr_add_bias(float *y, const float *bias, int64_t n, int64_t d) {
+#pragma omp parallel for schedule(static) if (n * d > 1 << 17)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < d; k++) y[i * d + k] += bias[k];
+}
+
+static void pr_clamp(float *x, int64_t n, float limit) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
+    for (int64_t i = 0; i < n; i++) x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+static void pr_sigmoid_gate(float *y, const float *logit, int64_t n, int64_t d) {
+#pragma omp parallel for schedule(static) if (n * d > 1 << 17)
+    for (int64_t i = 0; i < n; i++) {
+        float g = 1.0f / (1.0f + pm_expf(-logit[i]));
+        for (int64_t k = 0; k < d; k++) y[i * d + k] *= g;
     }
 }
 
@@ -220,8 +248,9 @@ static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *o
 
 /* ---- attention ---- */
 
-/* One query against n keys: scores in lanes over keys (kt: (qk, stride) transposed keys), softmax, weighted sum of values. */
-static void pr_attend(const float *q, const float *kt, int64_t stride, const float *v, int64_t v_stride, int64_t n, int64_t qk, int64_t dv, float scale, float *s, float *out) {
+/* One query against n keys: scores in lanes over keys (kt: (qk, stride) transposed keys), softmax, weighted sum of values.
+ * sink (may be NULL): one more logit, whose share of the softmax goes to no value. */
+static void pr_attend(const float *q, const float *kt, int64_t stride, const float *v, int64_t v_stride, int64_t n, int64_t qk, int64_t dv, float scale, const float *sink, float *s, float *out) {
     int64_t padded = (n + 7) / 8 * 8;
     for (int64_t j = 0; j < padded; j++) s[j] = 0;
     for (int64_t k = 0; k < qk; k++) {
@@ -229,7 +258,7 @@ static void pr_attend(const float *q, const float *kt, int64_t stride, const flo
         const float *row = kt + k * stride;
         for (int64_t j = 0; j < padded; j++) s[j] = fmaf(a, row[j], s[j]);
     }
-    float top = -INFINITY;
+    float top = sink ? *sink : -INFINITY;
     for (int64_t j = 0; j < n; j++) {
         s[j] *= scale;
         top = s[j] > top ? s[j] : top;
@@ -240,6 +269,7 @@ static void pr_attend(const float *q, const float *kt, int64_t stride, const flo
     for (int64_t j = 0; j < padded; j += 8)
         for (int l = 0; l < 8; l++) a[l] += s[j + l];
     float sum = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+    if (sink) sum += pm_expf(*sink - top);
     for (int64_t d = 0; d < dv; d++) out[d] = 0;
     for (int64_t j = 0; j < n; j++) {
         float w = s[j];
@@ -249,16 +279,17 @@ static void pr_attend(const float *q, const float *kt, int64_t stride, const flo
     for (int64_t d = 0; d < dv; d++) out[d] = out[d] / sum;
 }
 
-/* Queries first..last of one head of one sequence. */
+/* All queries of one head of one sequence. A window's first keys are left out, so scores may be read up to 7 past the row's end. */
 static void pr_attend_head(const dsb_attention_shape *a, const dsb_seq *seq, int64_t head, const float *q, const float *k, const float *v, float *out, float *kt, float *scores) {
-    int64_t stride = (seq->n_kv + 7) / 8 * 8, qk = a->qk_dim, dv = a->v_dim, kr = a->heads * qk, vr = a->heads * dv;
+    int64_t stride = (seq->n_kv + 7) / 8 * 8, qk = a->qk_dim, dv = a->v_dim, of = head / (a->heads / a->kv_heads), kr = a->kv_heads * qk, vr = a->kv_heads * dv;
     for (int64_t j = 0; j < seq->n_kv; j++)
-        for (int64_t i = 0; i < qk; i++) kt[i * stride + j] = k[(seq->kv0 + j) * kr + head * qk + i];
+        for (int64_t i = 0; i < qk; i++) kt[i * stride + j] = k[(seq->kv0 + j) * kr + of * qk + i];
     for (int64_t i = 0; i < qk; i++)
         for (int64_t j = seq->n_kv; j < stride; j++) kt[i * stride + j] = 0;
     for (int64_t i = 0; i < seq->n_q; i++) {
-        int64_t n = seq->n_kv - seq->n_q + i + 1;
-        pr_attend(q + (seq->q0 + i) * kr + head * qk, kt, stride, v + seq->kv0 * vr + head * dv, vr, n, qk, dv, a->scale, scores, out + (seq->q0 + i) * vr + head * dv);
+        int64_t n = seq->n_kv - seq->n_q + i + 1, first = a->window > 0 && n > a->window ? n - a->window : 0, row = seq->q0 + i;
+        pr_attend(q + (row * a->heads + head) * qk, kt + first, stride, v + (seq->kv0 + first) * vr + of * dv, vr, n - first, qk, dv, a->scale, a->sinks ? a->sinks + head : NULL, scores,
+                  out + (row * a->heads + head) * dv);
     }
 }
 
@@ -268,11 +299,11 @@ static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int6
     longest = (longest + 7) / 8 * 8;
 #pragma omp parallel
     {
-        float *scratch = aligned_alloc(64, (size_t)((longest * (a->qk_dim + 1) * 4 + 63) / 64 * 64));
+        float *scratch = aligned_alloc(64, (size_t)(((longest * (a->qk_dim + 1) + 8) * 4 + 63) / 64 * 64));
         if (!scratch) abort(); /* a few hundred KB beside gigabytes: nothing can go on */
 #pragma omp for schedule(dynamic) collapse(2)
         for (int64_t i = 0; i < n_seq; i++)
-            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim);
+            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim + 8);
         free(scratch);
     }
 }

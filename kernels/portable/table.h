@@ -11,6 +11,7 @@
     .copy = dsb_cpu_copy, .zero = dsb_cpu_zero, .sync = dsb_cpu_sync, .unpack = dsb_unpack,                                    \
     .quantize_dynamic = pr_quantize_dynamic, .quantize_static = pr_quantize_static, .rms_norm = pr_rms_norm, .rope = pr_rope,  \
     .mla_assemble = pr_mla_assemble, .attention = pr_attention, .silu_mul = pr_silu_mul, .round_bf16 = pr_round_bf16,          \
+    .swiglu_clamped = pr_swiglu_clamped, .add_bias = pr_add_bias, .clamp = pr_clamp, .sigmoid_gate = pr_sigmoid_gate,          \
     .round_f16 = pr_round_f16, .load_bf16 = pr_load_bf16, .store_bf16 = pr_store_bf16, .add = pr_add, .gather = pr_gather,     \
     .scatter_add = pr_scatter_add, .route = pr_route, .moments = pr_moments, .absmax = pr_absmax, .logit_rows = pr_logit_rows
 

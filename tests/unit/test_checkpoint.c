@@ -138,22 +138,53 @@ static const struct {
     {"{\"weight_map\": {\"a\": \".\"}}", "not a regular file"},
     {"{\"weight_map\": {\"a\": \"absent.safetensors\"}}", "/absent.safetensors: can't be opened: No such file"},
     {"{\"weight_map\": {\"a\": \"a.safetensors\", \"c\": \"a.safetensors\"}}", "tensor c: a.safetensors is named as its shard, but does not hold it"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"a\": \"b.safetensors\"}}", "duplicate object key"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"b.safetensors\"}}", "b.safetensors holds tensor c, which the index does not name"},
+    {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"b.safetensors\", \"c\": \"c.safetensors\"}}", "tensor c is in c.safetensors and in b.safetensors; one is wanted"},
+    {"{\"weight_map\": {\"a\": \"out.safetensors\"}}", "out.safetensors is a link to"},
     {"{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"a.safetensors\", \"c\": \"b.safetensors\"}}", "tensor b: a.safetensors is named as its shard, but does not hold it"},
 };
 
 static void test_checkpoint__bad_indexes(void **state) {
-    temp_dir t;
+    temp_dir t, other;
     dsb_checkpoint cp;
     dsb_err err;
     temp_make(&t);
     const item c = {"c", DSB_F32, 2, 0, k_two}, second[] = {k_b, c};
     put_tensors(&t, "a.safetensors", &k_a, 1);
     put_tensors(&t, "b.safetensors", second, 2);
+    put_tensors(&t, "c.safetensors", &c, 1);
+    temp_make(&other);
+    put_tensors(&other, "a.safetensors", &k_a, 1);
+    char target[128], link[128];
+    snprintf(target, sizeof target, "%s/a.safetensors", other.path);
+    snprintf(link, sizeof link, "%s/out.safetensors", t.path);
+    assert_int_equal(symlink(target, link), 0);
     for (size_t i = 0; i < sizeof k_bad_index / sizeof *k_bad_index; i++) {
         temp_text(&t, INDEX, k_bad_index[i].index);
         refused(dsb_checkpoint_open(&cp, t.path, &err), &err, DSB_EINPUT, t.path, k_bad_index[i].part);
         assert_true(!cp.dir && !cp.files);
     }
+    temp_remove(&t);
+    temp_remove(&other);
+}
+
+/* As Hugging Face's cache has it: snapshots/REVISION/model.safetensors -> ../../blobs/HASH. */
+static void test_checkpoint__links_of_the_hub_cache(void **state) {
+    temp_dir t, snapshot;
+    dsb_checkpoint cp;
+    char path[200];
+    temp_make(&t);
+    snprintf(path, sizeof path, "%s/blobs", t.path);
+    assert_int_equal(dsb_dir_make(path, NULL), DSB_OK);
+    put_tensors(&t, "blobs/0123", &k_a, 1);
+    snprintf(path, sizeof path, "%s/snapshots/r", t.path);
+    assert_int_equal(dsb_dir_make(path, NULL), DSB_OK);
+    snprintf(snapshot.path, sizeof snapshot.path, "%.40s/snapshots/r", t.path);
+    snprintf(path, sizeof path, "%s/model.safetensors", snapshot.path);
+    assert_int_equal(symlink("../../blobs/0123", path), 0);
+    open_ok(&cp, &snapshot);
+    dsb_checkpoint_close(&cp);
     temp_remove(&t);
 }
 
@@ -161,7 +192,7 @@ static void test_checkpoint__bad_indexes(void **state) {
 
 static const int8_t k_codes[] = {1, -2, 127, -127};
 static const int32_t k_packed[] = {(int32_t)0xfedcba98, 0x76543210}; /* codes 0 … 7, then -8 … -1 */
-static const float k_scales[] = {0.5f, 2};
+static const float k_scales[] = {0.5f, 2}, k_three[] = {1, 2, 3};
 
 static void test_checkpoint__int8_codes_stay_codes(void **state) {
     const item items[] = {{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 1, k_scales}};
@@ -214,12 +245,18 @@ typedef struct bad_codes {
 static const bad_codes k_bad_codes[] = {
     {{{"m.weight", DSB_I8, 2, 2, k_codes}}, 1, DSB_EINPUT, "tensor m.weight_scale is missing beside the integer codes"},
     {{{"m.weight", DSB_I8, 1, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight: shape is (1, 2); config.json wants (2, 2)"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 1, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (1); config.json wants (2)"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 3, 0, k_three}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (3); config.json wants (2)"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_scale: shape is (1, 2); config.json wants (2, 2)"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_I8, 2, 3, "123456"}}, 2, DSB_EINPUT, "tensor m.weight_scale: 3 groups don't divide 2 inputs"},
     {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_I32, 2, 0, k_packed}}, 2, DSB_EINPUT, "tensor m.weight_scale: dtype is I32; a float type is wanted"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I8, 2, 0, k_codes}}, 3, DSB_EUNSUPPORTED, "tensor m.weight_zero_point: zero points"},
-    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I8, 2, 0, k_codes}}, 3, DSB_EUNSUPPORTED, "tensor m.weight_g_idx: stored codes whose inputs are reordered"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I8, 3, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_zero_point: shape is (3); config.json wants (2, 1)"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_zero_point", DSB_I16, 2, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_zero_point: dtype is I16; I8, or I32"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I32, 2, 0, k_packed}}, 3, DSB_EINPUT, "tensor m.weight_g_idx: input 0 is of group -19088744; 0 to 0 is wanted"},
+    {{{"m.qweight", DSB_I32, 1, 2, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.qzeros is missing beside the integer codes"},
+    {{{"m.qweight", DSB_I32, 1, 2, k_packed}, {"m.qzeros", DSB_I32, 1, 0, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 3, DSB_EINPUT, "tensor m.qzeros: shape is (1); config.json wants (1, 1)"},
+    {{{"m.qweight", DSB_I32, 2, 1, k_packed}, {"m.scales", DSB_F32, 1, 2, k_scales}}, 2, DSB_EINPUT, "tensor m.qweight: shape is (2, 1); config.json wants (1, 2)"},
+    {{{"m.weight_packed", DSB_U8, 2, 1, k_codes}, {"m.weight_scale", DSB_U8, 2, 1, k_codes}}, 2, DSB_EINPUT, "tensor m.weight_packed: 2 inputs don't split into FP4 blocks of 32"},
+    {{{"m.weight", DSB_I8, 2, 2, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}, {"m.weight_g_idx", DSB_I8, 2, 0, k_codes}}, 3, DSB_EINPUT, "tensor m.weight_g_idx: dtype is I8; I32 is wanted"},
     {{{"m.weight_packed", DSB_I8, 2, 1, k_codes}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_packed: dtype is I8; I32 is wanted"},
     {{{"m.weight_packed", DSB_I32, 1, 2, k_packed}, {"m.weight_scale", DSB_F32, 2, 0, k_scales}}, 2, DSB_EINPUT, "tensor m.weight_packed: shape is (1, 2); config.json wants (2, 1)"},
     {{{"m.bias", DSB_F32, 2, 0, k_scales}}, 1, DSB_EINPUT, "tensor m.weight is missing"},
@@ -274,6 +311,7 @@ int main(void) {
         cmocka_unit_test(test_checkpoint__nothing_there),
         cmocka_unit_test(test_checkpoint__shards),
         cmocka_unit_test(test_checkpoint__bad_indexes),
+        cmocka_unit_test(test_checkpoint__links_of_the_hub_cache),
         cmocka_unit_test(test_checkpoint__int8_codes_stay_codes),
         cmocka_unit_test(test_checkpoint__int4_codes_lowest_bits_first),
         cmocka_unit_test(test_checkpoint__bad_codes),

@@ -43,12 +43,20 @@ static void d_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
 static void d_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_dynamic(D(x), n, cols, D(q), D(scale)); }
 static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return cpu->quantize_static(D(x), n, cols, given, D(q), D(scale)); }
 static void d_rms_norm(const float *x, int64_t xs, const float *w, double eps, int64_t n, int64_t d, float *y, int64_t ys) { cpu->rms_norm(D(x), xs, D(w), eps, n, d, D(y), ys); }
-static void d_rope(float *x, int64_t n, int64_t heads, int64_t rs, int64_t hs, int64_t dim, const int32_t *pos, const float *c, const float *s) { cpu->rope(D(x), n, heads, rs, hs, dim, D(pos), D(c), D(s)); }
+static void d_rope(float *x, int64_t n, int64_t heads, int64_t rs, int64_t hs, int64_t dim, bool half, const int32_t *pos, const float *c, const float *s) { cpu->rope(D(x), n, heads, rs, hs, dim, half, D(pos), D(c), D(s)); }
 static void d_mla_assemble(const float *kv, const float *kpe, int64_t stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v) {
     cpu->mla_assemble(D(kv), D(kpe), stride, n, heads, nope, v_dim, rope, D(k), D(v));
 }
-static void d_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n, const float *q, const float *k, const float *v, float *out) { cpu->attention(shape, seqs, n, D(q), D(k), D(v), D(out)); }
+static void d_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n, const float *q, const float *k, const float *v, float *out) {
+    dsb_attention_shape s = *shape;
+    s.sinks = D(shape->sinks);
+    cpu->attention(&s, seqs, n, D(q), D(k), D(v), D(out));
+}
 static void d_silu_mul(const float *g, const float *u, int64_t n, bool round, float *out) { cpu->silu_mul(D(g), D(u), n, round, D(out)); }
+static void d_swiglu_clamped(const float *g, const float *u, int64_t n, float alpha, float limit, bool round, float *out) { cpu->swiglu_clamped(D(g), D(u), n, alpha, limit, round, D(out)); }
+static void d_add_bias(float *y, const float *bias, int64_t n, int64_t d) { cpu->add_bias(D(y), D(bias), n, d); }
+static void d_clamp(float *x, int64_t n, float limit) { cpu->clamp(D(x), n, limit); }
+static void d_sigmoid_gate(float *y, const float *z, int64_t n, int64_t d) { cpu->sigmoid_gate(D(y), D(z), n, d); }
 static void d_round_bf16(float *x, int64_t n) { cpu->round_bf16(D(x), n); }
 static void d_round_f16(float *x, int64_t n) { cpu->round_f16(D(x), n); }
 static void d_load_bf16(const uint16_t *src, int64_t n, float *dst) { cpu->load_bf16(D(src), n, D(dst)); }
@@ -69,7 +77,7 @@ static void d_logit_rows(const float *ref, const float *test, const int32_t *tar
 static dsb_backend device_backend(void) {
     return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync,
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static,
-                         .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
+                         .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
                          .logit_rows = d_logit_rows};
 }
@@ -83,11 +91,11 @@ static int setup(void **state) {
 static int teardown(void **state) { return munmap(device, k_room) || munmap(real, k_room); }
 
 /* A sweep with calibration, then every scheme's session: all of a prompt, and one more token from the cache. */
-static sr_run *whole_run(const dsb_backend *be, float **logits) {
-    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "qat-int4", "int3-rtn"};
-    sr_run *r = sr_open_on(be);
+static sr_run *whole_run(const dsb_backend *be, const char *dir, float **logits) {
+    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "int3-rtn", "qat-int4"};
+    sr_run *r = sr_open_model(be, dir);
     int64_t v = r->m.config.vocab;
-    for (int i = 0; i < 4; i++) sr_add_preset(r, k_scheme[i]);
+    for (int i = 0; i < 3 + (dir == sr_model); i++) sr_add_preset(r, k_scheme[i]); /* the built-in model alone has a QAT export */
     sr_sweep(r, 1);
     *logits = calloc((size_t)((r->n_scheme + 1) * SR_CTX * v), sizeof **logits);
     for (int i = 0; i <= r->n_scheme; i++) {
@@ -102,10 +110,10 @@ static sr_run *whole_run(const dsb_backend *be, float **logits) {
     return r;
 }
 
-static void test_device__the_engine_never_touches_device_memory(void **state) {
+static void check_model(const char *dir) {
     float *want, *got;
     dsb_backend be = device_backend();
-    sr_run *a = whole_run(cpu, &want), *b = whole_run(&be, &got);
+    sr_run *a = whole_run(cpu, dir, &want), *b = whole_run(&be, dir, &got);
     assert_true(used > 0);
     assert_memory_equal(got, want, (size_t)((a->n_scheme + 1) * SR_CTX * a->m.config.vocab) * sizeof *want);
     assert_memory_equal(b->layer, a->layer, sizeof a->layer);
@@ -118,7 +126,19 @@ static void test_device__the_engine_never_touches_device_memory(void **state) {
     sr_close(b);
 }
 
+static void test_device__the_engine_never_touches_device_memory(void **state) { check_model(sr_model); }
+/* Sinks, biases and the clamped SwiGLU; the gated shared expert; clamped q, k and v; group-limited routing with a correction bias. */
+static void test_device__nor_in_other_architectures(void **state) {
+    check_model("tests/fixtures/architectures/gpt_oss");
+    check_model("tests/fixtures/architectures/qwen2_moe");
+    check_model("tests/fixtures/architectures/olmoe");
+    check_model("tests/fixtures/architectures/glm4_moe");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

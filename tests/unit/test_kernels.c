@@ -90,15 +90,67 @@ static void test_kernels__rope_stands_still_at_zero_and_turns_a_quarter(void **s
     static const float want[] = {1, 2, 3, 4, 9, -2, 1, -4, 3, 9};
     EACH(be) {
         float x[] = {1, 2, 3, 4, 9, 1, 2, 3, 4, 9};
-        be->rope(x, 2, 1, 5, 5, 4, pos, cosine, sine);
+        be->rope(x, 2, 1, 5, 5, 4, false, pos, cosine, sine);
         for (int i = 0; i < 10; i++) assert_true(x[i] == want[i]);
+    }
+}
+
+/* Pairs (0, 2) and (1, 3) of four values; the fifth stands. */
+static void test_kernels__rope_of_halves(void **state) {
+    static const float cosine[] = {0, 1}, sine[] = {1, 0}, want[] = {-3, 2, 1, 4, 9};
+    static const int32_t pos[] = {0};
+    EACH(be) {
+        float x[] = {1, 2, 3, 4, 9};
+        be->rope(x, 1, 1, 5, 5, 4, true, pos, cosine, sine);
+        for (int i = 0; i < 5; i++) assert_true(x[i] == want[i]);
+    }
+}
+
+/* Four equal keys: a window of two means the last two values; two heads of queries share one head of keys; a sink as strong as
+ * each of two keys takes a third. */
+static void test_kernels__attention_windows_groups_and_sinks(void **state) {
+    static const float v[] = {1, 3, 5, 16}, sinks[] = {-1000, 0};
+    EACH(be) {
+        float q[8] = {0}, k[4] = {1, 1, 1, 1}, out[8];
+        dsb_seq seq = {0, 4, 0, 4};
+        dsb_attention_shape shape = {.heads = 2, .kv_heads = 1, .qk_dim = 1, .v_dim = 1, .window = 2, .scale = 1, .sinks = sinks};
+        be->attention(&shape, &seq, 1, q, k, v, out);
+        assert_true(out[0] == 1 && out[2] == 2 && out[4] == 4 && out[6] == 10.5f);
+        /* A sum, a division and a handful of roundings. */
+        kc_near(out[1], 0.5, 8 * FLT_EPSILON);
+        kc_near(out[3], 4.0 / 3, 16 * FLT_EPSILON);
+        kc_near(out[7], 7, 64 * FLT_EPSILON);
+        shape.window = 0;
+        be->attention(&shape, &seq, 1, q, k, v, out);
+        assert_true(out[6] == 6.25f);
+        kc_near(out[7], 5, 64 * FLT_EPSILON);
+    }
+}
+
+static void test_kernels__biases_clamps_and_gates(void **state) {
+    static const float bias[] = {1, -2}, zero[] = {0, 0}, gate[] = {0, 100, -2, NAN}, up[] = {5, 100, -100, 1};
+    EACH(be) {
+        float y[] = {1, 2, 3, 4}, x[] = {5, -5, 0.5f, NAN}, out[4];
+        be->add_bias(y, bias, 2, 2);
+        assert_true(y[0] == 2 && y[1] == 0 && y[2] == 4 && y[3] == 2);
+        be->sigmoid_gate(y, zero, 2, 2);
+        assert_true(y[0] == 1 && y[1] == 0 && y[2] == 2 && y[3] == 1);
+        be->clamp(x, 4, 2);
+        assert_true(x[0] == 2 && x[1] == -2 && x[2] == 0.5f && isnan(x[3]));
+        be->swiglu_clamped(gate, up, 4, 1.5f, 7, false, out);
+        /* expf to 2 ulp and four roundings, relative to the value. */
+        assert_true(out[0] == 0 && isnan(out[3]));
+        kc_near(out[1], 8 * 7 / (1 + exp(-1.5 * 7)), 8 * 56 * FLT_EPSILON);
+        kc_near(out[2], -6 * -2 / (1 + exp(1.5 * 2)), 8 * FLT_EPSILON);
+        be->swiglu_clamped(gate, up, 4, 1.5f, 7, true, y);
+        for (int i = 0; i < 3; i++) assert_true(y[i] == dsb_bf16_to_f32(dsb_f32_to_bf16(out[i])));
     }
 }
 
 /* out = v for one key, the mean for equal keys, ¾ and ¼ where the scores differ by ln 3; query 0 sees key 0 alone. */
 static void test_kernels__attention_closed_forms(void **state) {
     static const float v[] = {1, -8, 3, 4, 5, 16, 7, 2}; /* 4 keys of 2 values */
-    dsb_attention_shape shape = {.heads = 1, .qk_dim = 1, .v_dim = 2, .scale = 0.5f};
+    dsb_attention_shape shape = {.heads = 1, .kv_heads = 1, .qk_dim = 1, .v_dim = 2, .scale = 0.5f};
     EACH(be) {
         float q[] = {2, 2, 2, 2}, k[] = {5, 5, 5, 5}, out[8];
         dsb_seq seq = {0, 4, 0, 4};
@@ -371,7 +423,10 @@ int main(void) {
         cmocka_unit_test(test_kernels__quantized_rows_keep_nan_and_inf),
         cmocka_unit_test(test_kernels__rms_norm_closed_form),
         cmocka_unit_test(test_kernels__rope_stands_still_at_zero_and_turns_a_quarter),
+        cmocka_unit_test(test_kernels__rope_of_halves),
         cmocka_unit_test(test_kernels__attention_closed_forms),
+        cmocka_unit_test(test_kernels__attention_windows_groups_and_sinks),
+        cmocka_unit_test(test_kernels__biases_clamps_and_gates),
         cmocka_unit_test(test_kernels__silu_closed_forms),
         cmocka_unit_test(test_kernels__bf16_rounds_to_even_and_is_stored_exactly),
         cmocka_unit_test(test_kernels__f16_rounds_to_even_and_overflows),

@@ -71,20 +71,25 @@ static void rms_norm(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
 static void rope(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
     enum { HEADS = 3, GAP = 2, POS = 9 };
     int64_t dim = 2 * d, head = dim + GAP, row = HEADS * head + GAP;
-    float *tables = kc_floats(2 * POS * d, 1), *x = kc_ugly(n * row);
+    float *tables = kc_floats(2 * POS * d, 1), *x = kc_ugly(n * row), *one = kc_memory((size_t)row * 4);
     int32_t *pos = kc_memory((size_t)n * 4);
     for (int64_t i = 0; i < n; i++) pos[i] = (int32_t)((5 * i + 1) % POS);
     kc_out y = kc_output((size_t)(n * row) * 4);
-    memcpy(y.p, x, y.bytes);
-    be->rope(y.p, n, HEADS, row, head, dim, pos, tables, tables + POS * d);
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t h = 0; h < HEADS; h++) assert_memory_equal((float *)y.p + i * row + h * head + dim, x + i * row + h * head + dim, GAP * 4);
-        be->rope(x + i * row, 1, HEADS, row, head, dim, pos + i, tables, tables + POS * d);
-        same_row(&y, i, x + i * row, (size_t)row * 4);
+    for (int half = 0; half < 2; half++) {
+        memcpy(y.p, x, y.bytes);
+        be->rope(y.p, n, HEADS, row, head, dim, half, pos, tables, tables + POS * d);
+        kc_record(t, y.p, y.bytes);
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t h = 0; h < HEADS; h++) assert_memory_equal((float *)y.p + i * row + h * head + dim, x + i * row + h * head + dim, GAP * 4);
+            memcpy(one, x + i * row, (size_t)row * 4);
+            be->rope(one, 1, HEADS, row, head, dim, half, pos + i, tables, tables + POS * d);
+            same_row(&y, i, one, (size_t)row * 4);
+        }
     }
     kc_take(t, &y);
     kc_free(tables);
     kc_free(x);
+    kc_free(one);
     kc_free(pos);
 }
 
@@ -105,27 +110,32 @@ static void mla_assemble(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d
     kc_free(pe);
 }
 
-/* Two sequences of n rows; then each query alone against the keys it may see, as decoding asks. */
+/* Two sequences of n rows; then each query alone against the keys it may see, as decoding asks. All keys, a key a head; then a window, one key for both heads, and sinks. */
 static void attention(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
     enum { HEADS = 2 };
     if (n > 7) n = 37;
     if (d > 130) d = 24;
     int64_t dv = d / 2 + 1, rows = 2 * n;
-    float *q = kc_floats(rows * HEADS * d, 2), *k = kc_floats(rows * HEADS * d, 2), *v = kc_floats(rows * HEADS * dv, 2), one[HEADS * 70];
-    dsb_attention_shape shape = {.heads = HEADS, .qk_dim = d, .v_dim = dv, .scale = 0.3f};
+    float *q = kc_floats(rows * HEADS * d, 2), *k = kc_floats(rows * HEADS * d, 2), *v = kc_floats(rows * HEADS * dv, 2), *sinks = kc_floats(HEADS, 2), one[HEADS * 70];
     dsb_seq seqs[] = {{0, n, 0, n}, {n, n, n, n}};
+    dsb_attention_shape shapes[] = {{.heads = HEADS, .kv_heads = HEADS, .qk_dim = d, .v_dim = dv, .scale = 0.3f},
+                                    {.heads = HEADS, .kv_heads = 1, .qk_dim = d, .v_dim = dv, .window = 5, .scale = 0.3f, .sinks = sinks}};
     kc_out out = kc_output((size_t)(rows * HEADS * dv) * 4);
-    be->attention(&shape, seqs, 2, q, k, v, out.p);
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t first = i < n ? 0 : n;
-        dsb_seq seq = {0, 1, first, i - first + 1};
-        be->attention(&shape, &seq, 1, q + i * HEADS * d, k, v, one);
-        same_row(&out, i, one, (size_t)(HEADS * dv) * 4);
+    for (int s = 0; s < COUNT(shapes); s++) {
+        be->attention(&shapes[s], seqs, 2, q, k, v, out.p);
+        kc_record(t, out.p, out.bytes);
+        for (int64_t i = 0; i < rows; i++) {
+            int64_t first = i < n ? 0 : n;
+            dsb_seq seq = {0, 1, first, i - first + 1};
+            be->attention(&shapes[s], &seq, 1, q + i * HEADS * d, k, v, one);
+            same_row(&out, i, one, (size_t)(HEADS * dv) * 4);
+        }
     }
     kc_take(t, &out);
     kc_free(q);
     kc_free(k);
     kc_free(v);
+    kc_free(sinks);
 }
 
 static void elementwise(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
@@ -138,6 +148,17 @@ static void elementwise(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d)
         be->silu_mul(x, z, m, round, y.p);
         kc_record(t, y.p, y.bytes);
     }
+    for (int round = 0; round < 2; round++) {
+        be->swiglu_clamped(x, z, m, 1.702f, 7, round, y.p);
+        kc_record(t, y.p, y.bytes);
+    }
+    memcpy(y.p, x, y.bytes);
+    be->clamp(y.p, m, 0.5f);
+    kc_record(t, y.p, y.bytes);
+    be->add_bias(y.p, z, n, d);
+    kc_record(t, y.p, y.bytes);
+    be->sigmoid_gate(y.p, z, n, d);
+    kc_record(t, y.p, y.bytes);
     void (*in_place[])(float *, int64_t) = {be->round_bf16, be->round_f16};
     for (int i = 0; i < 2; i++) {
         memcpy(y.p, x, y.bytes);

@@ -1,5 +1,5 @@
 /* `dsbench trace` against expected activations: transformers' own class on the built-in model (committed), and the oracle's
- * DeepSeek fixtures where ../shared is there. Tolerances are the oracle README's: logits, nll, router and gate weights
+ * fixtures of every architecture where ../shared is there. Tolerances are the oracle README's: logits, nll, router and gate weights
  * 5e-4 absolute; hidden states 1e-4 of the largest value of their layer; expert sets exact. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,18 +178,42 @@ static void check_oracle(const char *name) {
 }
 
 static void test_trace__agrees_with_transformers_on_the_builtin_model(void **state) { check("models/dsmoe-tiny", "tests/fixtures/dsmoe-tiny-logits"); }
+/* tests/fixtures/architectures/make.py: options that real checkpoints leave alone. */
+static void test_trace__agrees_with_transformers_on_tiny_models(void **state) {
+    static const char *const k_name[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
+    char dir[256];
+    for (size_t i = 0; i < sizeof k_name / sizeof *k_name; i++) {
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_name[i]);
+        check(dir, dir);
+    }
+}
 static void test_trace__agrees_with_the_oracle_v2_lite(void **state) { check_oracle("deepseek_v2_lite"); }
 static void test_trace__agrees_with_the_oracle_v2(void **state) { check_oracle("deepseek_v2"); }
 static void test_trace__agrees_with_the_oracle_v3(void **state) { check_oracle("deepseek_v3"); }
 static void test_trace__agrees_with_the_oracle_v3_fp8(void **state) { check_oracle("deepseek_v3_fp8"); }
+static void test_trace__agrees_with_the_oracle_glm4_moe(void **state) { check_oracle("glm4_moe"); }
+static void test_trace__agrees_with_the_oracle_gpt_oss(void **state) { check_oracle("gpt_oss"); }
+static void test_trace__agrees_with_the_oracle_mixtral(void **state) { check_oracle("mixtral"); }
+static void test_trace__agrees_with_the_oracle_olmoe(void **state) { check_oracle("olmoe"); }
+static void test_trace__agrees_with_the_oracle_qwen2_moe(void **state) { check_oracle("qwen2_moe"); }
+static void test_trace__agrees_with_the_oracle_qwen3_moe(void **state) { check_oracle("qwen3_moe"); }
+static void test_trace__agrees_with_the_oracle_v1(void **state) { check_oracle("deepseek_v1"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trace__agrees_with_transformers_on_the_builtin_model),
+        cmocka_unit_test(test_trace__agrees_with_transformers_on_tiny_models),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2_lite),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v3),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v3_fp8),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_glm4_moe),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_gpt_oss),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_mixtral),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_olmoe),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_qwen2_moe),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_qwen3_moe),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_v1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

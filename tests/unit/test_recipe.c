@@ -139,7 +139,7 @@ static void test_recipe__the_stored_text_reads_back_the_same(void **state) {
 }
 
 static void test_recipe__every_preset_is_read(void **state) {
-    static const char *const k_wanted[] = {"bf16", "dynamic-int8", "static-int8", "mixed-fp16-int8", "sparse-expert", "qat-int8", "qat-int4", "int4-rtn", "int3-rtn"};
+    static const char *const k_wanted[] = {"bf16", "as-stored", "dynamic-int8", "static-int8", "mixed-fp16-int8", "sparse-expert", "qat-int8", "qat-int4", "int4-rtn", "int3-rtn"};
     const dsb_preset_row *rows;
     const dsb_recipe *r;
     dsb_err err;

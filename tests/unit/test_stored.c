@@ -124,11 +124,135 @@ static void test_stored__e8m0_and_e2m1(void **state) {
     }
 }
 
+/* compressed-tensors: packed along the inputs, zero points along the outputs. */
+static void test_stored__compressed_tensors(void **state) {
+    static const struct {
+        const char *name, *format;
+        bool zeros;
+    } k_case[] = {{"sym_g32", "int4", false}, {"asym_g64", "int4", true}, {"sym_channel_odd", "int4", false}, {"sym_channel_int8", "int8", false}};
+    vector("mat.normal");
+    for (int k = 0; k < 4; k++) {
+        char packed[64], scale[64], zero[64], deq[64], codes[64];
+        temp_dir t;
+        snprintf(packed, sizeof packed, "ct_pack.%s.weight_packed", k_case[k].name);
+        snprintf(scale, sizeof scale, "ct_pack.%s.weight_scale", k_case[k].name);
+        snprintf(zero, sizeof zero, "ct_pack.%s.weight_zero_point", k_case[k].name);
+        snprintf(deq, sizeof deq, "ct_pack.%s.deq", k_case[k].name);
+        snprintf(codes, sizeof codes, "ct_pack.%s.q", k_case[k].name);
+        const as parts[] = {{packed, "m.weight_packed", -1, 0, {0}}, {scale, "m.weight_scale", -1, 0, {0}}, {zero, "m.weight_zero_point", -1, 0, {0}}};
+        temp_make(&t);
+        put(&t, parts, k_case[k].zeros ? 3 : 2);
+        same_linear(&t, "m", vector(deq)->shape[0], vector(deq)->shape[1], floats(deq), k_case[k].format);
+        const as plain[] = {{codes, "m.weight", -1, 0, {0}}, {scale, "m.weight_scale", -1, 0, {0}}};
+        if (!k_case[k].zeros) { /* naive-quantized: a byte a code */
+            put(&t, plain, 2);
+            same_linear(&t, "m", vector(deq)->shape[0], vector(deq)->shape[1], floats(deq), "int8");
+        }
+        temp_remove(&t);
+    }
+}
+
+/* Stored (inputs, outputs): the linear's weight is the transpose. */
+static void same_transposed(const temp_dir *t, const char *deq, const char *format) {
+    int64_t cols = vector(deq)->shape[0], rows = vector(deq)->shape[1];
+    float *want = malloc((size_t)(rows * cols) * sizeof *want);
+    assert_non_null(want);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c++) want[r * cols + c] = floats(deq)[c * rows + r];
+    same_linear(t, "m", rows, cols, want, format);
+    free(want);
+}
+
+static void test_stored__gptq_zero_points_of_both_versions_and_reordered_inputs(void **state) {
+    temp_dir t;
+    vector("gptqpack.qweight");
+    temp_make(&t);
+    for (int v = 1; v <= 2; v++)
+        for (int ordered = 0; ordered < 2; ordered++) {
+            const as parts[] = {{"gptqpack.qweight", "m.qweight", -1, 0, {0}}, {"gptqpack.scales", "m.scales", -1, 0, {0}}, {v == 1 ? "gptqpack.qzeros" : "gptqpack.qzeros_v2", "m.qzeros", -1, 0, {0}},
+                                {ordered ? "gptqpack.g_idx_actorder" : "gptqpack.g_idx", "m.g_idx", -1, 0, {0}}};
+            put(&t, parts, 4);
+            temp_text(&t, "config.json", v == 1 ? "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32}}"
+                                                : "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": 32, \"checkpoint_format\": \"gptq_v2\"}}");
+            same_transposed(&t, ordered ? "gptqpack.deq_actorder" : "gptqpack.deq", "int4");
+        }
+    temp_remove(&t);
+}
+
+static void test_stored__awq(void **state) {
+    const as parts[] = {{"awq.qweight", "m.qweight", -1, 0, {0}}, {"awq.scales", "m.scales", -1, 0, {0}}, {"awq.qzeros", "m.qzeros", -1, 0, {0}}};
+    temp_dir t;
+    vector("awq.qweight");
+    temp_make(&t);
+    put(&t, parts, 3);
+    temp_text(&t, "config.json", "{\"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 32, \"version\": \"gemm\", \"zero_point\": true}}");
+    same_transposed(&t, "awq.deq", "int4");
+    temp_remove(&t);
+}
+
+/* The checkpoint stores the global scale's reciprocal, and compressed-tensors divides the block's scale by it first. */
+static void test_stored__nvfp4(void **state) {
+    static const char *const k_kind[] = {"normal", "outlier", "zerorow"};
+    vector("nvfp4.normal.deq");
+    for (int k = 0; k < 3; k++) {
+        char packed[64], scale[64], global[64], deq[64];
+        temp_dir t;
+        snprintf(packed, sizeof packed, "nvfp4.%s.packed", k_kind[k]);
+        snprintf(scale, sizeof scale, "nvfp4.%s.scale_e4m3", k_kind[k]);
+        snprintf(global, sizeof global, "nvfp4.%s.global_scale", k_kind[k]);
+        snprintf(deq, sizeof deq, "nvfp4.%s.deq", k_kind[k]);
+        int64_t rows = vector(deq)->shape[0], cols = vector(deq)->shape[1];
+        float *want = malloc((size_t)(rows * cols) * sizeof *want), g = floats(global)[0];
+        assert_non_null(want);
+        dsb_decode_nvfp4(vector(packed)->data, vector(scale)->data, g, (size_t)(rows * cols), want);
+        same_floats(want, floats(deq), rows * cols);
+        /* As stored: the file's "global scale" is here the factor itself, so that the values are code * (scale / factor). */
+        for (int64_t i = 0; i < rows * cols; i++) want[i] = dsb_e2m1_value[vector(packed)->data[i / 2] >> i % 2 * 4 & 15] * (dsb_e4m3_to_f32(vector(scale)->data[i / 16]) / g);
+        const as parts[] = {{packed, "m.weight_packed", -1, 0, {0}}, {scale, "m.weight_scale", DSB_FP8_E4M3, 0, {0}}, {global, "m.weight_global_scale", -1, 0, {0}}};
+        temp_make(&t);
+        put(&t, parts, 3);
+        same_linear(&t, "m", rows, cols, want, "nvfp4");
+        free(want);
+        temp_remove(&t);
+    }
+}
+
+static void test_stored__mxfp4_of_compressed_tensors(void **state) {
+    const as parts[] = {{"mxfp4.normal.packed", "m.weight_packed", -1, 0, {0}}, {"mxfp4.normal.scale_e8m0", "m.weight_scale", -1, 0, {0}}};
+    temp_dir t;
+    vector("mxfp4.normal.packed");
+    temp_make(&t);
+    put(&t, parts, 2);
+    same_linear(&t, "m", 64, 256, floats("mxfp4.normal.deq"), "mxfp4");
+    temp_remove(&t);
+}
+
+/* float-quantized: E4M3 with a scale an output. */
+static void test_stored__fp8_channels(void **state) {
+    const as parts[] = {{"fp8.e4m3fn.odd.channel.q", "m.weight", DSB_FP8_E4M3, 0, {0}}, {"fp8.e4m3fn.odd.channel.scale", "m.weight_scale", -1, 0, {0}}};
+    float *want = malloc(33 * 130 * sizeof *want);
+    temp_dir t;
+    assert_non_null(want);
+    vector("fp8.e4m3fn.odd.channel.q");
+    for (int i = 0; i < 33 * 130; i++) want[i] = floats("fp8.e4m3fn.decode")[vector("fp8.e4m3fn.odd.channel.q")->data[i]] * floats("fp8.e4m3fn.odd.channel.scale")[i / 130];
+    temp_make(&t);
+    put(&t, parts, 2);
+    same_linear(&t, "m", 33, 130, want, "fp8_e4m3");
+    free(want);
+    temp_remove(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stored__e8m0_and_e2m1),
         cmocka_unit_test(test_stored__fp8_blocks),
         cmocka_unit_test(test_stored__mxfp4_of_gpt_oss),
+        cmocka_unit_test(test_stored__compressed_tensors),
+        cmocka_unit_test(test_stored__gptq_zero_points_of_both_versions_and_reordered_inputs),
+        cmocka_unit_test(test_stored__awq),
+        cmocka_unit_test(test_stored__nvfp4),
+        cmocka_unit_test(test_stored__mxfp4_of_compressed_tensors),
+        cmocka_unit_test(test_stored__fp8_channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
