@@ -2,6 +2,8 @@
  * computes, and decoding through the cache is prefill. Kernels are batch-invariant, so every comparison here is of bits. */
 #include "sweep_run.h"
 
+#include <unistd.h>
+
 static const char *const k_model[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 /* Rules that name what presets leave alone. */
@@ -29,9 +31,7 @@ static void chunk_logits(sr_run *r, dsb_session *s, int chunk, bool decode, floa
     for (int64_t i = prompt; i < SR_CTX; i++) assert_int_equal(dsb_session_forward(s, tokens + i, 1, 1, z + i * v, NULL, NULL), DSB_OK);
 }
 
-static void check_model(const char *name) {
-    char dir[128];
-    snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", name);
+static void check_model(const char *dir) {
     sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
     int64_t v = r->m.config.vocab;
     dsb_err err = {0};
@@ -40,7 +40,7 @@ static void check_model(const char *name) {
     float *ref = malloc((size_t)(SR_CHUNKS * SR_CTX * v) * sizeof *ref), *z = malloc((size_t)(SR_CTX * v) * sizeof *z), *one = malloc((size_t)(SR_CTX * v) * sizeof *one);
     for (int i = -1; i < r->n_scheme; i++) {
         dsb_session s;
-        if (dsb_session_open(&s, &r->m, i < 0 ? &r->reference : &r->schemes[i], &r->cal, SR_CTX, &err)) fail_msg("%s: %s", name, err.text);
+        if (dsb_session_open(&s, &r->m, i < 0 ? &r->reference : &r->schemes[i], &r->cal, SR_CTX, &err)) fail_msg("%s: %s", dir, err.text);
         for (int c = 0; c < SR_CHUNKS; c++) {
             dsb_logit_row rows[SR_CTX];
             float *ref_chunk = ref + c * SR_CTX * v;
@@ -60,7 +60,24 @@ static void check_model(const char *name) {
 }
 
 static void test_architectures__both_drivers_agree_with_every_scheme(void **state) {
-    for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) check_model(k_model[i]);
+    for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) {
+        char dir[128];
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_model[i]);
+        check_model(dir);
+    }
+}
+
+/* The oracle's MXFP4 experts and FP8 blocks. */
+static void test_architectures__both_drivers_agree_on_stored_low_bits(void **state) {
+    static const char *const k_name[] = {"gpt_oss", "deepseek_v3_fp8"};
+    const char *shared = getenv("DSBENCH_SHARED");
+    for (int i = 0; i < 2; i++) {
+        char dir[1024], config[1100];
+        snprintf(dir, sizeof dir, "%s/oracle/dev/%s", shared && *shared ? shared : "../shared", k_name[i]);
+        snprintf(config, sizeof config, "%s/config.json", dir);
+        if (access(config, R_OK) != 0) skip();
+        check_model(dir);
+    }
 }
 
 /* A scheme that reads a checkpoint of its own takes every norm, bias, sink and gate from it: the same folder, the same bits. */
@@ -103,6 +120,7 @@ static void test_architectures__fewer_bits_cost_more(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_architectures__both_drivers_agree_with_every_scheme),
+        cmocka_unit_test(test_architectures__both_drivers_agree_on_stored_low_bits),
         cmocka_unit_test(test_architectures__another_checkpoint_is_read_whole),
         cmocka_unit_test(test_architectures__fewer_bits_cost_more),
     };
