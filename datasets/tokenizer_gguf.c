@@ -106,7 +106,7 @@ dsb_status tokenizer_read_gguf(dsb_tokenizer *tok, const char *name, const uint8
     DSB_TRY(dsb_pretokenizer_init_patterns(&tok->pre, name, row ? row->patterns : none, err));
     tok->pre.byte_level = byte_level;
     DSB_TRY(byte_level ? dsb_normalizer_init(&tok->norm, name, NULL, err) : dsb_normalizer_init_marks(&tok->norm, name, g.add_space_prefix != 0, err));
-    dsb_bpe_options o = { .byte_level = byte_level, .byte_fallback = !byte_level, .ignore_merges = row && row->ignore_merges };
+    dsb_bpe_options o = { .byte_level = byte_level, .byte_fallback = !byte_level, .scored = !byte_level, .ignore_merges = row && row->ignore_merges };
     DSB_TRY(dsb_vocab_init(&v, name, g.tokens.n, err));
     dsb_status s = read_model(tok, &v, &g, &o, err);
     dsb_vocab_release(&v);

@@ -14,6 +14,9 @@
 #include "tests/unit/temp_files.h"
 
 #define TINY "tests/fixtures/tokenizer/tiny.json"
+#define TINY_VECTORS "tests/fixtures/tokenizer/vectors.json"
+#define SPM "tests/fixtures/tokenizer/spm.json"
+#define SPM_VECTORS "tests/fixtures/tokenizer/spm_vectors.json"
 #define SHARED "../shared/data/tokenizers/"
 
 static json_t *load(const char *path) {
@@ -64,20 +67,70 @@ static void check_cases(const dsb_tokenizer *tok, const char *what, const json_t
     assert_int_equal(bad, 0);
 }
 
-static void test_tokenizer__ids_of_the_library(void **state) {
-    json_t *base = load(TINY), *variants = load("tests/fixtures/tokenizer/vectors.json"), *v;
+/* Calls `check` for every variant of a base: the tokenizer, its name, its cases. */
+typedef void (*variant_check)(const dsb_tokenizer *tok, const char *name, const json_t *cases);
+
+static void each_variant(const char *base_file, const char *vectors, variant_check check) {
+    json_t *base = load(base_file), *variants = load(vectors), *v;
     size_t i;
     assert_true(json_array_size(variants) >= 20);
     json_array_foreach(variants, i, v) {
         json_t *doc = json_deep_copy(base);
         json_object_update(doc, json_object_get(v, "patch"));
         dsb_tokenizer *tok = open_json(doc);
-        check_cases(tok, json_string_value(json_object_get(v, "name")), json_object_get(v, "cases"), "ids", 40);
+        check(tok, json_string_value(json_object_get(v, "name")), json_object_get(v, "cases"));
         dsb_tokenizer_close(tok);
         json_decref(doc);
     }
     json_decref(variants);
     json_decref(base);
+}
+
+static void check_ids(const dsb_tokenizer *tok, const char *name, const json_t *cases) { check_cases(tok, name, cases, "ids", 40); }
+
+static void test_tokenizer__ids_of_the_library(void **state) { each_variant(TINY, TINY_VECTORS, check_ids); }
+static void test_tokenizer__ids_of_the_library_over_characters(void **state) { each_variant(SPM, SPM_VECTORS, check_ids); }
+
+/* A text put in pieces gives the ids of the whole. All cases, one after another, over and over: long enough that words are looked for
+ * many times before the text ends. */
+static void check_pieces(const dsb_tokenizer *tok, const char *name, const json_t *cases) {
+    enum { N = 300000 };
+    char *text = malloc(N);
+    size_t n = 0, n_ids, n_want;
+    const int32_t *ids;
+    int32_t *want;
+    uint32_t random = 12345;
+    dsb_token_stream *whole, *stream;
+    dsb_err err;
+    assert_non_null(text);
+    for (size_t i = 0; n < N - 1000; i++) {
+        const json_t *t = json_object_get(json_array_get(cases, i % json_array_size(cases)), "text");
+        memcpy(text + n, json_string_value(t), json_string_length(t));
+        n += json_string_length(t);
+        if (i % 3 == 0) text[n++] = ' ';
+    }
+    assert_int_equal(dsb_token_stream_open(&whole, tok, "whole", false, NULL), DSB_OK);
+    assert_int_equal(dsb_token_stream_put(whole, text, n, true, &ids, &n_want, NULL), DSB_OK);
+    want = malloc(n_want * sizeof *want + 1);
+    memcpy(want, ids, n_want * sizeof *want);
+    dsb_token_stream_close(whole);
+    assert_int_equal(dsb_token_stream_open(&stream, tok, "pieces", false, NULL), DSB_OK);
+    for (size_t at = 0, done = 0, piece; at < n; at += piece, done += n_ids) {
+        random = random * 1664525 + 1013904223;
+        piece = (random >> 16) % 20000;
+        if (piece > n - at) piece = n - at;
+        if (dsb_token_stream_put(stream, text + at, piece, at + piece == n, &ids, &n_ids, &err)) fail_msg("%s: %s", name, err.text);
+        if (done + n_ids > n_want || (n_ids && memcmp(ids, want + done, n_ids * sizeof *ids) != 0)) fail_msg("%s: the ids before byte %zu differ", name, at + piece);
+        if (at + piece == n) assert_int_equal(done + n_ids, n_want);
+    }
+    dsb_token_stream_close(stream);
+    free(want);
+    free(text);
+}
+
+static void test_tokenizer__pieces_give_the_ids_of_the_whole(void **state) {
+    each_variant(TINY, TINY_VECTORS, check_pieces);
+    each_variant(SPM, SPM_VECTORS, check_pieces);
 }
 
 static void test_tokenizer__ids_of_the_builtin_model(void **state) {
@@ -327,6 +380,8 @@ static void test_tokenizer__bad_files_say_why(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer__ids_of_the_library),
+        cmocka_unit_test(test_tokenizer__ids_of_the_library_over_characters),
+        cmocka_unit_test(test_tokenizer__pieces_give_the_ids_of_the_whole),
         cmocka_unit_test(test_tokenizer__ids_of_the_builtin_model),
         cmocka_unit_test(test_tokenizer__ids_of_deepseek_v3),
         cmocka_unit_test(test_tokenizer__ids_of_llama_cpp),
