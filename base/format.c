@@ -20,13 +20,6 @@ int dsb_dtype_parse(const char *name) {
     return -1;
 }
 
-/* A small float of ebits exponent and mbits mantissa bits to f32; inf/NaN handling is the caller's. */
-static float small_to_f32(uint32_t code, int ebits, int mbits, int bias) {
-    uint32_t sign = code >> (ebits + mbits) & 1u, e = code >> mbits & ((1u << ebits) - 1), m = code & ((1u << mbits) - 1);
-    float v = e ? ldexpf((float)(m | 1u << mbits), (int)e - bias - mbits) : ldexpf((float)m, 1 - bias - mbits);
-    return sign ? -v : v;
-}
-
 /* |x| to the nearest code (ties to even) of a format whose exponent may run past its largest: the caller clamps. */
 static uint32_t f32_to_small(float ax, int mbits, int bias) {
     if (ax == 0) return 0;
@@ -63,9 +56,10 @@ uint16_t dsb_f32_to_f16(float x) {
     return (uint16_t)(sign | f32_to_small(dsb_f32_from_bits(a), 10, 15));
 }
 
+/* The fields shifted to f32's places, then the exponent's bias made up by an exact product: subnormals too. */
 float dsb_e4m3_to_f32(uint8_t c) {
     if ((c & 0x7f) == 0x7f) return NAN;
-    return small_to_f32(c, 4, 3, 7);
+    return dsb_f32_from_bits((uint32_t)(c & 0x80) << 24 | (uint32_t)(c & 0x7f) << 20) * 0x1p120f;
 }
 
 uint8_t dsb_f32_to_e4m3(float x) {
@@ -79,7 +73,7 @@ uint8_t dsb_f32_to_e4m3(float x) {
 
 float dsb_e5m2_to_f32(uint8_t c) {
     if ((c & 0x7c) == 0x7c) return c & 3 ? NAN : (c & 0x80 ? -INFINITY : INFINITY);
-    return small_to_f32(c, 5, 2, 15);
+    return dsb_f32_from_bits((uint32_t)(c & 0x80) << 24 | (uint32_t)(c & 0x7f) << 21) * 0x1p112f;
 }
 
 uint8_t dsb_f32_to_e5m2(float x) {

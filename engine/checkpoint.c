@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/json.h"
+#include "engine/stored.h"
 
 static dsb_status open_file(dsb_checkpoint *cp, const char *leaf, dsb_err *err) {
     char path[4096];
@@ -104,8 +105,6 @@ dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int6
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
     if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", cp->dir, name);
     DSB_TRY(want_shape(cp, t, rows, cols, err));
-    if (t->dtype == DSB_FP8_E4M3 || t->dtype == DSB_FP8_E5M2)
-        return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: FP8 weights can't be read yet; a BF16, F16 or F32 checkpoint is wanted", cp->dir, name);
     if (!dsb_dtype_is_float(t->dtype))
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type such as BF16 is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
     return DSB_OK;
@@ -119,88 +118,20 @@ dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64
     return DSB_OK;
 }
 
-/* A linear's stored integer codes and their scales; codes NULL: floats are stored. */
-typedef struct stored_codes {
-    const dsb_st_tensor *codes, *scale;
-    const dsb_format *format;
-    int64_t groups;
-} stored_codes;
-
-static const dsb_st_tensor *find_part(const dsb_checkpoint *cp, const char *stem, const char *part, char name[512]) {
-    snprintf(name, 512, "%s.%s", stem, part);
-    return dsb_checkpoint_find(cp, name);
-}
-
-/* compressed-tensors: int-quantized I8, or pack-quantized INT4 of eight codes an I32; scales by channel or by group of inputs. */
-static dsb_status find_codes(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, stored_codes *out, dsb_err *err) {
-    char name[512];
-    const dsb_st_tensor *packed = find_part(cp, stem, "weight_packed", name), *plain = packed ? NULL : find_part(cp, stem, "weight", name);
-    *out = (stored_codes){0};
-    if (!packed && (!plain || plain->dtype != DSB_I8)) return DSB_OK;
-    const dsb_st_tensor *codes = packed ? packed : plain;
-    if (packed && packed->dtype != DSB_I32) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; I32 is wanted for packed 4-bit codes", cp->dir, codes->name, dsb_dtype_name(codes->dtype));
-    DSB_TRY(want_shape(cp, codes, rows, packed ? (cols + 7) / 8 : cols, err));
-    if (find_part(cp, stem, "weight_zero_point", name)) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: zero points of stored codes can't be read yet", cp->dir, name);
-    if (find_part(cp, stem, "weight_g_idx", name)) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: stored codes whose inputs are reordered can't be read yet", cp->dir, name);
-    const dsb_st_tensor *scale = find_part(cp, stem, "weight_scale", name);
-    if (!scale) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing beside the integer codes", cp->dir, name);
-    int64_t groups = scale->ndim == 2 ? scale->shape[1] : 1;
-    if (groups < 1 || groups > cols || cols % groups) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: %lld groups don't divide %lld inputs", cp->dir, name, (long long)groups, (long long)cols);
-    DSB_TRY(want_shape(cp, scale, rows, scale->ndim == 2 ? groups : 0, err));
-    if (!dsb_dtype_is_float(scale->dtype)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", cp->dir, name, dsb_dtype_name(scale->dtype));
-    *out = (stored_codes){codes, scale, dsb_format_find(packed ? "int4" : "int8"), groups};
-    return DSB_OK;
-}
-
 dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_err *err) {
-    char name[512];
-    stored_codes c;
-    DSB_TRY(find_codes(cp, stem, rows, cols, &c, err));
-    if (c.codes) return DSB_OK;
-    snprintf(name, sizeof name, "%s.weight", stem);
-    return dsb_checkpoint_check(cp, name, rows, cols, err);
-}
-
-/* Packed codes are offset by 8, along the inputs, lowest bits first. */
-static void unpack_int4(const uint8_t *data, int64_t rows, int64_t cols, int8_t *codes) {
-    int64_t words = (cols + 7) / 8;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c++) {
-            uint32_t w;
-            memcpy(&w, data + 4 * (r * words + c / 8), 4);
-            codes[r * cols + c] = (int8_t)((int)(w >> 4 * (c % 8) & 15u) - 8);
-        }
-}
-
-static dsb_status read_codes(const dsb_checkpoint *cp, const char *stem, const stored_codes *c, int64_t rows, int64_t cols, dsb_qtensor *q, dsb_err *err) {
-    *q = (dsb_qtensor){.format = c->format, .rows = rows, .cols = cols, .group = cols / c->groups, .n_group = c->groups};
-    DSB_TRY(DSB_NEW(q->codes, rows * cols, stem, err));
-    DSB_TRY(DSB_NEW(q->scales, rows * c->groups, stem, err));
-    dsb_widen_f32(c->scale->dtype, c->scale->data, (size_t)(rows * c->groups), q->scales);
-    if (c->codes->dtype == DSB_I8) memcpy(q->codes, c->codes->data, (size_t)(rows * cols));
-    else unpack_int4(c->codes->data, rows, cols, q->codes);
-    for (int64_t i = 0; i < rows * cols; i++)
-        if (q->codes[i] == -128) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: code -128; symmetric INT8 within 127 is wanted", cp->dir, c->codes->name);
-    q->stored_bytes = c->codes->bytes + c->scale->bytes;
-    return DSB_OK;
+    dsb_stored s;
+    return dsb_stored_find(cp, stem, rows, cols, &s, err);
 }
 
 dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
-    char name[512];
-    stored_codes c;
+    dsb_stored s;
     *codes = (dsb_qtensor){0};
-    DSB_TRY(find_codes(cp, stem, rows, cols, &c, err));
-    if (!c.codes) {
-        snprintf(name, sizeof name, "%s.weight", stem);
-        return dsb_checkpoint_read(cp, name, rows, cols, w, stored, err);
-    }
-    dsb_status s = read_codes(cp, stem, &c, rows, cols, codes, err);
-    if (s) {
-        dsb_qtensor_release(codes);
-        return s;
-    }
-    *stored = DSB_I8;
-    dsb_dequantize(codes, NULL, w);
+    DSB_TRY(dsb_stored_find(cp, stem, rows, cols, &s, err));
+    DSB_TRY(dsb_stored_decode(&s, 0, rows, w, err));
+    if (s.codes) DSB_TRY(dsb_stored_codes(&s, codes, err));
+    codes->format = s.format;
+    codes->stored_bytes = dsb_stored_bytes(&s);
+    *stored = s.codes ? DSB_I8 : s.w->dtype;
     return DSB_OK;
 }
 

@@ -21,15 +21,16 @@ const dsb_st_tensor *dsb_checkpoint_find(const dsb_checkpoint *cp, const char *n
 /* Whether the tensor is there in these dimensions (cols 0: one-dimensional) and of a float type that can be read. */
 dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, dsb_err *err);
 
-/* The same of a linear weight `stem`, whose stored integer codes and scales will do as well. Reads headers only. */
+/* The same of a linear weight `stem`, in whatever packing it is stored. Reads headers only. */
 dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, dsb_err *err);
 
 /* Widens the float tensor `name` of exactly these dimensions (cols 0: one-dimensional) into dst. Missing, other shape,
  * or integer type: DSB_EINPUT, naming both. *stored (may be NULL) is its type. */
 dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64_t rows, int64_t cols, float *dst, dsb_dtype *stored, dsb_err *err);
 
-/* A linear weight `stem` + ".weight": floats into w, or integer codes into *codes (codes->format is NULL for floats)
- * together with their dequantized form in w. *stored is DSB_I8 for codes. */
+/* A linear weight `stem` decoded into w as it is stored (engine/stored.h). Where it is integer codes that a kernel can use,
+ * *codes holds them and *stored is DSB_I8; of other packings codes->codes is NULL and codes->format says what they are; of plain
+ * floats codes->format is NULL. codes->stored_bytes is always set. */
 dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);
 
 /* SHA-256 over names, types, shapes and bytes of all tensors, in file order. */

@@ -81,6 +81,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     DSB_TRY(loader_grow(l, spec, err));
     l->ref_stem[0] = 0;
     DSB_TRY(dsb_checkpoint_read_linear(&l->model->checkpoint, spec->stem, spec->rows, spec->cols, l->w_ref, &codes, &l->ref_dtype, err));
+    l->ref_bytes = codes.stored_bytes;
     dsb_qtensor_release(&codes);
     memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
     if (!out) return DSB_OK;
@@ -120,10 +121,15 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
         dsb_wkind kind = strcmp(rule->format->name, "f16") == 0 ? DSB_W_F16 : strcmp(rule->format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
         return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
     }
-    if (!codes->format) { /* stored codes stay as they are */
+    if (!codes->format || codes->format->qmax == 0) {
         DSB_TRY(quantize(rule, rule->group, rule->zero_point, spec, dir, own, codes, err));
-    } else {
+    } else { /* stored integers stay as they are */
         event->format = codes->format->name;
+        event->stored_bytes = codes->stored_bytes;
+        if (!codes->codes) {
+            memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
+            return be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
+        }
     }
     dsb_dequantize(codes, NULL, l->w_deq);
     event->stored_bytes = codes->stored_bytes;
@@ -155,10 +161,10 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     } else if (ref && s->own_source) {
         *out = *ref;
         out->borrowed = true;
-        event->stored_bytes = (size_t)n * dsb_dtype_size(stored);
+        event->stored_bytes = l->ref_bytes;
     } else {
         st = be->pack_float(&out->w, s->f32_weights ? DSB_W_F32 : kind_of(stored), own, spec->rows, spec->cols, err);
-        event->stored_bytes = codes.format ? codes.stored_bytes : (size_t)n * dsb_dtype_size(stored);
+        event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
     if (st) return st;

@@ -69,6 +69,7 @@ typedef struct dsb_loader {
     size_t room;
     char ref_stem[256]; /* what w_ref holds */
     dsb_dtype ref_dtype;
+    size_t ref_bytes; /* that it takes in the checkpoint */
 } dsb_loader;
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);

@@ -3,8 +3,11 @@
 #ifndef DSB_ENGINE_SAFETENSORS_H
 #define DSB_ENGINE_SAFETENSORS_H
 
+#include <stdbool.h>
+
 #include "base/file.h"
 #include "base/format.h"
+#include "base/ggml.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -17,7 +20,10 @@ typedef struct dsb_st_tensor {
     int64_t shape[DSB_ST_MAX_DIM];
     const uint8_t *data; /* borrowed until dsb_st_close; may be unaligned */
     size_t bytes;
+    const dsb_ggml_type *blocks; /* of a GGUF file: its quantized type, dtype is then DSB_U8; else NULL */
 } dsb_st_tensor;
+static inline bool dsb_st_is_float(const dsb_st_tensor *t) { return t->blocks || dsb_dtype_is_float(t->dtype); }
+static inline const char *dsb_st_type_name(const dsb_st_tensor *t) { return t->blocks ? t->blocks->name : dsb_dtype_name(t->dtype); }
 
 typedef struct dsb_st_file {
     const char *path;

@@ -8,7 +8,7 @@ BEGIN {
     may["kernels"] = " base "
     may["quantizers"] = " base kernels "
     may["engine"] = " base kernels quantizers "
-    may["datasets"] = " base engine/checkpoint.h "
+    may["datasets"] = " base engine/checkpoint.h engine/gguf.h "
     may["metrics"] = " base "
     may["db"] = " base "
     may["reports"] = " base db metrics "

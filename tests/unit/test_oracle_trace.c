@@ -1,5 +1,5 @@
 /* `dsbench trace` against expected activations: transformers' own class on the built-in model (committed), and the oracle's
- * three DeepSeek fixtures where ../shared is there. Tolerances are the oracle README's: logits, nll, router and gate weights
+ * DeepSeek fixtures where ../shared is there. Tolerances are the oracle README's: logits, nll, router and gate weights
  * 5e-4 absolute; hidden states 1e-4 of the largest value of their layer; expert sets exact. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,6 +181,7 @@ static void test_trace__agrees_with_transformers_on_the_builtin_model(void **sta
 static void test_trace__agrees_with_the_oracle_v2_lite(void **state) { check_oracle("deepseek_v2_lite"); }
 static void test_trace__agrees_with_the_oracle_v2(void **state) { check_oracle("deepseek_v2"); }
 static void test_trace__agrees_with_the_oracle_v3(void **state) { check_oracle("deepseek_v3"); }
+static void test_trace__agrees_with_the_oracle_v3_fp8(void **state) { check_oracle("deepseek_v3_fp8"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -188,6 +189,7 @@ int main(void) {
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2_lite),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v3),
+        cmocka_unit_test(test_trace__agrees_with_the_oracle_v3_fp8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
