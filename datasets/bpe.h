@@ -57,7 +57,7 @@ dsb_status dsb_vocab_put(dsb_vocab *v, const char *text, size_t n, int32_t id, d
 int32_t dsb_vocab_find(const dsb_vocab *v, const char *text, size_t n);
 
 typedef struct dsb_bpe_options {
-    bool byte_level, ignore_merges, byte_fallback, fuse_unk;
+    bool byte_level, ignore_merges, byte_fallback, fuse_unk, scored;
     const char *unk_token; /* NULL: none */
 } dsb_bpe_options;
 

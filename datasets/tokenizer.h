@@ -14,8 +14,8 @@ typedef struct dsb_tokenizer dsb_tokenizer;
 
 /* From a directory (tokenizer.json, and tokenizer_config.json where it is there), a tokenizer.json itself, or a GGUF file. */
 dsb_status dsb_tokenizer_open(dsb_tokenizer **out, const char *path, dsb_err *err);
-/* From the bytes of a tokenizer.json or a GGUF file; `name` is used in messages. */
-dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const char *bytes, size_t n, dsb_err *err);
+/* From the bytes of a tokenizer.json; `name` is used in messages. */
+dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const char *json, size_t n, dsb_err *err);
 void dsb_tokenizer_close(dsb_tokenizer *tok);
 
 /* The ids of n bytes of text (`name` in messages); *ids is owned, free() it (NULL where *n_ids is 0). No end token is ever added.
