@@ -4,7 +4,7 @@ VERSION = 0.1.0
 CC = gcc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
-PKGS = jansson sqlite3 libpcre2-8 nettle
+PKGS = jansson sqlite3 libpcre2-8 libutf8proc nettle
 ROOMS = base kernels quantizers engine datasets metrics db reports harness
 MODEL = models/dsmoe-tiny
 
@@ -128,7 +128,7 @@ $(BUILD)/obj/harness/version.o: $(BUILD)/version_stamp.h
 # One clear line instead of a missing header.
 needs:
 	@command -v pkg-config >/dev/null || { echo "pkg-config is not installed: apt-get install pkg-config" >&2; exit 2; }
-	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev nettle-dev" >&2; exit 2; }
+	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
 .PHONY: all demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE

@@ -43,25 +43,27 @@ static dsb_status trie_add_child(dsb_trie *t, int32_t parent, uint8_t byte, int3
     return DSB_OK;
 }
 
-static dsb_status trie_add(dsb_trie *t, const dsb_added_token *token, int32_t index, dsb_err *err) {
+static dsb_status trie_add(dsb_trie *t, const char *text, size_t n, int32_t index, dsb_err *err) {
     int32_t node = -1;
-    for (size_t i = 0; i < token->n; i++) {
-        int32_t child = trie_child(t, node, (uint8_t)token->content[i]);
-        if (child < 0) DSB_TRY(trie_add_child(t, node, (uint8_t)token->content[i], &child, err));
+    for (size_t i = 0; i < n; i++) {
+        int32_t child = trie_child(t, node, (uint8_t)text[i]);
+        if (child < 0) DSB_TRY(trie_add_child(t, node, (uint8_t)text[i], &child, err));
         node = child;
     }
-    t->nodes[node].token = index;
+    if (node >= 0) t->nodes[node].token = index; /* empty ones never match */
     return DSB_OK;
 }
 
-/* The longest token that text[at, n) begins with: its index and end, or -1. */
-static int32_t trie_longest(const dsb_trie *t, const char *text, size_t n, size_t at, size_t *end) {
-    int32_t best = -1;
-    for (int32_t node = -1; at < n;) {
+/* The longest token that text[at, n) begins with: its index and end, or -1. *open: a longer one may go on after n. */
+static int32_t trie_longest(const dsb_trie *t, const char *text, size_t n, size_t at, size_t *end, bool *open) {
+    int32_t best = -1, node = -1;
+    *open = false;
+    while (at < n) {
         node = trie_child(t, node, (uint8_t)text[at++]);
-        if (node < 0) break;
+        if (node < 0) return best;
         if (t->nodes[node].token >= 0) best = t->nodes[node].token, *end = at;
     }
+    *open = node < 0 || t->nodes[node].child >= 0;
     return best;
 }
 
@@ -80,6 +82,29 @@ static dsb_status check_id(const dsb_added_token *t, const char *name, const dsb
     return same ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: added token \"%s\" has id %d, which the vocabulary gives to \"%.*s\"", name, t->content, t->id, (int)model->n, (const char *)model->bytes);
 }
 
+static dsb_status set_content(dsb_added_token *t, const char *name, const char *content, size_t n, dsb_err *err) {
+    t->content = malloc(n + 1);
+    if (!t->content) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for an added token", name);
+    memcpy(t->content, content, n);
+    t->content[n] = 0;
+    t->n = n;
+    return DSB_OK;
+}
+
+/* The token as its pass sees it. */
+static dsb_status index_token(dsb_added_tokens *added, dsb_regex_scratch *scratch, const dsb_added_token *t, const dsb_normalizer *norm, dsb_err *err) {
+    int32_t index = (int32_t)(t - added->items);
+    dsb_trie *trie = &added->tries[t->normalized];
+    if (t->single_word || t->lstrip) added->whole[t->normalized] = true;
+    if (!t->normalized) return trie_add(trie, t->content, t->n, index, err);
+    dsb_buffer text = {0};
+    dsb_status s = dsb_buffer_put(&text, t->content, t->n, err);
+    if (!s) s = dsb_normalizer_run(norm, scratch, &text, true, err);
+    if (!s) s = trie_add(trie, text.data, text.n, index, err);
+    dsb_buffer_release(&text);
+    return s;
+}
+
 static dsb_status read_token(dsb_added_token *t, const char *name, const json_t *json, dsb_err *err) {
     int64_t id = 0;
     const char *content = NULL;
@@ -94,35 +119,48 @@ static dsb_status read_token(dsb_added_token *t, const char *name, const json_t 
     DSB_TRY(dsb_json_bool(json, name, "lstrip", false, &t->lstrip, err));
     DSB_TRY(dsb_json_bool(json, name, "rstrip", false, &t->rstrip, err));
     t->id = (int32_t)id;
-    t->n = json_string_length(json_object_get(json, "content"));
-    t->content = malloc(t->n + 1);
-    if (!t->content) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for an added token", name);
-    memcpy(t->content, content, t->n + 1);
-    return DSB_OK;
+    return set_content(t, name, content, json_string_length(json_object_get(json, "content")), err);
 }
 
-static dsb_status read_all(dsb_added_tokens *added, const char *name, const json_t *json, const dsb_bpe *bpe, dsb_err *err) {
+static dsb_status read_all(dsb_added_tokens *added, dsb_regex_scratch *scratch, const char *name, const json_t *json, const dsb_bpe *bpe, const dsb_normalizer *norm, dsb_err *err) {
     bool words = false;
-    if (!json || json_is_null(json)) return DSB_OK;
-    if (!json_is_array(json)) return dsb_fail(err, DSB_EINPUT, "%s: \"added_tokens\" is no array", name);
-    DSB_TRY(DSB_NEW(added->items, json_array_size(json) + 1, name, err));
+    DSB_TRY(DSB_NEW(added->items, added->room = json_array_size(json) + 1, name, err));
     for (size_t i = 0; i < json_array_size(json); i++) {
         dsb_added_token *t = &added->items[added->n++];
         DSB_TRY(read_token(t, name, json_array_get(json, i), err));
         DSB_TRY(check_id(t, name, bpe, err));
         words = words || t->single_word;
-        if (t->n) DSB_TRY(trie_add(&added->tries[t->normalized], t, (int32_t)i, err)); /* empty ones never match */
+        DSB_TRY(index_token(added, scratch, t, norm, err));
     }
     return words ? dsb_regex_open(&added->word, name, "\\w", 2, false, err) : DSB_OK;
 }
 
-dsb_status dsb_added_tokens_init(dsb_added_tokens *added, const char *name, const json_t *json, const dsb_bpe *bpe, dsb_err *err) {
+dsb_status dsb_added_tokens_init(dsb_added_tokens *added, const char *name, const json_t *json, const dsb_bpe *bpe, const dsb_normalizer *norm, dsb_err *err) {
+    dsb_regex_scratch *scratch;
     *added = (dsb_added_tokens){0};
     trie_clear(&added->tries[0]);
     trie_clear(&added->tries[1]);
-    dsb_status s = read_all(added, name, json, bpe, err);
+    if (!json || json_is_null(json)) return DSB_OK;
+    if (!json_is_array(json)) return dsb_fail(err, DSB_EINPUT, "%s: \"added_tokens\" is no array", name);
+    DSB_TRY(dsb_regex_scratch_open(&scratch, err));
+    dsb_status s = read_all(added, scratch, name, json, bpe, norm, err);
+    dsb_regex_scratch_close(scratch);
     if (s) dsb_added_tokens_release(added);
     return s;
+}
+
+dsb_status dsb_added_tokens_add(dsb_added_tokens *added, const char *name, int32_t id, const char *content, size_t n, dsb_err *err) {
+    if (added->n == added->room) {
+        size_t room = added->room ? 2 * added->room : 64;
+        dsb_added_token *grown = realloc(added->items, room * sizeof *grown);
+        if (!grown) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for %zu added tokens", name, room);
+        added->items = grown;
+        added->room = room;
+    }
+    dsb_added_token *t = &added->items[added->n];
+    *t = (dsb_added_token){ .id = id };
+    DSB_TRY(set_content(t, name, content, n, err));
+    return trie_add(&added->tries[0], content, n, (int32_t)added->n++, err);
 }
 
 void dsb_added_tokens_release(dsb_added_tokens *added) {
@@ -144,8 +182,11 @@ const dsb_added_token *dsb_added_tokens_find(const dsb_added_tokens *added, cons
 
 static dsb_status is_word_at(const dsb_added_tokens *added, dsb_regex_scratch *scratch, const char *p, bool *word, dsb_err *err) {
     size_t len, begin, end;
+    dsb_match found;
     dsb_utf8_decode(p, &len);
-    return dsb_regex_match(added->word, scratch, p, len, 0, word, &begin, &end, err);
+    DSB_TRY(dsb_regex_match(added->word, scratch, p, len, 0, false, &found, &begin, &end, err));
+    *word = found == DSB_MATCH_FOUND;
+    return DSB_OK;
 }
 
 /* True where neither side of text[begin, end) goes on with a character of a word. */
@@ -174,17 +215,19 @@ static size_t spaces_after(const char *text, size_t n, size_t at) {
     return at;
 }
 
-dsb_status dsb_added_tokens_match(const dsb_added_tokens *added, int pass, dsb_regex_scratch *scratch, const char *text, size_t n, size_t from, const dsb_added_token **token, size_t *begin, size_t *end, dsb_err *err) {
+dsb_status dsb_added_tokens_match(const dsb_added_tokens *added, int pass, dsb_regex_scratch *scratch, const char *text, size_t n, size_t from, bool more, const dsb_added_token **token, size_t *begin, size_t *end, dsb_err *err) {
     const dsb_trie *t = &added->tries[pass];
     *token = NULL;
-    if (t->n == 0) return DSB_OK;
+    *begin = more && added->whole[pass] ? from : n;
+    if (t->n == 0 || *begin < n) return DSB_OK;
     for (size_t at = from; at < n; at++) {
         if (t->first_child[(uint8_t)text[at]] < 0) continue;
         size_t stop = at;
-        int32_t i = trie_longest(t, text, n, at, &stop);
-        if (i < 0) continue;
-        const dsb_added_token *found = &added->items[i];
-        bool alone = true;
+        bool open, alone = true;
+        int32_t i = trie_longest(t, text, n, at, &stop, &open);
+        const dsb_added_token *found = i < 0 ? NULL : &added->items[i];
+        if (more && (open || (found && found->rstrip && spaces_after(text, n, stop) == n))) return *begin = at, DSB_OK;
+        if (!found) continue;
         if (found->single_word) DSB_TRY(stands_alone(added, scratch, text, n, at, stop, &alone, err));
         if (!alone) {
             at = stop - 1; /* its bytes are spent, as in the library */

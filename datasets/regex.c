@@ -7,7 +7,11 @@
 
 struct dsb_regex {
     pcre2_code *code;
+    bool local;
 };
+
+/* Steps of backtracking in one search: patterns of real tokenizers take as many as a run of blanks is long. */
+enum { MATCH_LIMIT = 1 << 25, HEAP_LIMIT_KB = 1 << 18 };
 
 struct dsb_regex_scratch {
     pcre2_match_data *data;
@@ -29,7 +33,11 @@ static dsb_status compile(dsb_regex *re, const char *name, const char *pattern, 
         pcre2_get_error_message(code, text, sizeof text);
         return dsb_fail(err, DSB_EINPUT, "%s: pre-tokenizer pattern \"%.*s\": %s", name, (int)(n < 80 ? n : 80), pattern, (char *)text);
     }
-    pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* where it fails, the interpreter gives the same matches */
+    pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD); /* where it fails, the interpreter gives the same matches */
+    uint32_t behind = 1, empty = 1;
+    pcre2_pattern_info(re->code, PCRE2_INFO_MAXLOOKBEHIND, &behind);
+    pcre2_pattern_info(re->code, PCRE2_INFO_MATCHEMPTY, &empty);
+    re->local = behind == 0 && empty == 0;
     return DSB_OK;
 }
 
@@ -69,6 +77,8 @@ dsb_status dsb_regex_scratch_open(dsb_regex_scratch **out, dsb_err *err) {
         return dsb_fail(err, DSB_ENOMEM, "tokenizer: no memory for pattern matching");
     }
     if (s->stack) pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    pcre2_set_match_limit(s->context, MATCH_LIMIT);
+    pcre2_set_heap_limit(s->context, HEAP_LIMIT_KB);
     *out = s;
     return DSB_OK;
 }
@@ -81,15 +91,18 @@ void dsb_regex_scratch_close(dsb_regex_scratch *s) {
     free(s);
 }
 
-dsb_status dsb_regex_match(const dsb_regex *re, dsb_regex_scratch *s, const char *subject, size_t n, size_t from, bool *found, size_t *begin, size_t *end, dsb_err *err) {
-    int rc = pcre2_match(re->code, (PCRE2_SPTR)subject, n, from, PCRE2_NO_UTF_CHECK, s->data, s->context);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = pcre2_match(re->code, (PCRE2_SPTR)subject, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, s->data, s->context);
-    *found = rc >= 0;
+bool dsb_regex_is_local(const dsb_regex *re) { return re->local; }
+
+dsb_status dsb_regex_match(const dsb_regex *re, dsb_regex_scratch *s, const char *subject, size_t n, size_t from, bool more, dsb_match *found, size_t *begin, size_t *end, dsb_err *err) {
+    uint32_t options = PCRE2_NO_UTF_CHECK | (more ? PCRE2_PARTIAL_HARD : 0);
+    int rc = pcre2_match(re->code, (PCRE2_SPTR)subject, n, from, options, s->data, s->context);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) rc = pcre2_match(re->code, (PCRE2_SPTR)subject, n, from, options | PCRE2_NO_JIT, s->data, s->context);
+    *found = rc >= 0 ? DSB_MATCH_FOUND : rc == PCRE2_ERROR_PARTIAL ? DSB_MATCH_OPEN : DSB_MATCH_NONE;
     if (rc == PCRE2_ERROR_NOMATCH) return DSB_OK;
-    if (rc < 0) {
+    if (rc < 0 && rc != PCRE2_ERROR_PARTIAL) {
         PCRE2_UCHAR text[160];
         pcre2_get_error_message(rc, text, sizeof text);
-        return dsb_fail(err, rc == PCRE2_ERROR_NOMEMORY ? DSB_ENOMEM : DSB_EUNSUPPORTED, "tokenizer: its pre-tokenizer pattern gives up on this text: %s", (char *)text);
+        return dsb_fail(err, rc == PCRE2_ERROR_NOMEMORY ? DSB_ENOMEM : DSB_EUNSUPPORTED, "tokenizer: one of its patterns gives up on this text: %s", (char *)text);
     }
     const PCRE2_SIZE *span = pcre2_get_ovector_pointer(s->data);
     *begin = span[0];

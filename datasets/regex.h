@@ -17,8 +17,14 @@ void dsb_regex_close(dsb_regex *re);
 dsb_status dsb_regex_scratch_open(dsb_regex_scratch **out, dsb_err *err);
 void dsb_regex_scratch_close(dsb_regex_scratch *scratch);
 
-/* First match in subject (n bytes of well-formed UTF-8) at or after `from`: *found, and its bytes [*begin, *end). */
-dsb_status dsb_regex_match(const dsb_regex *re, dsb_regex_scratch *scratch, const char *subject, size_t n, size_t from, bool *found, size_t *begin, size_t *end, dsb_err *err);
+/* DSB_MATCH_OPEN: more text could change what is found from *begin on; before it nothing matches, whatever follows. */
+typedef enum dsb_match { DSB_MATCH_NONE, DSB_MATCH_FOUND, DSB_MATCH_OPEN } dsb_match;
+
+/* First match in subject (n bytes of well-formed UTF-8) at or after `from`: its bytes [*begin, *end). `more`: the subject goes on after n.
+ * A pattern that backtracks without end on this text is DSB_EUNSUPPORTED. */
+dsb_status dsb_regex_match(const dsb_regex *re, dsb_regex_scratch *scratch, const char *subject, size_t n, size_t from, bool more, dsb_match *found, size_t *begin, size_t *end, dsb_err *err);
+/* True where a match depends on nothing before it and is never empty: a search may begin anew at any place that no match crosses. */
+bool dsb_regex_is_local(const dsb_regex *re);
 
 /* The PCRE2 pattern for an Oniguruma one; *out is owned, free() it. */
 dsb_status dsb_regex_translate(const char *name, const char *pattern, size_t n, char **out, size_t *n_out, dsb_err *err);

@@ -1,5 +1,6 @@
-/* Byte-level BPE tokenizers as Hugging Face's tokenizer.json describes them. Ids equal those of the `tokenizers` library.
- * A type, flag or pattern that this file's readers don't know is DSB_EUNSUPPORTED and named: never a guess. */
+/* BPE tokenizers: Hugging Face's tokenizer.json (byte-level, and SentencePiece's kind), ids equal to those of the `tokenizers` library;
+ * and a GGUF file's own vocabulary (gpt2 and llama), ids equal to llama.cpp's with special tokens left as text.
+ * A type, flag or pattern that the readers don't know is DSB_EUNSUPPORTED and named: never a guess. */
 #ifndef DSB_DATASETS_TOKENIZER_H
 #define DSB_DATASETS_TOKENIZER_H
 
@@ -11,8 +12,8 @@
 
 typedef struct dsb_tokenizer dsb_tokenizer;
 
-/* From a directory (tokenizer.json, and tokenizer_config.json where it is there) or from a tokenizer.json itself. */
-dsb_status dsb_tokenizer_open(dsb_tokenizer **out, const char *dir_or_json, dsb_err *err);
+/* From a directory (tokenizer.json, and tokenizer_config.json where it is there), a tokenizer.json itself, or a GGUF file. */
+dsb_status dsb_tokenizer_open(dsb_tokenizer **out, const char *path, dsb_err *err);
 /* From the bytes of a tokenizer.json; `name` is used in messages. */
 dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const char *json, size_t n, dsb_err *err);
 void dsb_tokenizer_close(dsb_tokenizer *tok);
@@ -21,9 +22,18 @@ void dsb_tokenizer_close(dsb_tokenizer *tok);
  * Text that isn't UTF-8: DSB_EINPUT with its byte offset. Any number of threads may encode with one tokenizer. */
 dsb_status dsb_tokenizer_encode(const dsb_tokenizer *tok, const char *name, const char *text, size_t n, bool add_bos, int32_t **ids, size_t *n_ids, dsb_err *err);
 
+/* The same of a text that comes in pieces, in memory that doesn't grow with it (it does within a word, and where a file's patterns look
+ * behind them, its added tokens strip what is before them, or its normalizer has patterns). */
+typedef struct dsb_token_stream dsb_token_stream;
+dsb_status dsb_token_stream_open(dsb_token_stream **out, const dsb_tokenizer *tok, const char *name, bool add_bos, dsb_err *err);
+/* The next n bytes, which may end within a character; last: the text ends with them. *ids: borrowed until the next call. */
+dsb_status dsb_token_stream_put(dsb_token_stream *stream, const char *text, size_t n, bool last, const int32_t **ids, size_t *n_ids, dsb_err *err);
+void dsb_token_stream_close(dsb_token_stream *stream);
+
 /* Largest id plus one, added tokens included. */
 size_t dsb_tokenizer_vocab_size(const dsb_tokenizer *tok);
-/* True where tokenizer.json's post-processor puts a token first, or tokenizer_config.json says add_bos_token: true. */
+/* True where tokenizer.json's post-processor puts a token first, tokenizer_config.json says add_bos_token: true, or a GGUF file's
+ * tokenizer.ggml.add_bos_token does (where it says nothing, llama.cpp's default for its kind). */
 bool dsb_tokenizer_adds_bos(const dsb_tokenizer *tok);
 /* -1 where the tokenizer names none. */
 int32_t dsb_tokenizer_bos_id(const dsb_tokenizer *tok);

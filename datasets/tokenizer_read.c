@@ -2,24 +2,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/memory.h"
 #include "datasets/tokenizer_internal.h"
-
-static dsb_status read_normalizer(dsb_tokenizer *tok, const char *name, const json_t *json, int depth, dsb_err *err) {
-    const char *type = NULL;
-    if (!json || json_is_null(json)) return DSB_OK;
-    if (!json_is_object(json)) return dsb_fail(err, DSB_EINPUT, "%s: \"normalizer\" is no object", name);
-    DSB_TRY(dsb_json_string(json, name, "type", true, &type, err));
-    if (strcmp(type, "NFC") == 0) {
-        tok->nfc = true;
-        return DSB_OK;
-    }
-    if (strcmp(type, "Sequence") != 0 || depth == 8) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: normalizer type \"%s\" is not one that this build reads (Sequence, NFC, or none)", name, type);
-    const json_t *list = json_object_get(json, "normalizers");
-    if (!json_is_array(list)) return dsb_fail(err, DSB_EINPUT, "%s: normalizer Sequence: \"normalizers\" is no array", name);
-    for (size_t i = 0; i < json_array_size(list); i++) DSB_TRY(read_normalizer(tok, name, json_array_get(list, i), depth + 1, err));
-    return DSB_OK;
-}
 
 /* The id of a token by its text: an added one, else the vocabulary's. -1: none. */
 static int32_t id_of(const dsb_tokenizer *tok, const json_t *json, const char *content) {
@@ -75,29 +58,13 @@ static dsb_status read_config(dsb_tokenizer *tok, const char *name, const json_t
     return DSB_OK;
 }
 
-static dsb_status index_tokens(dsb_tokenizer *tok, const char *name, dsb_err *err) {
-    tok->n_id = tok->bpe.n_id;
-    for (size_t i = 0; i < tok->added.n; i++)
-        if ((size_t)tok->added.items[i].id >= tok->n_id) tok->n_id = (size_t)tok->added.items[i].id + 1;
-    DSB_TRY(DSB_NEW(tok->tokens, tok->n_id, name, err));
-    memcpy(tok->tokens, tok->bpe.tokens, tok->bpe.n_id * sizeof *tok->tokens);
-    for (size_t i = 0; i < tok->added.n; i++) {
-        const dsb_added_token *t = &tok->added.items[i];
-        tok->tokens[t->id] = (dsb_token){(const uint8_t *)t->content, (uint32_t)t->n};
-    }
-    return DSB_OK;
-}
-
 dsb_status tokenizer_read(dsb_tokenizer *tok, const char *name, const json_t *json, const char *config_name, const json_t *config, dsb_err *err) {
-    tok->bos_id = -1;
-    tok->name = strdup(name);
-    if (!tok->name) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its name", name);
     if (!json_is_object(json)) return dsb_fail(err, DSB_EINPUT, "%s: no object; a tokenizer.json as the tokenizers library writes it is wanted", name);
-    DSB_TRY(dsb_bpe_init(&tok->bpe, name, json_object_get(json, "model"), err));
-    DSB_TRY(dsb_added_tokens_init(&tok->added, name, json_object_get(json, "added_tokens"), &tok->bpe, err));
-    DSB_TRY(index_tokens(tok, name, err));
-    DSB_TRY(read_normalizer(tok, name, json_object_get(json, "normalizer"), 0, err));
     DSB_TRY(dsb_pretokenizer_init(&tok->pre, name, json_object_get(json, "pre_tokenizer"), err));
+    DSB_TRY(dsb_normalizer_init(&tok->norm, name, json_object_get(json, "normalizer"), err));
+    DSB_TRY(dsb_bpe_init(&tok->bpe, name, json_object_get(json, "model"), tok->pre.byte_level, err));
+    DSB_TRY(dsb_added_tokens_init(&tok->added, name, json_object_get(json, "added_tokens"), &tok->bpe, &tok->norm, err));
+    DSB_TRY(tokenizer_index(tok, err));
     DSB_TRY(read_post_processor(tok, name, json, json_object_get(json, "post_processor"), 0, err));
     return read_config(tok, config_name, config, json, err);
 }

@@ -26,7 +26,7 @@ command -v "${cc%% *}" >/dev/null || { echo "lint: no compiler '$cc' here" >&2; 
         sh -n "$f" 2>"$work/sh" || echo "$f:$(sed -n '1s/.*: \([0-9][0-9]*\): .*/\1/p' "$work/sh"): sh -n refuses it; POSIX shell is wanted ($(head -n 1 "$work/sh"))"
     done
 
-    grep '\.h$' "$work/files" | xargs -P 2 -n 12 $cc -std=gnu11 -I. -D_GNU_SOURCE $(pkg-config --cflags jansson sqlite3 libpcre2-8 nettle 2>/dev/null) \
+    grep '\.h$' "$work/files" | xargs -P 2 -n 12 $cc -std=gnu11 -I. -D_GNU_SOURCE $(pkg-config --cflags jansson sqlite3 libpcre2-8 libutf8proc nettle 2>/dev/null) \
         -Werror=implicit-function-declaration -fsyntax-only -x c 2>&1 |
         sed -n 's/^\([^ :]*:[0-9]*\):[0-9]*: \(fatal \)\{0,1\}error: /\1: does not compile alone; the headers it uses are wanted: /p'
 } >"$work/found"
