@@ -91,15 +91,21 @@ static dsb_status read_qwen(dsb_config *c, const json_t *j, const char *path, ds
     return arch_read_router(c, j, path, err);
 }
 
+/* A field that this family's code does not read: only the value that says what the code does anyway will do. */
+static dsb_status want_bool(const json_t *j, const char *path, const char *key, bool wanted, dsb_err *err) {
+    bool found = wanted;
+    BOOL(key, false, &found);
+    return found == wanted ? DSB_OK : dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"%s\" is %s; this family has only %s", path, key, found ? "true" : "false", wanted ? "true" : "false");
+}
+
 dsb_status arch_read_qwen2(dsb_config *c, const void *doc, const char *path, dsb_err *err) {
     const json_t *j = doc;
-    bool slides = false, o_bias = false;
+    bool slides = false;
     int64_t window_layers = 28;
     DSB_TRY(read_qwen(c, j, path, err));
     c->qkv_bias = true;
     BOOL("qkv_bias", false, &c->qkv_bias);
-    BOOL("attention_bias", false, &o_bias);
-    if (o_bias) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"attention_bias\": true is no option of Qwen2-MoE, whose biases are those of q, k and v", path);
+    DSB_TRY(want_bool(j, path, "attention_bias", false, err)); /* its biases are qkv_bias */
     INT("shared_expert_intermediate_size", true, 0, ARCH_MAX_FF, &c->d_ff_shared);
     c->n_shared = c->d_ff_shared > 0;
     c->shared_gate = c->n_shared > 0;
@@ -117,6 +123,10 @@ dsb_status arch_read_qwen3(dsb_config *c, const void *doc, const char *path, dsb
     DSB_TRY(read_qwen(c, j, path, err));
     c->head_norm = true;
     BOOL("attention_bias", false, &c->qkv_bias);
+    /* Qwen3-Coder's config.json has these. */
+    DSB_TRY(want_bool(j, path, "qkv_bias", c->qkv_bias, err));
+    DSB_TRY(want_bool(j, path, "use_qk_norm", true, err));
+    INT("shared_expert_intermediate_size", false, 0, 0, &c->d_ff_shared);
     c->o_bias = c->qkv_bias;
     BOOL("use_sliding_window", false, &slides);
     if (!slides) return DSB_OK;
@@ -127,7 +137,6 @@ dsb_status arch_read_qwen3(dsb_config *c, const void *doc, const char *path, dsb
 
 dsb_status arch_read_mixtral(dsb_config *c, const void *doc, const char *path, dsb_err *err) {
     const json_t *j = doc;
-    bool bias = false;
     c->names = &arch_names_mixtral;
     c->max_pos = 131072;
     c->rms_eps = 1e-5;
@@ -135,8 +144,7 @@ dsb_status arch_read_mixtral(dsb_config *c, const void *doc, const char *path, d
     DSB_TRY(read_attention(c, j, path, false, err));
     DSB_TRY(arch_read_n_expert(c, j, path, true, err));
     INT("intermediate_size", true, 1, ARCH_MAX_FF, &c->d_ff_expert);
-    BOOL("attention_bias", false, &bias);
-    if (bias) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: \"attention_bias\": true is no option of Mixtral", path);
+    DSB_TRY(want_bool(j, path, "attention_bias", false, err));
     all_layers(&c->moe, c->n_layer);
     all_layers(&c->sliding, c->n_layer);
     DSB_TRY(read_window(c, j, path, err));

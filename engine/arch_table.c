@@ -13,7 +13,7 @@ static const char k_bookkeeping[] =
     " add_cross_attention cross_attention_hidden_size tie_encoder_decoder pruned_heads chunk_size_feed_forward max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature"
     " top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores return_dict_in_generate"
     " forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens attn_implementation _attn_implementation"
-    " _attn_implementation_autoset _attn_implementation_internal experts_implementation _experts_implementation unsloth_fixed unsloth_version";
+    " _attn_implementation_autoset _attn_implementation_internal experts_implementation _experts_implementation unsloth_fixed unsloth_version _commit_hash transformers.js_config pad_token";
 
 bool arch_knows(const char *list, const char *key) {
     size_t n = strlen(key);
@@ -92,7 +92,7 @@ static const dsb_arch_row k_arch[] = {
     {"DeepseekV2ForCausalLM", "DeepSeek V2 and V2-Lite: MLA, YaRN, softmax routing, greedy or group-limited", arch_read_deepseek_v2, MLA_FIELDS},
     {"DeepseekV3ForCausalLM", "DeepSeek V3 and R1: MLA, YaRN, sigmoid routing with a correction bias, group-limited", arch_read_deepseek_v3, MLA_FIELDS},
     {"Qwen2MoeForCausalLM", "Qwen2-MoE: biases of q, k and v, a shared expert behind a sigmoid gate", arch_read_qwen2, QWEN_FIELDS "shared_expert_intermediate_size qkv_bias"},
-    {"Qwen3MoeForCausalLM", "Qwen3-MoE: q and k normed head by head", arch_read_qwen3, QWEN_FIELDS},
+    {"Qwen3MoeForCausalLM", "Qwen3-MoE: q and k normed head by head", arch_read_qwen3, QWEN_FIELDS "qkv_bias use_qk_norm shared_expert_intermediate_size"},
     {"MixtralForCausalLM", "Mixtral: gate weights of the chosen experts sum to 1, sliding window", arch_read_mixtral, SIZE_FIELDS "head_dim sliding_window"},
     {"OlmoeForCausalLM", "OLMoE: q and k normed over all heads, clip_qkv", arch_read_olmoe, SIZE_FIELDS "norm_topk_prob clip_qkv"},
     {"Glm4MoeForCausalLM", "GLM-4.5-MoE: partial RoPE, sigmoid routing with a correction bias, shared expert", arch_read_glm4,

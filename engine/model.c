@@ -68,11 +68,12 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     dsb_loader_release(l);
     l->model = m;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
-    DSB_TRY(DSB_NEW(l->w_own, n, spec->stem, err));
-    DSB_TRY(DSB_NEW(l->w_deq, n, spec->stem, err));
     l->room = n;
     return DSB_OK;
 }
+
+/* A buffer beside w_ref, made when a scheme first needs it. */
+static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_spec *spec, dsb_err *err) { return *buffer ? DSB_OK : DSB_NEW(*buffer, l->room, spec->stem, err); }
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
 
@@ -128,6 +129,7 @@ static dsb_status quantize(const dsb_rule *rule, int64_t group, bool affine, con
 static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     event->format = rule->format->name;
+    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
     if (rule->format->is_float) {
         dsb_qtensor q;
         DSB_TRY(quantize(rule, DSB_GROUP_CHANNEL, false, spec, dir, own, &q, err));
@@ -169,6 +171,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     const float *own = l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
+        DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
         DSB_TRY(dsb_checkpoint_read_linear(s->source, spec->stem, spec->rows, spec->cols, l->w_own, &codes, &stored, err));
         own = l->w_own;
     }

@@ -67,7 +67,7 @@ typedef struct dsb_tensor_event {
 /* Host buffers for one tensor at a time. */
 typedef struct dsb_loader {
     const dsb_model *model;
-    float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned */
+    float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
     char ref_stem[256]; /* what w_ref holds */
     dsb_dtype ref_dtype;

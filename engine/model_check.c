@@ -1,6 +1,7 @@
 #include "engine/model_check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/block.h"
@@ -44,6 +45,24 @@ dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err
 dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err) {
     if (n <= m->config.max_pos) return DSB_OK;
     return dsb_fail(err, DSB_EINPUT, "%s: %lld tokens; at most %lld, max_position_embeddings of %s/config.json, are wanted", what, (long long)n, (long long)m->config.max_pos, dir);
+}
+
+bool dsb_model_skipped(const dsb_model *m, char text[200]) {
+    static const char k_layer[] = "model.layers.";
+    int64_t n = 0;
+    double bytes = 0;
+    for (int f = 0; f < m->checkpoint.n_file; f++)
+        for (int64_t i = 0; i < m->checkpoint.files[f].n_tensor; i++) {
+            const dsb_st_tensor *t = &m->checkpoint.files[f].tensors[i];
+            char *end;
+            if (strncmp(t->name, k_layer, strlen(k_layer)) != 0) continue;
+            long long layer = strtoll(t->name + strlen(k_layer), &end, 10);
+            if (*end != '.' || layer < m->config.n_layer) continue;
+            n++;
+            bytes += (double)t->bytes;
+        }
+    if (n) snprintf(text, 200, "%s: %lld tensors (%.3g MB) of layers beyond %lld are skipped", m->config.n_mtp ? "multi-token prediction is no part of the evaluated model" : "config.json has fewer layers than the checkpoint", (long long)n, bytes / 1e6, (long long)m->config.n_layer);
+    return n > 0;
 }
 
 int64_t dsb_model_params(const dsb_config *c) {

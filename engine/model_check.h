@@ -8,6 +8,8 @@
 dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err *err);
 /* DSB_EINPUT where n tokens are more than config.json's max_position_embeddings (2048 where it has none); `what` begins the message. */
 dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err);
+/* Whether tensors of layers beyond the model's are stored (multi-token prediction, or a config.json cut short): *text then says that they are skipped. */
+bool dsb_model_skipped(const dsb_model *m, char text[200]);
 /* Weights of the whole model. */
 int64_t dsb_model_params(const dsb_config *c);
 

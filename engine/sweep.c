@@ -6,37 +6,6 @@
 
 #include "engine/sweep_internal.h"
 
-void sw_load(const sweep *sw, const sw_stream *s, int64_t at, int64_t n, float *dst) {
-    int64_t d = sw->m->config.d_model;
-    if (s->bf16) {
-        sw->be->load_bf16((const uint16_t *)s->rows + at * d, n * d, dst);
-    } else {
-        sw->be->copy(dst, (const float *)s->rows + at * d, (size_t)(n * d) * sizeof *dst);
-    }
-}
-
-void sw_store(const sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *src) {
-    int64_t d = sw->m->config.d_model;
-    if (s->bf16) {
-        sw->be->store_bf16(src, n * d, (uint16_t *)s->rows + at * d);
-    } else {
-        sw->be->copy((float *)s->rows + at * d, src, (size_t)(n * d) * sizeof *src);
-    }
-}
-
-dsb_status sw_gather(sweep *sw, const sw_stream *s, const int32_t *rows, int64_t n, float *dst, dsb_err *err) {
-    int64_t d = sw->m->config.d_model;
-    if (!s->bf16) {
-        sw->be->gather(s->rows, rows, n, d, dst);
-        return DSB_OK;
-    }
-    float *raw; /* pairs of bf16 move as 4-byte words: d_model is even */
-    SW_TAKE(ST_RAW, raw, n * d / 2);
-    sw->be->gather(s->rows, rows, n, d / 2, raw);
-    sw->be->load_bf16((const uint16_t *)raw, n * d, dst);
-    return DSB_OK;
-}
-
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err) {
     dsb_moments moments = {0};
     sw->be->moments(ref, test, sw->plan->n_ctx * sw->m->config.d_model, &moments);
@@ -44,12 +13,12 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }
 
-dsb_status sw_load_reference(sweep *sw, int slot, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loaders[slot], spec, out, err); }
+dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loader, spec, out, err); }
 
-dsb_status sw_load_scheme(sweep *sw, int slot, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
+dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
     dsb_tensor_event event;
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
-    DSB_TRY(dsb_load_scheme(&sw->loaders[slot], &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, &event, err));
+    DSB_TRY(dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, &event, err));
     return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
 }
 
@@ -58,21 +27,18 @@ void sw_progress(sweep *sw, double work, const char *what) {
     if (sw->plan->obs->progress) sw->plan->obs->progress(sw->plan->obs->ctx, sw->work_done / sw->work_total, what);
 }
 
-static dsb_status stream_alloc(sweep *sw, sw_stream *s, bool bf16, int64_t n, dsb_err *err) {
-    size_t values = (size_t)(n * sw->m->config.d_model);
-    void *p;
-    s->bf16 = bf16;
-    s->n = n;
-    if (n == 0) return DSB_OK;
-    DSB_TRY(sw->be->alloc(&s->rows, values * (bf16 ? 2 : 4), "hidden states", err));
-    DSB_TRY(sw->be->alloc(&p, values * 4, "MLP outputs", err));
-    s->out = p;
-    return DSB_OK;
+sw_pass sw_pass_from(const sweep *sw, int64_t at) {
+    int64_t ctx = sw->plan->n_ctx, end = at + sw->pass_rows < sw->n_tok ? at + sw->pass_rows : sw->n_tok, first = 0, last;
+    while (first < sw->n_iso_chunk && sw->iso_chunks[first] * ctx < at) first++;
+    for (last = first; last < sw->n_iso_chunk && sw->iso_chunks[last] * ctx < end;) last++;
+    return (sw_pass){.at = at, .n = end - at, .iso_at = first * ctx, .iso_n = (last - first) * ctx};
 }
 
-static void stream_release(sweep *sw, sw_stream *s) {
-    if (s->rows) sw->be->release(s->rows);
-    if (s->out) sw->be->release(s->out);
+void sw_clip_begin(sweep *sw) { sw->ws.clipped = sw->ws.static_values = 0; }
+
+void sw_clip_end(sweep *sw, int scheme) {
+    sw->schemes[scheme].clipped += sw->ws.clipped;
+    sw->schemes[scheme].values += sw->ws.static_values;
 }
 
 /* Embeds tokens into a stream, tile by tile. */
@@ -109,15 +75,35 @@ static dsb_status choose_isolated(sweep *sw, dsb_err *err) {
     return DSB_OK;
 }
 
+/* Bytes that a scheme's own form of a weight takes at most, scales included; 0 where it shares the reference's. */
+static double scheme_bytes(const dsb_scheme *s) {
+    double most = s->own_source ? 0 : 2;
+    for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
+        const dsb_rule *r = &s->recipe->rules[i];
+        if (!r->format) continue;
+        double bytes = r->format->is_float ? r->format->bits / 8 : r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+/* Whether the experts of a block, for the reference and all schemes, may be held at once. */
+static bool experts_fit(const sweep *sw) {
+    const dsb_config *c = &sw->m->config;
+    double each = 4, block = 3.0 * (double)c->d_model * (double)(c->d_ff_expert * c->n_expert + c->d_ff_shared), dense = 3.0 * (double)c->d_model * (double)c->d_ff;
+    for (int i = 0; i < sw->plan->n_scheme; i++) each += scheme_bytes(&sw->plan->schemes[i]);
+    return each * (block > dense ? block : dense) <= SW_HOLD_BYTES;
+}
+
 static dsb_status scheme_open(sweep *sw, int i, dsb_err *err) {
     sw_scheme *s = &sw->schemes[i];
     const dsb_scheme *scheme = &sw->plan->schemes[i];
-    void *p;
-    dsb_workspace_init(&s->ws, sw->be);
-    DSB_TRY(stream_alloc(sw, &s->acc, scheme->bf16, sw->n_tok, err));
-    DSB_TRY(stream_alloc(sw, &s->block, scheme->bf16, sw->n_iso, err));
-    DSB_TRY(sw->be->alloc(&p, (size_t)(sw->n_iso * sw->m->config.d_model) * sizeof(float), "MLP outputs", err));
-    s->iso_out = p;
+    int64_t iso = sw->pass_rows < sw->n_iso ? sw->pass_rows : sw->n_iso;
+    DSB_TRY(sw_stream_alloc(sw, &s->acc, scheme->bf16, sw->n_tok, err));
+    DSB_TRY(sw_stream_alloc(sw, &s->block, scheme->bf16, sw->n_iso, err));
+    DSB_TRY(sw_stream_alloc(sw, &s->acc_out, false, sw->pass_rows, err));
+    DSB_TRY(sw_stream_alloc(sw, &s->block_out, false, iso, err));
+    DSB_TRY(sw_stream_alloc(sw, &s->iso_out, false, iso, err));
     if (sw->m->config.n_expert > 0) {
         DSB_TRY(dsb_routing_alloc(&s->acc_route, &sw->m->config, sw->n_tok, false, err));
         DSB_TRY(dsb_routing_alloc(&s->block_route, &sw->m->config, sw->n_iso, false, err));
@@ -132,11 +118,13 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     sw->reference = (dsb_scheme){.name = "reference", .source = &sw->m->checkpoint, .own_source = true};
     dsb_workspace_init(&sw->ws, sw->be);
     dsb_workspace_init(&sw->tile, sw->be);
-    for (int i = 0; i < SW_LOADERS; i++) dsb_loader_init(&sw->loaders[i], sw->m);
+    dsb_loader_init(&sw->loader, sw->m);
     if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
     DSB_TRY(choose_isolated(sw, err));
     sw->tile_chunks = SW_TILE / p->n_ctx > 0 ? SW_TILE / p->n_ctx : 1;
     int64_t tile_rows = sw->tile_chunks * p->n_ctx;
+    sw->hold = experts_fit(sw);
+    sw->pass_rows = sw->hold && tile_rows < sw->n_tok ? tile_rows : sw->n_tok;
     int32_t *host_pos;
     void *dev;
     DSB_TRY(DSB_NEW(host_pos, tile_rows, "positions", err));
@@ -150,8 +138,10 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     if (s) return s;
     DSB_TRY(DSB_NEW(sw->seqs, sw->tile_chunks, "chunks", err));
     for (int64_t i = 0; i < sw->tile_chunks; i++) sw->seqs[i] = (dsb_seq){.q0 = i * p->n_ctx, .n_q = p->n_ctx, .kv0 = i * p->n_ctx, .n_kv = p->n_ctx};
-    DSB_TRY(stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
-    DSB_TRY(stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
+    DSB_TRY(sw_stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
+    DSB_TRY(sw_stream_alloc(sw, &sw->ref_out, false, sw->pass_rows, err));
+    DSB_TRY(sw_stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
+    DSB_TRY(sw_stream_alloc(sw, &sw->calib_out, false, p->n_cal_chunk * p->n_ctx, err));
     if (c->n_expert > 0) {
         DSB_TRY(dsb_routing_alloc(&sw->ref_route, c, sw->n_tok, true, err));
         DSB_TRY(dsb_routing_alloc(&sw->cal_route, c, sw->calib.n, false, err));
@@ -166,23 +156,21 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
 static void sweep_close(sweep *sw) {
     for (int i = 0; sw->schemes && i < sw->plan->n_scheme; i++) {
         sw_scheme *s = &sw->schemes[i];
-        stream_release(sw, &s->acc);
-        stream_release(sw, &s->block);
-        if (s->iso_out) sw->be->release(s->iso_out);
+        sw_stream *all[] = {&s->acc, &s->block, &s->acc_out, &s->block_out, &s->iso_out};
+        for (int j = 0; j < 5; j++) sw_stream_release(sw, all[j]);
         dsb_attn_release(sw->be, &s->attn);
         dsb_router_release(sw->be, &s->router);
-        if (s->ws.be) dsb_workspace_release(&s->ws);
         dsb_routing_release(&s->acc_route);
         dsb_routing_release(&s->block_route);
     }
     free(sw->schemes);
     dsb_attn_release(sw->be, &sw->ref_attn);
     dsb_router_release(sw->be, &sw->ref_router);
-    stream_release(sw, &sw->ref);
-    stream_release(sw, &sw->calib);
+    sw_stream *all[] = {&sw->ref, &sw->ref_out, &sw->calib, &sw->calib_out};
+    for (int i = 0; i < 4; i++) sw_stream_release(sw, all[i]);
     dsb_routing_release(&sw->ref_route);
     dsb_routing_release(&sw->cal_route);
-    for (int i = 0; i < SW_LOADERS; i++) dsb_loader_release(&sw->loaders[i]);
+    dsb_loader_release(&sw->loader);
     dsb_workspace_release(&sw->ws);
     dsb_workspace_release(&sw->tile);
     if (sw->pos) sw->be->release(sw->pos);
@@ -195,9 +183,8 @@ static void sweep_close(sweep *sw) {
 static dsb_status clip_events(sweep *sw, int64_t layer, dsb_err *err) {
     for (int i = 0; i < sw->plan->n_scheme; i++) {
         sw_scheme *s = &sw->schemes[i];
-        dsb_clip_event e = {.scheme = i, .layer = layer, .values = s->ws.static_values - s->values_before, .clipped = s->ws.clipped - s->clipped_before};
-        s->values_before = s->ws.static_values;
-        s->clipped_before = s->ws.clipped;
+        dsb_clip_event e = {.scheme = i, .layer = layer, .values = s->values, .clipped = s->clipped};
+        s->values = s->clipped = 0;
         if (e.values > 0) DSB_TRY(sw->plan->obs->clip(sw->plan->obs->ctx, &e, err));
     }
     return DSB_OK;

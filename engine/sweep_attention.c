@@ -16,27 +16,30 @@ static void observe_range(void *ctx, dsb_role role, const float *x, int64_t n, i
 
 static dsb_status load_reference(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
     dsb_attn_release(sw->be, &sw->ref_attn);
-    for (int i = 0; i < n; i++) DSB_TRY(sw_load_reference(sw, i, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), err));
+    for (int i = 0; i < n; i++) DSB_TRY(sw_load_reference(sw, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), err));
     return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, &sw->ref_attn, err);
 }
 
+/* Tensor by tensor, so that the reference's is read once for all. */
 static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         dsb_attn_weights *w = &sw->schemes[s].attn;
         dsb_attn_release(sw->be, w);
-        for (int i = 0; i < n; i++) DSB_TRY(sw_load_scheme(sw, i, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(w, specs[i].role), err));
         if (sw->plan->schemes[s].own_source) {
             dsb_attn_borrow(w, &sw->ref_attn);
         } else {
             DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }
     }
+    for (int i = 0; i < n; i++)
+        for (int s = 0; s < sw->plan->n_scheme; s++)
+            DSB_TRY(sw_load_scheme(sw, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(&sw->schemes[s].attn, specs[i].role), err));
     return DSB_OK;
 }
 
 /* x (n rows: whole chunks) -> out, the attention's output. */
-static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
-    return dsb_attention_forward(sw->m, w, bf16, x, n, sw->pos, sw->seqs, n / sw->plan->n_ctx, NULL, obs, ws, out, err);
+static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, float *out, dsb_err *err) {
+    return dsb_attention_forward(sw->m, w, bf16, x, n, sw->pos, sw->seqs, n / sw->plan->n_ctx, NULL, obs, &sw->ws, out, err);
 }
 
 static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
@@ -49,7 +52,7 @@ static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
     for (int64_t at = 0; at < sw->calib.n; at += rows) {
         int64_t n = sw->calib.n - at < rows ? sw->calib.n - at : rows;
         sw_load(sw, &sw->calib, at, n, x);
-        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, &obs, &sw->ws, out, err));
+        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, &obs, out, err));
         sw->be->add(x, out, n * d);
         sw_store(sw, &sw->calib, at, n, x);
     }
@@ -65,7 +68,9 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
     SW_TAKE(ST_ISO, x, n * d);
     SW_TAKE(ST_ISO_OUT, out, n * d);
     sw_load(sw, &st->acc, at, n, x);
-    DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, &st->ws, out, err));
+    sw_clip_begin(sw);
+    DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, out, err));
+    sw_clip_end(sw, s);
     for (int64_t c = 0; c < n / ctx; c++)
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ACCUMULATED, at / ctx + c, a_ref + c * ctx * d, out + c * ctx * d, err));
     sw->be->add(x, out, n * d);
@@ -77,7 +82,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         const float *ref_out = a_ref + (row - at) * d;
         sw->be->copy(x, x_ref + (row - at) * d, (size_t)(ctx * d) * sizeof *x);
         if (bf16) sw->be->round_bf16(x, ctx * d);
-        DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, &sw->ws, out, err));
+        DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, out, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ISOLATED, sw->iso_chunks[j], ref_out, out, err));
         sw->be->add(x, out, ctx * d);
         if (bf16) sw->be->round_bf16(x, ctx * d);
@@ -101,7 +106,7 @@ dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err) {
     for (int64_t at = 0; at < sw->n_tok; at += rows) {
         int64_t n = sw->n_tok - at < rows ? sw->n_tok - at : rows;
         sw_load(sw, &sw->ref, at, n, x);
-        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, &sw->ws, out, err));
+        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, out, err));
         for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(scheme_tile(sw, s, layer, at, n, x, out, err));
         sw->be->add(x, out, n * d);
         sw_store(sw, &sw->ref, at, n, x);

@@ -16,7 +16,7 @@ static dsb_status load_heads(sweep *sw, head *ref, head *schemes, dsb_err *err) 
     dsb_linear_spec spec;
     dsb_head_spec(&sw->m->config, &spec);
     DSB_TRY(dsb_load_vector(sw->m, &sw->m->checkpoint, sw->m->config.d_model, &ref->norm, err, "model.norm.weight"));
-    DSB_TRY(sw_load_reference(sw, 0, &spec, &ref->w, err));
+    DSB_TRY(sw_load_reference(sw, &spec, &ref->w, err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         schemes[s].norm_borrowed = sw->plan->schemes[s].own_source;
         if (schemes[s].norm_borrowed) {
@@ -24,7 +24,7 @@ static dsb_status load_heads(sweep *sw, head *ref, head *schemes, dsb_err *err) 
         } else {
             DSB_TRY(dsb_load_vector(sw->m, sw->plan->schemes[s].source, sw->m->config.d_model, &schemes[s].norm, err, "model.norm.weight"));
         }
-        DSB_TRY(sw_load_scheme(sw, 0, s, &spec, &ref->w, &schemes[s].w, err));
+        DSB_TRY(sw_load_scheme(sw, s, &spec, &ref->w, &schemes[s].w, err));
     }
     return DSB_OK;
 }
@@ -38,7 +38,7 @@ static void release_heads(sweep *sw, head *ref, head *schemes) {
     if (ref->norm) sw->be->release(ref->norm);
 }
 
-static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf16, const int32_t *rows, int64_t n, dsb_workspace *ws, float *out, dsb_err *err) {
+static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf16, const int32_t *rows, int64_t n, float *out, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x;
     SW_TAKE(ST_X, x, ROWS * d);
@@ -46,24 +46,22 @@ static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf
     sw->be->rms_norm(x, d, h->norm, sw->m->config.rms_eps, n, d, x, d);
     if (bf16) sw->be->round_bf16(x, n * d);
     /* Logits stay f32: the log-softmax that reads them is f32 (docs/DESIGN.md §2, Carrier). */
-    return dsb_linear_apply(sw->m, &h->w, false, x, n, ws, out, err);
+    return dsb_linear_apply(sw->m, &h->w, false, x, n, &sw->ws, out, err);
 }
 
 static dsb_status tile(sweep *sw, const head *ref, const head *schemes, const int32_t *rows, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
     int64_t v = sw->m->config.vocab;
     float *z_ref, *z;
-    int32_t *dev_rows, targets[ROWS];
+    int32_t targets[ROWS];
     SW_TAKE(ST_LOGITS, z_ref, ROWS * v);
     SW_TAKE(ST_TEST, z, ROWS * v);
-    SW_TAKE(ST_IDX, dev_rows, ROWS);
-    sw->be->upload(dev_rows, rows, (size_t)n * sizeof *rows);
     for (int64_t i = 0; i < n; i++) targets[i] = sw->plan->targets[rows[i]];
-    DSB_TRY(logits(sw, ref, &sw->ref, false, dev_rows, n, &sw->ws, z_ref, err));
+    DSB_TRY(logits(sw, ref, &sw->ref, false, rows, n, z_ref, err));
     dsb_logits_event e = {.scheme = -1, .first = first, .n = n, .rows = figures};
     sw->be->logit_rows(z_ref, NULL, targets, n, v, figures);
     DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
-        DSB_TRY(logits(sw, &schemes[s], &sw->schemes[s].acc, sw->plan->schemes[s].bf16, dev_rows, n, &sw->schemes[s].ws, z, err));
+        DSB_TRY(logits(sw, &schemes[s], &sw->schemes[s].acc, sw->plan->schemes[s].bf16, rows, n, z, err));
         sw->be->logit_rows(z_ref, z, targets, n, v, figures);
         e.scheme = s;
         DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));

@@ -1,30 +1,35 @@
-/* The sweep's state, shared by its parts: sweep.c (streams, order), sweep_attention.c, sweep_mlp.c, sweep_head.c. */
+/* The sweep's state, shared by its parts: sweep.c (order), sweep_stream.c, sweep_attention.c, sweep_routing.c, sweep_mlp.c, sweep_head.c. */
 #ifndef DSB_ENGINE_SWEEP_INTERNAL_H
 #define DSB_ENGINE_SWEEP_INTERNAL_H
 
 #include "engine/session.h"
 #include "engine/sweep.h"
 
-/* Residual streams: (n, d_model) on the device, f32 or (BF16 carriers) bf16. */
+/* n rows of d_model values on the device, f32 or (residuals of BF16 carriers) bf16. */
 typedef struct sw_stream {
     bool bf16;
     void *rows;
     int64_t n;
-    float *out; /* (n, d_model): this block's MLP output */
 } sw_stream;
 
-enum { SW_LOADERS = 5, SW_TILE = 2048 };
+enum { SW_TILE = 2048, SW_HOLD_BYTES = 64 << 20 }; /* held weights of a block */
 
 typedef struct sw_scheme {
-    sw_stream acc;  /* accumulated: all chunks */
+    sw_stream acc;   /* accumulated: all chunks */
     sw_stream block; /* from the reference's block input: sampled chunks */
-    float *iso_out; /* (n_iso, d_model): MLP output on the reference's post-attention state and routing */
+    /* MLP outputs of one pass: of both, and on the reference's post-attention state and routing */
+    sw_stream acc_out, block_out, iso_out;
     dsb_attn_weights attn;
     dsb_router_weights router;
-    dsb_workspace ws; /* of the accumulated stream alone, whose clipped activations it counts */
-    int64_t clipped_before, values_before;
+    int64_t clipped, values; /* of the accumulated stream in this block */
     dsb_routing acc_route, block_route;
 } sw_scheme;
+
+/* Rows that pass through a block's MLP together: where all its weights can be held, tile after tile, so that outputs of one
+ * tile are kept; else all rows at once, expert by expert. Whole chunks; the sampled ones among them are iso_at .. iso_at + iso_n. */
+typedef struct sw_pass {
+    int64_t at, n, iso_at, iso_n;
+} sw_pass;
 
 typedef struct sweep {
     const dsb_sweep_plan *plan;
@@ -32,15 +37,16 @@ typedef struct sweep {
     const dsb_backend *be;
     dsb_calibration *cal;
     dsb_scheme reference;
-    sw_stream ref, calib;
+    sw_stream ref, ref_out, calib, calib_out; /* _out: MLP outputs, of one pass and of all calibration */
     sw_scheme *schemes;
-    int64_t n_tok, n_iso_chunk, n_iso;
+    int64_t n_tok, n_iso_chunk, n_iso, pass_rows;
     int64_t *iso_chunks, *all_chunks;
     int32_t *iso_rows;  /* (n_iso): the tokens of sampled chunks */
     int32_t *pos;       /* device: 0..n_ctx-1 again and again, one tile's worth */
     dsb_seq *seqs;      /* of one tile */
     int64_t tile_chunks;
-    dsb_loader loaders[SW_LOADERS];
+    bool hold;          /* weights of all experts of a block, for all schemes, are held at once */
+    dsb_loader loader;
     dsb_attn_weights ref_attn;
     dsb_router_weights ref_router;
     dsb_workspace ws, tile; /* kernels' scratch; the sweep's own tiles */
@@ -52,15 +58,48 @@ typedef struct sweep {
 enum { ST_X, ST_OUT, ST_ISO, ST_ISO_OUT, ST_NORM, ST_REF_OUT, ST_GATHER, ST_IDX, ST_WEIGHT, ST_LOGITS, ST_TEST, ST_RAW };
 #define SW_TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(&sw->tile, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
 
+/* ---- streams (sweep_stream.c) ---- */
+dsb_status sw_stream_alloc(sweep *sw, sw_stream *s, bool bf16, int64_t n, dsb_err *err);
+void sw_stream_release(sweep *sw, sw_stream *s);
 void sw_load(const sweep *sw, const sw_stream *s, int64_t at, int64_t n, float *dst);
 void sw_store(const sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *src);
-/* dst (n, d_model) = rows[i] of a stream; rows on the device. */
+void sw_zero(const sweep *sw, sw_stream *s, int64_t n);
+/* Rows at .. at+n of an f32 stream. */
+float *sw_rows(const sweep *sw, const sw_stream *s, int64_t at);
+/* dst (n, d_model) = the stream's rows[i]; rows on the host, n <= SW_TILE. */
 dsb_status sw_gather(sweep *sw, const sw_stream *s, const int32_t *rows, int64_t n, float *dst, dsb_err *err);
+/* The f32 stream's rows[i] - base += weight[i] * x[i]; rows and weight on the host, n <= SW_TILE. */
+dsb_status sw_scatter_add(sweep *sw, sw_stream *s, const int32_t *rows, int64_t base, const float *weight, const float *x, int64_t n, dsb_err *err);
+
+/* ---- what all parts use (sweep.c) ---- */
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
-/* Loads one linear for the reference into *ref_out through loader `slot`. */
-dsb_status sw_load_reference(sweep *sw, int slot, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
-dsb_status sw_load_scheme(sweep *sw, int slot, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
+dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
+dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
 void sw_progress(sweep *sw, double work, const char *what);
+/* The pass that begins at row `at`. */
+sw_pass sw_pass_from(const sweep *sw, int64_t at);
+/* Kernels' scratch counts clipped activations: those of a scheme's own stream, run between the two calls, are the scheme's. */
+void sw_clip_begin(sweep *sw);
+void sw_clip_end(sweep *sw, int scheme);
+
+/* ---- routing (sweep_routing.c) ---- */
+
+/* Rows of a stream that go to each expert, ascending, on the host. */
+typedef struct sw_by_expert {
+    int64_t *start;  /* (n_expert + 1) */
+    int32_t *rows;   /* (n*k) */
+    float *weight;   /* (n*k) */
+} sw_by_expert;
+
+typedef struct sw_routes {
+    sw_by_expert ref, calib, iso; /* iso: the reference's routing of sampled chunks, rows are 0 .. n_iso */
+    sw_by_expert *acc, *block;    /* (n_scheme) */
+    float *ref_bias;              /* host, (n_expert) */
+} sw_routes;
+/* Loads the block's routers and norms; of a dense block only its norms. */
+dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
+dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
+void sw_routes_release(const sweep *sw, sw_routes *r);
 
 dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err);

@@ -110,6 +110,7 @@ static dsb_status run_all(const trace *t, const dsb_scheme *scheme, const char *
 
 typedef struct options {
     const char *model, *tokens, *scheme, *recipe, *output;
+    bool quiet;
 } options;
 
 static dsb_status run(const options *o, dsb_err *err) {
@@ -126,6 +127,8 @@ static dsb_status run(const options *o, dsb_err *err) {
     if (!s) s = dsb_model_check_length(&m, o->model, o->tokens, t.tokens.longest, err);
     if (!s) s = check_tokens(&t, o->tokens, err);
     if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);
+    char skipped[200];
+    if (!s && !o->quiet && dsb_model_skipped(&m, skipped)) fprintf(stderr, "%s: %s\n", o->model, skipped);
     if (!s) s = run_all(&t, &source.scheme, o->output, err);
     dsb_scheme_source_close(&source);
     if (m.be) dsb_model_close(&m);
@@ -152,6 +155,7 @@ int dsb_cmd_trace(int argc, char **argv) {
     dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
     if (!s && parsed.help) return 0;
     if (!s && (!o.model || !o.tokens || !o.output)) s = dsb_fail(&err, DSB_EUSAGE, "trace: --model, --tokens and -o are wanted; see dsbench trace --help");
+    o.quiet = parsed.quiet;
     if (!s) s = run(&o, &err);
     return s ? dsb_command_fail(&err) : 0;
 }

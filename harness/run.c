@@ -237,9 +237,16 @@ static dsb_status check_id(const char *id, dsb_err *err) {
     return ok ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "--run-id '%.140s' can't name a run; up to 128 characters of one line, not `latest`, not beginning with -, are wanted", id);
 }
 
+static dsb_status note_skipped(run *r, dsb_err *err) {
+    char text[200];
+    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
+    return dsb_model_skipped(&r->m, text) ? dsb_db_put_event(r->db, r->id, &e, err) : DSB_OK;
+}
+
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
     dsb_status s = insert_schemes(r, err);
+    if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;

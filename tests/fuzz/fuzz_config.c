@@ -32,8 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         return 0;
     }
     MUST(c.n_expert == 0 || (c.router.k <= c.n_expert && c.n_expert % c.router.n_group == 0));
-    MUST(isfinite(c.attention_scale) && c.attention_scale > 0);
-    for (int64_t l = 0; l < c.n_layer; l++) MUST(!dsb_layer_is_moe(&c, l) || c.d_ff_expert > 0);
+    MUST(isfinite(c.attention_scale) && c.attention_scale > 0 && isfinite(c.rope.amplitude));
+    MUST(c.names && c.kv_heads > 0 && c.heads % c.kv_heads == 0 && c.nope >= 0 && c.v_dim > 0 && c.window >= 0 && c.clip_qkv >= 0);
+    MUST(c.rope_dim >= 2 && c.rope_dim % 2 == 0 && c.d_model % 2 == 0 && (c.n_expert == 0 || c.n_shared == 0 || c.d_ff_shared > 0));
+    for (int64_t l = 0; l < c.n_layer; l++) {
+        MUST(dsb_layer_is_moe(&c, l) ? c.n_expert > 0 && c.d_ff_expert > 0 && c.router.k > 0 : c.d_ff > 0);
+        MUST(!dsb_layer_in(&c.sliding, l) || c.window > 0);
+    }
     float *table = malloc((size_t)(2 * N_POS * c.rope_dim / 2) * sizeof *table);
     MUST(table);
     dsb_rope_tables(&c, N_POS, table, table + N_POS * c.rope_dim / 2);

@@ -1,4 +1,4 @@
-/* A short sweep over the built-in model with everything that it reports kept, for the tests of the two drivers. */
+/* A short sweep over the built-in model (or a tiny one) with everything that it reports kept, for the tests of the two drivers. */
 #ifndef DSB_TESTS_SWEEP_RUN_H
 #define DSB_TESTS_SWEEP_RUN_H
 
@@ -29,6 +29,7 @@ typedef struct sr_tensor {
 
 typedef struct sr_run {
     dsb_arena arena;
+    const char *dir;
     dsb_model m;
     dsb_scheme reference;
     int n_scheme;
@@ -83,19 +84,21 @@ static dsb_status sr_on_clip(void *ctx, const dsb_clip_event *e, dsb_err *err) {
 }
 static dsb_status sr_on_block(void *ctx, int64_t layer, dsb_err *err) { return DSB_OK; }
 
-static inline sr_run *sr_open_on(const dsb_backend *be) {
+static inline sr_run *sr_open_model(const dsb_backend *be, const char *dir) {
     sr_run *r = calloc(1, sizeof *r);
     dsb_err err = {0};
     assert_non_null(r);
+    r->dir = dir;
     omp_set_num_threads(1); /* results are the same (test_sweep), and small kernels are quicker so */
     dsb_arena_init(&r->arena);
-    if (dsb_model_open(&r->m, be, sr_model, SR_CTX, &err)) fail_msg("%s", err.text);
+    if (dsb_model_open(&r->m, be, dir, SR_CTX, &err)) fail_msg("%s", err.text);
     assert_true(r->m.config.n_layer <= SR_LAYERS && r->m.config.n_expert <= SR_EXPERTS);
     r->reference = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true};
     for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->tokens[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)r->m.config.vocab);
     for (int i = 0; i < SR_CHUNKS * SR_CTX; i++) r->targets[i] = i % SR_CTX < SR_CTX - 1 ? r->tokens[i + 1] : -1;
     return r;
 }
+static inline sr_run *sr_open_on(const dsb_backend *be) { return sr_open_model(be, sr_model); }
 static inline sr_run *sr_open(void) { return sr_open_on(dsb_backend_cpu(NULL)); }
 static inline void sr_close(sr_run *r) {
     for (int i = 0; i < r->n_scheme; i++) dsb_scheme_source_close(&r->sources[i]);
@@ -107,7 +110,7 @@ static inline void sr_close(sr_run *r) {
 static inline void sr_add(sr_run *r, const dsb_recipe *recipe) {
     dsb_err err = {0};
     assert_true(r->n_scheme < SR_SCHEMES);
-    if (dsb_scheme_source_open(&r->sources[r->n_scheme], &r->m, sr_model, recipe, NULL, &err)) fail_msg("%s", err.text);
+    if (dsb_scheme_source_open(&r->sources[r->n_scheme], &r->m, r->dir, recipe, NULL, &err)) fail_msg("%s", err.text);
     r->schemes[r->n_scheme] = r->sources[r->n_scheme].scheme;
     r->n_scheme++;
 }

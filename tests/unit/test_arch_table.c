@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "engine/model_check.h"
@@ -26,9 +27,9 @@ static json_t *parse(const char *text) {
     return doc;
 }
 
-/* config.json of k_v3 with keys replaced; "-key" in the patch takes a key away. */
-static void put_config(temp_dir *t, const char *patch) {
-    json_t *doc = parse(k_v3), *p = parse(patch), *v;
+/* A family's config.json with keys replaced; "-key" in the patch takes a key away. */
+static void put_config_of(temp_dir *t, const char *family, const char *patch) {
+    json_t *doc = parse(family), *p = parse(patch), *v;
     const char *key;
     json_object_foreach(p, key, v) {
         if (key[0] == '-') json_object_del(doc, key + 1);
@@ -40,6 +41,8 @@ static void put_config(temp_dir *t, const char *patch) {
     json_decref(p);
     json_decref(doc);
 }
+
+static void put_config(temp_dir *t, const char *patch) { put_config_of(t, k_v3, patch); }
 
 static dsb_config load(temp_dir *t, const char *patch) {
     dsb_config c;
@@ -200,6 +203,135 @@ static void test_arch__bad_configs_say_why(void **state) {
     temp_remove(&t);
 }
 
+/* One small config a family; what each reader makes of it, and of its options. */
+#define SIZE "\"vocab_size\": 64, \"hidden_size\": 16, \"num_hidden_layers\": 4, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"num_experts_per_tok\": 2, "
+static const char k_v1[] = "{\"architectures\": [\"DeepseekForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"moe_intermediate_size\": 4, \"n_routed_experts\": 8, \"n_shared_experts\": 2, \"first_k_dense_replace\": 1}";
+static const char k_qwen2[] = "{\"architectures\": [\"Qwen2MoeForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"moe_intermediate_size\": 4, \"num_experts\": 8, \"shared_expert_intermediate_size\": 6}";
+static const char k_qwen3[] = "{\"architectures\": [\"Qwen3MoeForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"moe_intermediate_size\": 4, \"num_experts\": 8, \"head_dim\": 6}";
+static const char k_mixtral[] = "{\"architectures\": [\"MixtralForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"num_local_experts\": 8}";
+static const char k_olmoe[] = "{\"architectures\": [\"OlmoeForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"num_experts\": 8}";
+static const char k_glm4[] = "{\"architectures\": [\"Glm4MoeForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"moe_intermediate_size\": 4, \"n_routed_experts\": 8, \"head_dim\": 8}";
+static const char k_gpt_oss[] = "{\"architectures\": [\"GptOssForCausalLM\"], " SIZE "\"intermediate_size\": 8, \"num_local_experts\": 8, \"head_dim\": 8}";
+
+static dsb_config load_family(temp_dir *t, const char *family, const char *patch) {
+    dsb_config c;
+    dsb_err err;
+    put_config_of(t, family, patch);
+    if (dsb_config_load(&c, t->path, &err)) fail_msg("%s: %s", err.text, patch);
+    return c;
+}
+
+/* Which of the four layers are in the set, lowest bit first. */
+static int layers(const dsb_layer_set *s) {
+    int bits = 0;
+    for (int l = 0; l < 4; l++) bits |= (int)dsb_layer_in(s, l) << l;
+    return bits;
+}
+
+static void test_arch__families(void **state) {
+    temp_dir t;
+    temp_make(&t);
+    dsb_config c = load_family(&t, k_v1, "{\"moe_layer_freq\": 2, \"norm_topk_prob\": true}");
+    assert_true(c.kv_lora == 0 && c.kv_heads == 2 && c.rope_dim == 4 && c.nope == 0 && c.v_dim == 4 && c.rope.half && !c.qkv_bias && c.d_ff_shared == 8 && layers(&c.moe) == 4);
+    assert_true(c.router.scoring == DSB_SCORE_SOFTMAX && c.router.norm_topk && c.router.scale == 1 && !c.router_bias);
+    c = load_family(&t, k_qwen2, "{}");
+    assert_true(c.qkv_bias && !c.o_bias && c.shared_gate && c.d_ff_shared == 6 && layers(&c.moe) == 15 && layers(&c.sliding) == 0 && !c.router.norm_topk && c.rope.theta == 10000 && !c.head_norm);
+    c = load_family(&t, k_qwen2, "{\"decoder_sparse_step\": 2, \"mlp_only_layers\": [3, 99], \"use_sliding_window\": true, \"sliding_window\": 7, \"max_window_layers\": 3}");
+    assert_true(layers(&c.moe) == 2 && layers(&c.sliding) == 5 && c.window == 7);
+    c = load_family(&t, k_qwen2, "{\"use_sliding_window\": true, \"sliding_window\": 7, \"layer_types\": [\"full_attention\", \"sliding_attention\", \"full_attention\", \"full_attention\"]}");
+    assert_true(layers(&c.sliding) == 2);
+    c = load_family(&t, k_qwen3, "{\"attention_bias\": true, \"sliding_window\": 5, \"-num_experts\": 0, \"num_local_experts\": 4}");
+    assert_true(c.head_norm && c.qkv_bias && c.o_bias && c.n_expert == 4 && c.rope_dim == 6 && layers(&c.sliding) == 0 && c.n_shared == 0);
+    c = load_family(&t, k_qwen3, "{\"use_sliding_window\": true, \"sliding_window\": 5}");
+    assert_true(layers(&c.sliding) == 15 && c.window == 5);
+    c = load_family(&t, k_mixtral, "{}");
+    assert_true(c.d_ff_expert == 8 && c.router.norm_topk && c.rope.theta == 1e6 && layers(&c.sliding) == 0 && strcmp(c.names->moe, "block_sparse_moe") == 0);
+    c = load_family(&t, k_mixtral, "{\"sliding_window\": 3, \"head_dim\": 10}");
+    assert_true(layers(&c.sliding) == 15 && c.window == 3 && c.v_dim == 10);
+    c = load_family(&t, k_olmoe, "{\"clip_qkv\": 2.5, \"tie_word_embeddings\": true}");
+    assert_true(c.whole_norm && c.clip_qkv == 2.5 && c.tied && !c.router.norm_topk);
+    c = load_family(&t, k_glm4, "{\"num_nextn_predict_layers\": 1}");
+    assert_true(c.rope_dim == 4 && c.nope == 4 && c.v_dim == 8 && layers(&c.moe) == 14 && c.router_bias && c.router.scale_after_norm && c.router.norm_topk && !c.head_norm && !c.qkv_bias && c.n_mtp == 1);
+    c = load_family(&t, k_glm4, "{\"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.25}, \"use_qk_norm\": true, \"attention_bias\": true}");
+    assert_true(c.rope_dim == 2 && c.nope == 6 && c.head_norm && c.qkv_bias && !c.o_bias);
+    c = load_family(&t, k_gpt_oss, "{}");
+    assert_true(c.sinks && c.qkv_bias && c.o_bias && c.expert_bias && c.router_linear_bias && c.window == 128 && layers(&c.sliding) == 5 && c.swiglu_limit == 7 && c.router.norm_topk);
+    assert_true(c.rope.type == DSB_ROPE_YARN && c.rope.factor == 32 && !c.rope.truncate && c.rope.theta == 150000);
+    c = load_family(&t, k_gpt_oss, "{\"sliding_window\": null, \"rope_parameters\": {\"rope_type\": \"default\"}}");
+    assert_true(layers(&c.sliding) == 0 && c.rope.type == DSB_ROPE_DEFAULT && c.rope.amplitude == 1);
+    temp_remove(&t);
+}
+
+static void test_arch__scalings(void **state) {
+    enum { POS = 3 };
+    float x[2][2 * POS], y[2][2 * POS];
+    temp_dir t;
+    temp_make(&t);
+    dsb_config plain = load_family(&t, k_mixtral, "{\"rope_theta\": 10000}"); /* frequencies 1 and 0.01 */
+    dsb_config c = load_family(&t, k_mixtral, "{\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, \"rope_theta\": 10000}");
+    dsb_rope_tables(&plain, POS, x[0], x[1]);
+    dsb_rope_tables(&c, POS, y[0], y[1]);
+    for (int i = 0; i < 2; i++) assert_true(y[0][2 * 2 + i] == x[0][2 * 1 + i]); /* position 2 is position 1, exactly: halving is */
+    /* llama3 over 64 positions: frequency 1 turns 10 times, more than 4: kept; 0.01 turns 0.1 times, less than 1: divided by 8. */
+    c = load_family(&t, k_mixtral, "{\"rope_theta\": 10000, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}}");
+    dsb_rope_tables(&c, POS, y[0], y[1]);
+    assert_true(y[0][2] == x[0][2] && fabs(y[1][3] - sin(0.01 / 8)) < 1e-9); /* half an ulp of 1.25e-3 is 6e-11, the frequency's as much */
+    c = load_family(&t, k_mixtral, "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}}");
+    assert_true(c.rope.original_max_pos == c.max_pos && c.rope.amplitude == 0.1 * log(4) + 1);
+    c = load_family(&t, k_mixtral, "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"attention_factor\": 1.5, \"truncate\": false}}");
+    assert_true(c.rope.amplitude == 1.5 && !c.rope.truncate);
+    temp_remove(&t);
+}
+
+static const struct {
+    const char *family, *patch, *part;
+    dsb_status status;
+} k_bad_family[] = {
+    {k_v1, "{\"num_key_value_heads\": 3}", "4 heads don't split over 3 key-value heads", DSB_EINPUT},
+    {k_v1, "{\"num_attention_heads\": 3, \"num_key_value_heads\": 3}", "3 heads don't divide hidden_size, 16", DSB_EINPUT},
+    {k_v1, "{\"scoring_func\": \"sigmoid\"}", "\"scoring_func\" is \"sigmoid\"", DSB_EUNSUPPORTED},
+    {k_v1, "{\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4}}", "type \"yarn\" can't be computed; one of default linear is wanted", DSB_EUNSUPPORTED},
+    {k_v1, "{\"kv_lora_rank\": 4}", "field \"kv_lora_rank\" is unknown for DeepseekForCausalLM", DSB_EUNSUPPORTED},
+    {k_qwen2, "{\"-num_experts\": 0}", "\"num_experts\" (or num_local_experts) is missing", DSB_EINPUT},
+    {k_qwen2, "{\"mlp_only_layers\": 3}", "\"mlp_only_layers\" is no array", DSB_EINPUT},
+    {k_qwen2, "{\"mlp_only_layers\": [-1]}", "\"mlp_only_layers\"[0] is no layer's number", DSB_EINPUT},
+    {k_qwen2, "{\"decoder_sparse_step\": 0}", "\"decoder_sparse_step\" is 0", DSB_EINPUT},
+    {k_qwen2, "{\"layer_types\": [\"full_attention\"]}", "\"layer_types\" must be an array of 4 names", DSB_EINPUT},
+    {k_qwen2, "{\"attention_bias\": true}", "\"attention_bias\" is true; this family has only false", DSB_EUNSUPPORTED},
+    {k_qwen2, "{\"use_qk_norm\": false}", "field \"use_qk_norm\" is unknown for Qwen2MoeForCausalLM", DSB_EUNSUPPORTED},
+    {k_qwen3, "{\"use_qk_norm\": false}", "\"use_qk_norm\" is false; this family has only true", DSB_EUNSUPPORTED},
+    {k_qwen3, "{\"head_dim\": 5}", "5 of a head's 5 values are rotated; an even number is wanted", DSB_EINPUT},
+    {k_qwen3, "{\"partial_rotary_factor\": 0.5}", "\"partial_rotary_factor\" is 0.5; 1 to 1 is wanted", DSB_EINPUT},
+    {k_qwen3, "{\"rope_scaling\": {\"rope_type\": \"longrope\", \"factor\": 4}}", "type \"longrope\"", DSB_EUNSUPPORTED},
+    {k_qwen3, "{\"rope_parameters\": {\"full_attention\": {}}}", "\"full_attention\" in \"rope_parameters\" is unknown", DSB_EUNSUPPORTED},
+    {k_qwen3, "{\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 4, \"low_freq_factor\": 4, \"high_freq_factor\": 4}}", "\"high_freq_factor\" is 4; more than low_freq_factor", DSB_EINPUT},
+    {k_mixtral, "{\"sliding_window\": 0}", "\"sliding_window\" is 0", DSB_EINPUT},
+    {k_mixtral, "{\"num_experts_per_tok\": 9}", "\"num_experts_per_tok\" is 9; 1 to 8", DSB_EINPUT},
+    {k_mixtral, "{\"-num_experts_per_tok\": 0, \"num_local_experts\": 1}", "2 experts a token can't be chosen", DSB_EINPUT},
+    {k_olmoe, "{\"clip_qkv\": -1}", "\"clip_qkv\" is -1", DSB_EINPUT},
+    {k_olmoe, "{\"head_dim\": 8}", "field \"head_dim\" is unknown for OlmoeForCausalLM", DSB_EUNSUPPORTED},
+    {k_glm4, "{\"partial_rotary_factor\": 0}", "\"partial_rotary_factor\" is 0", DSB_EINPUT},
+    {k_glm4, "{\"partial_rotary_factor\": 0.2}", "1 of a head's 8 values are rotated", DSB_EINPUT},
+    {k_glm4, "{\"n_group\": 8, \"topk_group\": 4}", "8 groups of one expert", DSB_EINPUT},
+    {k_gpt_oss, "{\"layer_types\": [\"full_attention\", \"chunked_attention\", \"full_attention\", \"full_attention\"]}", "\"layer_types\"[1] is chunked_attention", DSB_EUNSUPPORTED},
+    {k_gpt_oss, "{\"layer_types\": [1, 2, 3, 4]}", "\"layer_types\"[0] is no string", DSB_EUNSUPPORTED},
+    {k_gpt_oss, "{\"swiglu_limit\": 0}", "\"swiglu_limit\" is 0", DSB_EINPUT},
+    {k_gpt_oss, "{\"hidden_act\": \"gelu\"}", "\"hidden_act\" is \"gelu\"", DSB_EUNSUPPORTED},
+};
+
+static void test_arch__bad_families_say_why(void **state) {
+    temp_dir t;
+    dsb_config c;
+    dsb_err err;
+    temp_make(&t);
+    for (size_t i = 0; i < sizeof k_bad_family / sizeof *k_bad_family; i++) {
+        put_config_of(&t, k_bad_family[i].family, k_bad_family[i].patch);
+        dsb_status s = dsb_config_load(&c, t.path, &err);
+        refused(s, &err, k_bad_family[i].status, t.file, k_bad_family[i].part);
+    }
+    temp_remove(&t);
+}
+
 /* The tensors that a V3 model of k_v3 has, by name and shape: written one by one below, all zeros. */
 static const struct {
     const char *name;
@@ -293,6 +425,8 @@ int main(void) {
         cmocka_unit_test(test_arch__v3),          cmocka_unit_test(test_arch__v2),
         cmocka_unit_test(test_arch__old_and_new_spellings_agree),
         cmocka_unit_test(test_arch__rope_tables), cmocka_unit_test(test_arch__bad_configs_say_why),
+        cmocka_unit_test(test_arch__families),    cmocka_unit_test(test_arch__scalings),
+        cmocka_unit_test(test_arch__bad_families_say_why),
         cmocka_unit_test(test_model_check__every_tensor_is_wanted_in_its_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

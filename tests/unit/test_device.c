@@ -91,11 +91,11 @@ static int setup(void **state) {
 static int teardown(void **state) { return munmap(device, k_room) || munmap(real, k_room); }
 
 /* A sweep with calibration, then every scheme's session: all of a prompt, and one more token from the cache. */
-static sr_run *whole_run(const dsb_backend *be, float **logits) {
-    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "qat-int4", "int3-rtn"};
-    sr_run *r = sr_open_on(be);
+static sr_run *whole_run(const dsb_backend *be, const char *dir, float **logits) {
+    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "int3-rtn", "qat-int4"};
+    sr_run *r = sr_open_model(be, dir);
     int64_t v = r->m.config.vocab;
-    for (int i = 0; i < 4; i++) sr_add_preset(r, k_scheme[i]);
+    for (int i = 0; i < 3 + (dir == sr_model); i++) sr_add_preset(r, k_scheme[i]); /* the built-in model alone has a QAT export */
     sr_sweep(r, 1);
     *logits = calloc((size_t)((r->n_scheme + 1) * SR_CTX * v), sizeof **logits);
     for (int i = 0; i <= r->n_scheme; i++) {
@@ -110,10 +110,10 @@ static sr_run *whole_run(const dsb_backend *be, float **logits) {
     return r;
 }
 
-static void test_device__the_engine_never_touches_device_memory(void **state) {
+static void check_model(const char *dir) {
     float *want, *got;
     dsb_backend be = device_backend();
-    sr_run *a = whole_run(cpu, &want), *b = whole_run(&be, &got);
+    sr_run *a = whole_run(cpu, dir, &want), *b = whole_run(&be, dir, &got);
     assert_true(used > 0);
     assert_memory_equal(got, want, (size_t)((a->n_scheme + 1) * SR_CTX * a->m.config.vocab) * sizeof *want);
     assert_memory_equal(b->layer, a->layer, sizeof a->layer);
@@ -126,7 +126,19 @@ static void test_device__the_engine_never_touches_device_memory(void **state) {
     sr_close(b);
 }
 
+static void test_device__the_engine_never_touches_device_memory(void **state) { check_model(sr_model); }
+/* Sinks, biases and the clamped SwiGLU; the gated shared expert; clamped q, k and v; group-limited routing with a correction bias. */
+static void test_device__nor_in_other_architectures(void **state) {
+    check_model("tests/fixtures/architectures/gpt_oss");
+    check_model("tests/fixtures/architectures/qwen2_moe");
+    check_model("tests/fixtures/architectures/olmoe");
+    check_model("tests/fixtures/architectures/glm4_moe");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,15 @@ static void check_oracle(const char *name) {
 }
 
 static void test_trace__agrees_with_transformers_on_the_builtin_model(void **state) { check("models/dsmoe-tiny", "tests/fixtures/dsmoe-tiny-logits"); }
+/* tests/fixtures/architectures/make.py: options that real checkpoints leave alone. */
+static void test_trace__agrees_with_transformers_on_tiny_models(void **state) {
+    static const char *const k_name[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
+    char dir[256];
+    for (size_t i = 0; i < sizeof k_name / sizeof *k_name; i++) {
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_name[i]);
+        check(dir, dir);
+    }
+}
 static void test_trace__agrees_with_the_oracle_v2_lite(void **state) { check_oracle("deepseek_v2_lite"); }
 static void test_trace__agrees_with_the_oracle_v2(void **state) { check_oracle("deepseek_v2"); }
 static void test_trace__agrees_with_the_oracle_v3(void **state) { check_oracle("deepseek_v3"); }
@@ -193,6 +202,7 @@ static void test_trace__agrees_with_the_oracle_v1(void **state) { check_oracle("
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trace__agrees_with_transformers_on_the_builtin_model),
+        cmocka_unit_test(test_trace__agrees_with_transformers_on_tiny_models),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2_lite),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v2),
         cmocka_unit_test(test_trace__agrees_with_the_oracle_v3),
