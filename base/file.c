@@ -39,6 +39,17 @@ void dsb_map_close(dsb_map *map) {
     *map = (dsb_map){0};
 }
 
+void dsb_map_want(const void *data, size_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data / page * page;
+    if (n > 0) madvise((void *)from, (uintptr_t)data + n - from, MADV_WILLNEED);
+}
+
+/* Whole pages only: those at the ends hold others' bytes too. */
+void dsb_map_drop(const void *data, size_t n) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)data + page - 1) / page * page, to = ((uintptr_t)data + n) / page * page;
+    if (to > from) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 static int write_all(int fd, const char *p, size_t n) {
     while (n > 0) {
         ssize_t k = write(fd, p, n);

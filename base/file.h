@@ -18,6 +18,10 @@ typedef struct dsb_map {
 dsb_status dsb_map_open(dsb_map *map, const char *path, dsb_err *err);
 void dsb_map_close(dsb_map *map);
 
+/* Of bytes within a map: asks the system to read them ahead; gives their pages back, which a later look reads again. */
+void dsb_map_want(const void *data, size_t n);
+void dsb_map_drop(const void *data, size_t n);
+
 /* Writes n bytes beside path and renames over it: a reader sees the old file or the whole new one. DSB_EOUTPUT. */
 dsb_status dsb_file_write(const char *path, const void *data, size_t n, dsb_err *err);
 /* Makes a directory and its parents (0777 less umask); fine if it is there. DSB_EOUTPUT. */

@@ -193,14 +193,54 @@ dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *ste
     return dsb_stored_find(cp, stem, rows, cols, &s, err);
 }
 
-dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
+static int maps_of(const dsb_checkpoint *cp) { return cp->is_gguf ? cp->gguf.n_file : cp->n_file; }
+static const dsb_map *map_of(const dsb_checkpoint *cp, int i) { return cp->is_gguf ? &cp->gguf.files[i].map : &cp->files[i].map; }
+
+/* What was read is in buffers of the reader's own: mapped pages must not add up to the checkpoint's size. */
+static void drop_pages(const dsb_checkpoint *cp, const dsb_st_tensor *t, const uint8_t *from, size_t n) {
+    if (!t || n < 1 << 16) return;
+    for (int i = 0; i < maps_of(cp); i++) {
+        const dsb_map *map = map_of(cp, i);
+        if (from >= map->data && from < map->data + map->size) dsb_map_drop(from, n);
+    }
+}
+
+void dsb_checkpoint_drop(const dsb_checkpoint *cp, const dsb_st_tensor *t) {
+    if (t) drop_pages(cp, t, t->data, t->bytes);
+}
+
+/* The rows' own codes out of those of the whole matrix. */
+static dsb_status codes_of_rows(const dsb_stored *s, int64_t first, int64_t n, dsb_qtensor *codes, dsb_err *err) {
+    dsb_qtensor whole;
+    DSB_TRY(dsb_stored_codes(s, &whole, err));
+    if (n == s->rows || !whole.codes) {
+        *codes = whole;
+        return DSB_OK;
+    }
+    *codes = (dsb_qtensor){.format = whole.format, .rows = n, .cols = whole.cols, .group = whole.group, .n_group = whole.n_group};
+    dsb_status st = DSB_NEW(codes->codes, n * s->cols, "codes", err);
+    if (!st) st = DSB_NEW(codes->scales, n * whole.n_group, "scales", err);
+    if (!st) {
+        memcpy(codes->codes, whole.codes + first * s->cols, (size_t)(n * s->cols));
+        memcpy(codes->scales, whole.scales + first * whole.n_group, (size_t)(n * whole.n_group) * sizeof *codes->scales);
+    }
+    dsb_qtensor_release(&whole);
+    if (st) dsb_qtensor_release(codes);
+    return st;
+}
+
+dsb_status dsb_checkpoint_read_rows(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     dsb_stored s;
     *codes = (dsb_qtensor){0};
     DSB_TRY(dsb_stored_find(cp, stem, rows, cols, &s, err));
-    DSB_TRY(dsb_stored_decode(&s, 0, rows, w, err));
-    if (s.codes) DSB_TRY(dsb_stored_codes(&s, codes, err));
+    DSB_TRY(dsb_stored_decode(&s, first, n, w, err));
+    if (s.codes) DSB_TRY(codes_of_rows(&s, first, n, codes, err));
+    size_t row = s.w->bytes / (size_t)(s.w->ndim > 0 ? s.w->shape[0] : 1);
+    if (s.w->ndim == 2 && s.w->shape[0] == rows) drop_pages(cp, s.w, s.w->data + (size_t)first * row, (size_t)n * row);
+    else drop_pages(cp, s.w, s.w->data, s.w->bytes);
+    if (s.scale) drop_pages(cp, s.scale, s.scale->data, s.scale->bytes);
     codes->format = s.format;
-    codes->stored_bytes = dsb_stored_bytes(&s);
+    codes->stored_bytes = (size_t)((double)dsb_stored_bytes(&s) * (double)n / (double)rows);
     *stored = s.codes ? DSB_I8 : s.w->dtype;
     return DSB_OK;
 }
@@ -231,13 +271,47 @@ dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, 
     return dst ? dsb_stored_decode(&s, 0, n, dst, err) : DSB_OK;
 }
 
+dsb_status dsb_checkpoint_read_linear(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
+    return dsb_checkpoint_read_rows(cp, stem, rows, cols, 0, rows, w, codes, stored, err);
+}
+
+void dsb_checkpoint_want(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols) {
+    dsb_stored s;
+    dsb_err ignored;
+    if (dsb_stored_find(cp, stem, rows, cols, &s, &ignored)) return;
+    if (s.w->ndim == 2) dsb_map_want(s.w->data, s.w->bytes); /* experts fused in one tensor: the system sees them read in order */
+    if (s.w->ndim == 2 && s.scale) dsb_map_want(s.scale->data, s.scale->bytes);
+}
+
+enum { HASH_STEP = 1 << 20 };
+
+/* Bytes at .. at+n of a file, a step at a time, so that its pages don't add up. */
+static void hash_bytes(struct sha256_ctx *ctx, const dsb_map *map, size_t at, size_t n) {
+    for (size_t end = at + n < map->size ? at + n : map->size; at < end; at += HASH_STEP) {
+        size_t step = end - at < HASH_STEP ? end - at : HASH_STEP;
+        sha256_update(ctx, step, map->data + at);
+        dsb_map_drop(map->data + at, step);
+    }
+}
+
 dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err) {
     struct sha256_ctx ctx;
     uint8_t digest[SHA256_DIGEST_SIZE];
+    size_t all = 0, head = (size_t)16 << 20, every = (size_t)64 << 20;
     (void)err;
     sha256_init(&ctx);
-    for (int i = 0; cp->is_gguf && i < cp->gguf.n_file; i++) sha256_update(&ctx, cp->gguf.files[i].map.size, cp->gguf.files[i].map.data);
-    for (int i = 0; i < cp->n_file; i++) sha256_update(&ctx, cp->files[i].map.size, cp->files[i].map.data);
+    for (int i = 0; i < maps_of(cp); i++) all += map_of(cp, i)->size;
+    for (int i = 0; i < maps_of(cp); i++) {
+        const dsb_map *map = map_of(cp, i);
+        uint64_t size = map->size;
+        if (all <= (size_t)4 << 30) {
+            hash_bytes(&ctx, map, 0, map->size);
+            continue;
+        }
+        sha256_update(&ctx, sizeof size, (const uint8_t *)&size);
+        hash_bytes(&ctx, map, 0, head);
+        for (size_t at = head; at < map->size; at += every) hash_bytes(&ctx, map, at, HASH_STEP);
+    }
     sha256_digest(&ctx, sizeof digest, digest);
     for (int i = 0; i < SHA256_DIGEST_SIZE; i++) snprintf(out + 2 * i, 3, "%02x", digest[i]);
     return DSB_OK;

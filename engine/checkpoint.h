@@ -49,7 +49,16 @@ dsb_status dsb_checkpoint_activation(const dsb_checkpoint *cp, const char *stem,
 /* The bias of linear `stem`, n values: its own tensor, or an expert's row of a fused one. dst NULL: only whether it is there. */
 dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err);
 
-/* SHA-256 over names, types, shapes and bytes of all tensors, in file order. */
+/* The same of rows first .. first+n of a weight of `rows`. */
+dsb_status dsb_checkpoint_read_rows(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);
+/* Asks the system to read a linear weight ahead; what is missing is told when it is read. */
+void dsb_checkpoint_want(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols);
+
+/* Gives the mapped pages of a tensor (NULL: none) back. */
+void dsb_checkpoint_drop(const dsb_checkpoint *cp, const dsb_st_tensor *t);
+
+/* SHA-256 over the files in order: up to 4 GiB whole; of more the first 16 MiB of each file, 1 MiB of every 64 MiB after them, and
+ * its size, so that a checkpoint larger than memory need not be read twice. */
 dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *err);
 
 #endif

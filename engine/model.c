@@ -91,15 +91,32 @@ static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const 
     return s;
 }
 
+static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spec, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
+    return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
+}
+
+double dsb_scheme_weight_bytes(const dsb_scheme *s) {
+    double most = s->own_source ? 0 : 4;
+    for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
+        const dsb_rule *r = &s->recipe->rules[i];
+        if (!r->format) continue;
+        double bytes = r->format->is_float ? r->format->bits / 8 : r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
     DSB_TRY(loader_grow(l, spec, err));
     l->ref_stem[0] = 0;
-    DSB_TRY(dsb_checkpoint_read_linear(&l->model->checkpoint, spec->stem, spec->rows, spec->cols, l->w_ref, &codes, &l->ref_dtype, err));
+    l->kept_known = false;
+    DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
     l->ref_bytes = codes.stored_bytes;
     dsb_qtensor_release(&codes);
     memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
+    l->ref_first = spec->first;
     if (!out) return DSB_OK;
     DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
     return load_bias(l->model, &l->model->checkpoint, spec, out, err);
@@ -167,12 +184,12 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     char tensor[300];
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
-    if (strcmp(l->ref_stem, spec->stem) != 0) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
+    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
     const float *own = l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
         DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
-        DSB_TRY(dsb_checkpoint_read_linear(s->source, spec->stem, spec->rows, spec->cols, l->w_own, &codes, &stored, err));
+        DSB_TRY(read_rows(s->source, spec, l->w_own, &codes, &stored, err));
         own = l->w_own;
     }
     snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
@@ -198,7 +215,14 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (st) return st;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
+    bool kept = deq == l->w_ref;
+    if (kept && l->kept_known) {
+        event->moments = l->kept;
+        return DSB_OK;
+    }
     dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
+    if (kept) l->kept = event->moments;
+    l->kept_known |= kept;
     return DSB_OK;
 }
 

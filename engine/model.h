@@ -48,6 +48,7 @@ typedef struct dsb_linear_spec {
     int64_t layer, expert; /* -1 where there is none */
     int64_t rows, cols;
     bool bias; /* stored beside it */
+    int64_t first, of;     /* of > 0: only rows first .. first+rows of a matrix of that many */
     char stem[256];
 } dsb_linear_spec;
 void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
@@ -69,12 +70,17 @@ typedef struct dsb_loader {
     const dsb_model *model;
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
-    char ref_stem[256]; /* what w_ref holds */
+    char ref_stem[256]; /* what w_ref holds, and from which row on */
+    int64_t ref_first;
+    bool kept_known;      /* kept: figures of w_ref against itself, the same for every scheme that keeps it */
+    dsb_moments kept;
     dsb_dtype ref_dtype;
     size_t ref_bytes; /* that it takes in the checkpoint */
 } dsb_loader;
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);
+/* Bytes that a scheme's own form of a weight takes at most, scales included; 0 where it shares the reference's. */
+double dsb_scheme_weight_bytes(const dsb_scheme *s);
 /* Reads the reference's tensor and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor. */

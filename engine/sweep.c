@@ -15,11 +15,31 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
 
 dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loader, spec, out, err); }
 
+dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
+    return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, event, err);
+}
+
 dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
     dsb_tensor_event event;
-    dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
-    DSB_TRY(dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, &event, err));
+    DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, &event, err));
     return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
+}
+
+void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n) {
+    for (int i = 0; i < n; i++) {
+        dsb_checkpoint_want(&sw->m->checkpoint, specs[i].stem, specs[i].rows, specs[i].cols);
+        for (int s = 0; s < sw->plan->n_scheme; s++)
+            if (!sw->plan->schemes[s].own_source) dsb_checkpoint_want(sw->plan->schemes[s].source, specs[i].stem, specs[i].rows, specs[i].cols);
+    }
+}
+
+void sw_phase(sweep *sw) {
+    if (sw->how.hold) return;
+    dsb_loader_release(&sw->loader);
+    dsb_loader_init(&sw->loader, sw->m);
+    dsb_workspace_release(&sw->ws);
+    dsb_workspace_init(&sw->ws, sw->be);
 }
 
 void sw_progress(sweep *sw, double work, const char *what) {
@@ -45,14 +65,15 @@ void sw_clip_end(sweep *sw, int scheme) {
 static dsb_status embed(sweep *sw, sw_stream *s, const dsb_scheme *scheme, const int32_t *tokens, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x, *host;
-    DSB_TRY(DSB_NEW(host, SW_TILE * d, "embedding", err));
-    dsb_status st = dsb_workspace_take(&sw->tile, ST_X, (size_t)(SW_TILE * d) * sizeof *x, (void **)&x, err);
-    for (int64_t at = 0; at < s->n && !st; at += SW_TILE) {
-        int64_t n = s->n - at < SW_TILE ? s->n - at : SW_TILE;
+    DSB_TRY(DSB_NEW(host, sw->rows * d, "embedding", err));
+    dsb_status st = dsb_workspace_take(&sw->tile, ST_X, (size_t)(sw->rows * d) * sizeof *x, (void **)&x, err);
+    for (int64_t at = 0; at < s->n && !st; at += sw->rows) {
+        int64_t n = s->n - at < sw->rows ? s->n - at : sw->rows;
         st = dsb_embed(sw->m, scheme, tokens + at, n, host, err);
         if (st) break;
         sw->be->upload(x, host, (size_t)(n * d) * sizeof *x);
-        sw_store(sw, s, at, n, x);
+        st = sw_store(sw, s, at, n, x, err);
+        dsb_checkpoint_drop(scheme->source, dsb_checkpoint_find(scheme->source, "model.embed_tokens.weight"));
     }
     free(host);
     return st;
@@ -75,26 +96,6 @@ static dsb_status choose_isolated(sweep *sw, dsb_err *err) {
     return DSB_OK;
 }
 
-/* Bytes that a scheme's own form of a weight takes at most, scales included; 0 where it shares the reference's. */
-static double scheme_bytes(const dsb_scheme *s) {
-    double most = s->own_source ? 0 : 2;
-    for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
-        const dsb_rule *r = &s->recipe->rules[i];
-        if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
-        if (bytes > most) most = bytes;
-    }
-    return most;
-}
-
-/* Whether the experts of a block, for the reference and all schemes, may be held at once. */
-static bool experts_fit(const sweep *sw) {
-    const dsb_config *c = &sw->m->config;
-    double each = 4, block = 3.0 * (double)c->d_model * (double)(c->d_ff_expert * c->n_expert + c->d_ff_shared), dense = 3.0 * (double)c->d_model * (double)c->d_ff;
-    for (int i = 0; i < sw->plan->n_scheme; i++) each += scheme_bytes(&sw->plan->schemes[i]);
-    return each * (block > dense ? block : dense) <= SW_HOLD_BYTES;
-}
-
 static dsb_status scheme_open(sweep *sw, int i, dsb_err *err) {
     sw_scheme *s = &sw->schemes[i];
     const dsb_scheme *scheme = &sw->plan->schemes[i];
@@ -111,6 +112,10 @@ static dsb_status scheme_open(sweep *sw, int i, dsb_err *err) {
     return embed(sw, &s->acc, scheme, sw->plan->tokens, err);
 }
 
+static dsb_status too_little(const sweep *sw, dsb_err *err) {
+    return dsb_fail(err, DSB_EUSAGE, "memory for the sweep: %lld MB; this model, these schemes and tokens want at least %lld MB", (long long)(sw->plan->memory >> 20), (long long)(sw->how.least_bytes >> 20) + 1);
+}
+
 static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     const dsb_sweep_plan *p = sw->plan;
     const dsb_config *c = &sw->m->config;
@@ -118,13 +123,15 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     sw->reference = (dsb_scheme){.name = "reference", .source = &sw->m->checkpoint, .own_source = true};
     dsb_workspace_init(&sw->ws, sw->be);
     dsb_workspace_init(&sw->tile, sw->be);
+    dsb_workspace_init(&sw->host, NULL);
     dsb_loader_init(&sw->loader, sw->m);
     if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
     DSB_TRY(choose_isolated(sw, err));
-    sw->tile_chunks = SW_TILE / p->n_ctx > 0 ? SW_TILE / p->n_ctx : 1;
-    int64_t tile_rows = sw->tile_chunks * p->n_ctx;
-    sw->hold = experts_fit(sw);
-    sw->pass_rows = sw->hold && tile_rows < sw->n_tok ? tile_rows : sw->n_tok;
+    if (!sw_choose(sw, &sw->how)) return too_little(sw, err);
+    int64_t tile_rows = sw->how.tile_chunks * p->n_ctx;
+    sw->rows = tile_rows < SW_TILE ? tile_rows : SW_TILE;
+    sw->pass_rows = sw->how.hold && tile_rows < sw->n_tok ? tile_rows : sw->n_tok;
+    if (sw->how.spill) DSB_TRY(dsb_spill_open(&sw->spill, p->spill_dir ? p->spill_dir : ".", sw->how.spill_bytes, err));
     int32_t *host_pos;
     void *dev;
     DSB_TRY(DSB_NEW(host_pos, tile_rows, "positions", err));
@@ -136,8 +143,8 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     }
     free(host_pos);
     if (s) return s;
-    DSB_TRY(DSB_NEW(sw->seqs, sw->tile_chunks, "chunks", err));
-    for (int64_t i = 0; i < sw->tile_chunks; i++) sw->seqs[i] = (dsb_seq){.q0 = i * p->n_ctx, .n_q = p->n_ctx, .kv0 = i * p->n_ctx, .n_kv = p->n_ctx};
+    DSB_TRY(DSB_NEW(sw->seqs, sw->how.tile_chunks, "chunks", err));
+    for (int64_t i = 0; i < sw->how.tile_chunks; i++) sw->seqs[i] = (dsb_seq){.q0 = i * p->n_ctx, .n_q = p->n_ctx, .kv0 = i * p->n_ctx, .n_kv = p->n_ctx};
     DSB_TRY(sw_stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->ref_out, false, sw->pass_rows, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
@@ -158,13 +165,12 @@ static void sweep_close(sweep *sw) {
         sw_scheme *s = &sw->schemes[i];
         sw_stream *all[] = {&s->acc, &s->block, &s->acc_out, &s->block_out, &s->iso_out};
         for (int j = 0; j < 5; j++) sw_stream_release(sw, all[j]);
-        dsb_attn_release(sw->be, &s->attn);
         dsb_router_release(sw->be, &s->router);
         dsb_routing_release(&s->acc_route);
         dsb_routing_release(&s->block_route);
     }
+    if (sw->schemes) sw_attention_release(sw);
     free(sw->schemes);
-    dsb_attn_release(sw->be, &sw->ref_attn);
     dsb_router_release(sw->be, &sw->ref_router);
     sw_stream *all[] = {&sw->ref, &sw->ref_out, &sw->calib, &sw->calib_out};
     for (int i = 0; i < 4; i++) sw_stream_release(sw, all[i]);
@@ -173,6 +179,8 @@ static void sweep_close(sweep *sw) {
     dsb_loader_release(&sw->loader);
     dsb_workspace_release(&sw->ws);
     dsb_workspace_release(&sw->tile);
+    dsb_workspace_release(&sw->host);
+    dsb_spill_close(&sw->spill);
     if (sw->pos) sw->be->release(sw->pos);
     free(sw->seqs);
     free(sw->iso_chunks);
@@ -190,13 +198,23 @@ static dsb_status clip_events(sweep *sw, int64_t layer, dsb_err *err) {
     return DSB_OK;
 }
 
+/* Read-ahead begins with a block's attention; the MLP asks for each expert while the one before it runs. */
+static void want_block(const sweep *sw, int64_t layer) {
+    dsb_linear_spec specs[5];
+    sw_want(sw, specs, dsb_attn_specs(&sw->m->config, layer, specs));
+}
+
 static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
     const dsb_observer *obs = sw->plan->obs;
     int64_t n = sw->m->config.n_layer;
     sw->work_total = (double)n + 0.5;
     for (int64_t l = 0; l < n; l++) {
+        want_block(sw, l);
         DSB_TRY(sw_attention(sw, l, err));
+        sw_attention_release(sw);
+        sw_phase(sw);
         DSB_TRY(sw_mlp(sw, l, err));
+        sw_phase(sw);
         DSB_TRY(clip_events(sw, l, err));
         DSB_TRY(obs->block_done(obs->ctx, l, err));
     }
@@ -205,8 +223,17 @@ static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
     return obs->block_done(obs->ctx, n, err);
 }
 
+dsb_status dsb_sweep_costs_of(const dsb_sweep_plan *plan, dsb_sweep_costs *out, dsb_err *err) {
+    sweep sw = {.plan = plan, .m = plan->m, .n_tok = plan->n_chunk * plan->n_ctx};
+    int64_t every = plan->isolated_every < 1 ? 1 : plan->isolated_every;
+    sw.n_iso = plan->n_scheme > 0 ? (plan->n_chunk + every - 1) / every * plan->n_ctx : 0;
+    bool fits = sw_choose(&sw, &sw.how);
+    *out = sw.how;
+    return fits ? DSB_OK : too_little(&sw, err);
+}
+
 dsb_status dsb_sweep_run(const dsb_sweep_plan *plan, dsb_calibration *cal, dsb_err *err) {
-    sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal};
+    sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal, .spill = {.fd = -1}};
     *cal = (dsb_calibration){0};
     DSB_TRY(dsb_calibration_init(cal, &plan->m->config, err));
     cal->n_token = plan->n_cal_chunk * plan->n_ctx;

@@ -20,9 +20,9 @@ static dsb_status load_reference(sweep *sw, int64_t layer, const dsb_linear_spec
     return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, &sw->ref_attn, err);
 }
 
-/* Tensor by tensor, so that the reference's is read once for all. */
-static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
-    for (int s = 0; s < sw->plan->n_scheme; s++) {
+/* Schemes from .. to, tensor by tensor, so that the reference's is read once for all of them. */
+static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, int from, int to, dsb_err *err) {
+    for (int s = from; s < to; s++) {
         dsb_attn_weights *w = &sw->schemes[s].attn;
         dsb_attn_release(sw->be, w);
         if (sw->plan->schemes[s].own_source) {
@@ -32,7 +32,7 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
         }
     }
     for (int i = 0; i < n; i++)
-        for (int s = 0; s < sw->plan->n_scheme; s++)
+        for (int s = from; s < to; s++)
             DSB_TRY(sw_load_scheme(sw, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(&sw->schemes[s].attn, specs[i].role), err));
     return DSB_OK;
 }
@@ -43,7 +43,7 @@ static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const
 }
 
 static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
-    int64_t d = sw->m->config.d_model, rows = sw->tile_chunks * sw->plan->n_ctx;
+    int64_t d = sw->m->config.d_model, rows = sw->how.tile_chunks * sw->plan->n_ctx;
     range_ctx ctx = {sw, &sw->cal->layers[layer]};
     dsb_input_observer obs = {&ctx, observe_range};
     float *x, *out;
@@ -51,10 +51,10 @@ static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
     SW_TAKE(ST_OUT, out, rows * d);
     for (int64_t at = 0; at < sw->calib.n; at += rows) {
         int64_t n = sw->calib.n - at < rows ? sw->calib.n - at : rows;
-        sw_load(sw, &sw->calib, at, n, x);
+        DSB_TRY(sw_load(sw, &sw->calib, at, n, x, err));
         DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, &obs, out, err));
         sw->be->add(x, out, n * d);
-        sw_store(sw, &sw->calib, at, n, x);
+        DSB_TRY(sw_store(sw, &sw->calib, at, n, x, err));
     }
     return DSB_OK;
 }
@@ -67,7 +67,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
     float *x, *out;
     SW_TAKE(ST_ISO, x, n * d);
     SW_TAKE(ST_ISO_OUT, out, n * d);
-    sw_load(sw, &st->acc, at, n, x);
+    DSB_TRY(sw_load(sw, &st->acc, at, n, x, err));
     sw_clip_begin(sw);
     DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, out, err));
     sw_clip_end(sw, s);
@@ -75,7 +75,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ACCUMULATED, at / ctx + c, a_ref + c * ctx * d, out + c * ctx * d, err));
     sw->be->add(x, out, n * d);
     if (bf16) sw->be->round_bf16(x, n * d);
-    sw_store(sw, &st->acc, at, n, x);
+    DSB_TRY(sw_store(sw, &st->acc, at, n, x, err));
     for (int64_t j = 0; j < sw->n_iso_chunk; j++) {
         int64_t row = sw->iso_chunks[j] * ctx;
         if (row < at || row >= at + n) continue;
@@ -86,31 +86,74 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ISOLATED, sw->iso_chunks[j], ref_out, out, err));
         sw->be->add(x, out, ctx * d);
         if (bf16) sw->be->round_bf16(x, ctx * d);
-        sw_store(sw, &st->block, j * ctx, ctx, x);
+        DSB_TRY(sw_store(sw, &st->block, j * ctx, ctx, x, err));
     }
     return DSB_OK;
 }
 
-dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err) {
-    int64_t d = sw->m->config.d_model, rows = sw->tile_chunks * sw->plan->n_ctx;
-    dsb_linear_spec specs[5];
-    int n_spec = dsb_attn_specs(&sw->m->config, layer, specs);
-    char what[64];
-    snprintf(what, sizeof what, "block %lld of %lld: attention", (long long)layer + 1, (long long)sw->m->config.n_layer);
-    DSB_TRY(load_reference(sw, layer, specs, n_spec, err));
-    if (sw->calib.n > 0) DSB_TRY(calibrate(sw, layer, err));
-    DSB_TRY(load_schemes(sw, layer, specs, n_spec, err));
+/* Tile by tile the reference and all schemes, whose weights are held. */
+static dsb_status by_tile(sweep *sw, int64_t layer, const char *what, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, rows = sw->how.tile_chunks * sw->plan->n_ctx;
     float *x, *out;
     SW_TAKE(ST_X, x, rows * d);
     SW_TAKE(ST_OUT, out, rows * d);
     for (int64_t at = 0; at < sw->n_tok; at += rows) {
         int64_t n = sw->n_tok - at < rows ? sw->n_tok - at : rows;
-        sw_load(sw, &sw->ref, at, n, x);
+        DSB_TRY(sw_load(sw, &sw->ref, at, n, x, err));
         DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, out, err));
         for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(scheme_tile(sw, s, layer, at, n, x, out, err));
         sw->be->add(x, out, n * d);
-        sw_store(sw, &sw->ref, at, n, x);
+        DSB_TRY(sw_store(sw, &sw->ref, at, n, x, err));
         sw_progress(sw, 0.4 * (double)n / (double)sw->n_tok, what);
     }
     return DSB_OK;
+}
+
+/* One tile of step s: -1 computes the reference's output, 0 .. n_scheme-1 are schemes, n_scheme adds the reference's to its residual.
+ * Between the steps its output lies where the block's MLP output will. */
+static dsb_status step_tile(sweep *sw, int s, int64_t layer, int64_t at, int64_t n, dsb_err *err) {
+    int64_t d = sw->m->config.d_model;
+    float *x, *out;
+    SW_TAKE(ST_X, x, n * d);
+    SW_TAKE(ST_OUT, out, n * d);
+    DSB_TRY(sw_load(sw, &sw->ref, at, n, x, err));
+    if (s < 0) {
+        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, out, err));
+        return sw_store(sw, &sw->ref_out, at, n, out, err);
+    }
+    DSB_TRY(sw_load(sw, &sw->ref_out, at, n, out, err));
+    if (s < sw->plan->n_scheme) return scheme_tile(sw, s, layer, at, n, x, out, err);
+    sw->be->add(x, out, n * d);
+    return sw_store(sw, &sw->ref, at, n, x, err);
+}
+
+/* One scheme after the other, so that only its weights are held beside the reference's. */
+static dsb_status by_scheme(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n_spec, const char *what, dsb_err *err) {
+    int64_t rows = sw->how.tile_chunks * sw->plan->n_ctx;
+    int n_scheme = sw->plan->n_scheme;
+    for (int s = -1; s <= n_scheme; s++) {
+        bool scheme = s >= 0 && s < n_scheme;
+        if (scheme) DSB_TRY(load_schemes(sw, layer, specs, n_spec, s, s + 1, err));
+        for (int64_t at = 0; at < sw->n_tok; at += rows) DSB_TRY(step_tile(sw, s, layer, at, sw->n_tok - at < rows ? sw->n_tok - at : rows, err));
+        if (scheme) dsb_attn_release(sw->be, &sw->schemes[s].attn);
+        sw_progress(sw, 0.4 / (double)(n_scheme + 2), what);
+    }
+    return DSB_OK;
+}
+
+dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err) {
+    dsb_linear_spec specs[5];
+    int n = dsb_attn_specs(&sw->m->config, layer, specs);
+    char what[64];
+    snprintf(what, sizeof what, "block %lld of %lld: attention", (long long)layer + 1, (long long)sw->m->config.n_layer);
+    DSB_TRY(load_reference(sw, layer, specs, n, err));
+    if (sw->calib.n > 0) DSB_TRY(calibrate(sw, layer, err));
+    if (!sw->how.all_schemes) return by_scheme(sw, layer, specs, n, what, err);
+    DSB_TRY(load_schemes(sw, layer, specs, n, 0, sw->plan->n_scheme, err));
+    return by_tile(sw, layer, what, err);
+}
+
+void sw_attention_release(sweep *sw) {
+    for (int s = 0; s < sw->plan->n_scheme; s++) dsb_attn_release(sw->be, &sw->schemes[s].attn);
+    dsb_attn_release(sw->be, &sw->ref_attn);
 }

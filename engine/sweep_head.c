@@ -1,98 +1,158 @@
-/* The vocabulary projection: final norm and logits of scored positions, reduced at once; logits are never stored. */
+/* The vocabulary projection: final norm and logits of scored positions, reduced at once; logits are never stored.
+ * The matrix is loaded in tiles of rows. Where those of all schemes can be held, SW_HEAD_ROWS positions pass at a time and two
+ * rows of logits each are kept; else more positions, with the logits of every scheme, while the tiles are read again. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/sweep_internal.h"
 
-enum { ROWS = 128 }; /* logits held at a time: ROWS x vocabulary, twice */
-
+/* Of the reference (number 0) or of a scheme (its number + 1). */
 typedef struct head {
     float *norm;
-    dsb_linear w;
     bool norm_borrowed;
+    dsb_linear *tiles; /* (n_tile), or the current one alone */
+    dsb_tensor_event event; /* of the whole matrix */
 } head;
 
-static dsb_status load_heads(sweep *sw, head *ref, head *schemes, dsb_err *err) {
-    dsb_linear_spec spec;
-    dsb_head_spec(&sw->m->config, &spec);
-    DSB_TRY(dsb_load_vector(sw->m, &sw->m->checkpoint, sw->m->config.d_model, &ref->norm, err, "model.norm.weight"));
-    DSB_TRY(sw_load_reference(sw, &spec, &ref->w, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) {
-        schemes[s].norm_borrowed = sw->plan->schemes[s].own_source;
-        if (schemes[s].norm_borrowed) {
-            schemes[s].norm = ref->norm;
-        } else {
-            DSB_TRY(dsb_load_vector(sw->m, sw->plan->schemes[s].source, sw->m->config.d_model, &schemes[s].norm, err, "model.norm.weight"));
-        }
-        DSB_TRY(sw_load_scheme(sw, s, &spec, &ref->w, &schemes[s].w, err));
+typedef struct heads {
+    head *h; /* (n_scheme + 1) */
+    int64_t n_tile, tile_rows;
+    dsb_linear_spec spec; /* the whole matrix */
+    bool told;            /* events of the matrix were handed out */
+} heads;
+
+static dsb_status heads_open(sweep *sw, heads *all, dsb_err *err) {
+    const dsb_sweep_plan *p = sw->plan;
+    dsb_head_spec(&sw->m->config, &all->spec);
+    all->tile_rows = sw->how.head_tile;
+    all->n_tile = (all->spec.rows + all->tile_rows - 1) / all->tile_rows;
+    DSB_TRY(DSB_NEW(all->h, p->n_scheme + 1, "heads", err));
+    for (int i = 0; i <= p->n_scheme; i++) {
+        head *h = &all->h[i];
+        h->norm_borrowed = i > 0 && p->schemes[i - 1].own_source;
+        DSB_TRY(DSB_NEW(h->tiles, all->n_tile, "heads", err));
+        if (h->norm_borrowed) h->norm = all->h[0].norm;
+        else DSB_TRY(dsb_load_vector(sw->m, i ? p->schemes[i - 1].source : &sw->m->checkpoint, sw->m->config.d_model, &h->norm, err, "model.norm.weight"));
     }
     return DSB_OK;
 }
 
-static void release_heads(sweep *sw, head *ref, head *schemes) {
-    for (int s = 0; s < sw->plan->n_scheme; s++) {
-        dsb_linear_release(sw->be, &schemes[s].w);
-        if (!schemes[s].norm_borrowed && schemes[s].norm) sw->be->release(schemes[s].norm);
-    }
-    dsb_linear_release(sw->be, &ref->w);
-    if (ref->norm) sw->be->release(ref->norm);
+static void release_tile(sweep *sw, heads *all, int64_t t) {
+    for (int i = sw->plan->n_scheme; i >= 0; i--)
+        if (all->h[i].tiles) dsb_linear_release(sw->be, &all->h[i].tiles[t]);
 }
 
-static dsb_status logits(sweep *sw, const head *h, const sw_stream *src, bool bf16, const int32_t *rows, int64_t n, float *out, dsb_err *err) {
-    int64_t d = sw->m->config.d_model;
-    float *x;
-    SW_TAKE(ST_X, x, ROWS * d);
-    DSB_TRY(sw_gather(sw, src, rows, n, x, err));
-    sw->be->rms_norm(x, d, h->norm, sw->m->config.rms_eps, n, d, x, d);
-    if (bf16) sw->be->round_bf16(x, n * d);
+static void heads_close(sweep *sw, heads *all) {
+    for (int64_t t = 0; all->h && t < all->n_tile; t++) release_tile(sw, all, t);
+    for (int i = sw->plan->n_scheme; all->h && i >= 0; i--) {
+        if (!all->h[i].norm_borrowed && all->h[i].norm) sw->be->release(all->h[i].norm);
+        free(all->h[i].tiles);
+    }
+    free(all->h);
+}
+
+/* A tile's figures are added to those before it. */
+static void add_event(heads *all, head *h, const dsb_tensor_event *tile, int64_t t) {
+    if (t == 0) {
+        h->event = *tile;
+    } else {
+        dsb_moments_add(&h->event.moments, &tile->moments);
+        h->event.stored_bytes += tile->stored_bytes;
+    }
+    h->event.spec = &all->spec;
+}
+
+static dsb_linear_spec tile_spec(const heads *all, int64_t t) {
+    dsb_linear_spec spec = all->spec;
+    if (all->n_tile == 1) return spec;
+    spec.of = spec.rows;
+    spec.first = t * all->tile_rows;
+    spec.rows = spec.of - spec.first < all->tile_rows ? spec.of - spec.first : all->tile_rows;
+    return spec;
+}
+
+static dsb_status load_tile(sweep *sw, heads *all, int64_t t, dsb_err *err) {
+    dsb_linear_spec spec = tile_spec(all, t);
+    DSB_TRY(sw_load_reference(sw, &spec, &all->h[0].tiles[t], err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) {
+        dsb_tensor_event event;
+        DSB_TRY(sw_load_scheme_part(sw, s, &spec, &all->h[0].tiles[t], &all->h[s + 1].tiles[t], &event, err));
+        if (!all->told) add_event(all, &all->h[s + 1], &event, t);
+    }
+    if (all->told || t + 1 < all->n_tile) return DSB_OK;
+    all->told = true;
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw->plan->obs->tensor(sw->plan->obs->ctx, s, &all->h[s + 1].event, err));
+    return DSB_OK;
+}
+
+/* Tile t of number i's logits of n positions into z (n, vocab). */
+static dsb_status project(sweep *sw, const heads *all, int i, int64_t t, const int32_t *rows, int64_t n, float *z, dsb_err *err) {
+    const dsb_linear *w = &all->h[i].tiles[t];
+    int64_t d = sw->m->config.d_model, v = all->spec.rows, width = w->w.rows;
+    float *x, *part = z;
+    SW_TAKE(ST_X, x, n * d);
+    if (all->n_tile > 1) SW_TAKE(ST_NORM, part, n * all->tile_rows);
+    DSB_TRY(sw_gather(sw, i ? &sw->schemes[i - 1].acc : &sw->ref, rows, n, x, err));
+    sw->be->rms_norm(x, d, all->h[i].norm, sw->m->config.rms_eps, n, d, x, d);
+    if (i && sw->plan->schemes[i - 1].bf16) sw->be->round_bf16(x, n * d);
     /* Logits stay f32: the log-softmax that reads them is f32 (docs/DESIGN.md §2, Carrier). */
-    return dsb_linear_apply(sw->m, &h->w, false, x, n, &sw->ws, out, err);
+    DSB_TRY(dsb_linear_apply(sw->m, w, false, x, n, &sw->ws, part, err));
+    for (int64_t r = 0; r < n && all->n_tile > 1; r++) sw->be->copy(z + r * v + t * all->tile_rows, part + r * width, (size_t)width * sizeof *z);
+    return DSB_OK;
 }
 
-static dsb_status tile(sweep *sw, const head *ref, const head *schemes, const int32_t *rows, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
-    int64_t v = sw->m->config.vocab;
-    float *z_ref, *z;
-    int32_t targets[ROWS];
-    SW_TAKE(ST_LOGITS, z_ref, ROWS * v);
-    SW_TAKE(ST_TEST, z, ROWS * v);
+/* Figures of number i's logits against the reference's. */
+static dsb_status tell(sweep *sw, int i, const float *z_ref, const float *z, const int32_t *targets, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
+    dsb_logits_event e = {.scheme = i - 1, .first = first, .n = n, .rows = figures};
+    sw->be->logit_rows(z_ref, i ? z : NULL, targets, n, sw->m->config.vocab, figures);
+    return sw->plan->obs->logits(sw->plan->obs->ctx, &e, err);
+}
+
+/* n <= head_rows positions. */
+static dsb_status positions(sweep *sw, heads *all, const int32_t *rows, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
+    int64_t v = sw->m->config.vocab, size = sw->how.head_rows * v, n_head = sw->plan->n_scheme + 1;
+    bool held = sw->how.hold_head;
+    float *z;
+    int32_t targets[SW_TILE];
+    SW_TAKE(ST_LOGITS, z, size * (held && n_head > 2 ? 2 : n_head));
     for (int64_t i = 0; i < n; i++) targets[i] = sw->plan->targets[rows[i]];
-    DSB_TRY(logits(sw, ref, &sw->ref, false, rows, n, z_ref, err));
-    dsb_logits_event e = {.scheme = -1, .first = first, .n = n, .rows = figures};
-    sw->be->logit_rows(z_ref, NULL, targets, n, v, figures);
-    DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) {
-        DSB_TRY(logits(sw, &schemes[s], &sw->schemes[s].acc, sw->plan->schemes[s].bf16, rows, n, z, err));
-        sw->be->logit_rows(z_ref, z, targets, n, v, figures);
-        e.scheme = s;
-        DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
+    for (int64_t t = 0; t < all->n_tile && !held; t++) {
+        DSB_TRY(load_tile(sw, all, t, err));
+        for (int i = 0; i < n_head; i++) DSB_TRY(project(sw, all, i, t, rows, n, z + i * size, err));
+        release_tile(sw, all, t);
+    }
+    for (int i = 0; i < n_head; i++) {
+        float *own = z + size * (held && i > 1 ? 1 : i);
+        for (int64_t t = 0; t < all->n_tile && held; t++) DSB_TRY(project(sw, all, i, t, rows, n, own, err));
+        DSB_TRY(tell(sw, i, z, own, targets, first, n, figures, err));
     }
     return DSB_OK;
 }
 
-static dsb_status run_tiles(sweep *sw, const head *ref, const head *schemes, dsb_err *err) {
-    int32_t rows[ROWS];
-    dsb_logit_row *figures;
+static dsb_status run_positions(sweep *sw, heads *all, int32_t *rows, dsb_logit_row *figures, dsb_err *err) {
     int64_t n = 0, first = 0;
-    DSB_TRY(DSB_NEW(figures, ROWS, "logit figures", err));
-    dsb_status s = DSB_OK;
-    for (int64_t t = 0; t < sw->n_tok && !s; t++) {
+    for (int64_t t = 0; t < all->n_tile && sw->how.hold_head; t++) DSB_TRY(load_tile(sw, all, t, err));
+    for (int64_t t = 0; t < sw->n_tok; t++) {
         if (sw->plan->targets[t] >= 0) rows[n++] = (int32_t)t;
-        if (n < ROWS && t + 1 < sw->n_tok) continue;
-        if (n > 0) s = tile(sw, ref, schemes, rows, first, n, figures, err);
+        if (n < sw->how.head_rows && t + 1 < sw->n_tok) continue;
+        if (n > 0) DSB_TRY(positions(sw, all, rows, first, n, figures, err));
         sw_progress(sw, 0.5 * (double)n / (double)sw->n_tok, "vocabulary projection");
         first += n;
         n = 0;
     }
-    free(figures);
-    return s;
+    return DSB_OK;
 }
 
 dsb_status sw_head(sweep *sw, dsb_err *err) {
-    head ref = {0}, *schemes;
-    DSB_TRY(DSB_NEW(schemes, sw->plan->n_scheme + 1, "heads", err));
-    dsb_status s = load_heads(sw, &ref, schemes, err);
-    if (!s) s = run_tiles(sw, &ref, schemes, err);
-    release_heads(sw, &ref, schemes);
-    free(schemes);
+    heads all = {0};
+    int32_t *rows = NULL;
+    dsb_logit_row *figures = NULL;
+    dsb_status s = heads_open(sw, &all, err);
+    if (!s) s = DSB_NEW(rows, sw->how.head_rows, "logit figures", err);
+    if (!s) s = DSB_NEW(figures, sw->how.head_rows, "logit figures", err);
+    if (!s) s = run_positions(sw, &all, rows, figures, err);
+    heads_close(sw, &all);
+    free(rows);
+    free(figures);
     return s;
 }

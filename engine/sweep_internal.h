@@ -2,17 +2,18 @@
 #ifndef DSB_ENGINE_SWEEP_INTERNAL_H
 #define DSB_ENGINE_SWEEP_INTERNAL_H
 
+#include "base/spill.h"
 #include "engine/session.h"
 #include "engine/sweep.h"
 
-/* n rows of d_model values on the device, f32 or (residuals of BF16 carriers) bf16. */
+/* n rows of d_model values on the device or in the temporary file, f32 or (residuals of BF16 carriers) bf16. */
 typedef struct sw_stream {
     bool bf16;
-    void *rows;
-    int64_t n;
+    void *rows; /* NULL: in the file, from byte `place` on */
+    int64_t place, n;
 } sw_stream;
 
-enum { SW_TILE = 2048, SW_HOLD_BYTES = 64 << 20 }; /* held weights of a block */
+enum { SW_TILE = 2048, SW_HEAD_ROWS = 128, SW_HEAD_LEAST = 32 }; /* HEAD: positions whose logits are held */
 
 typedef struct sw_scheme {
     sw_stream acc;   /* accumulated: all chunks */
@@ -44,28 +45,35 @@ typedef struct sweep {
     int32_t *iso_rows;  /* (n_iso): the tokens of sampled chunks */
     int32_t *pos;       /* device: 0..n_ctx-1 again and again, one tile's worth */
     dsb_seq *seqs;      /* of one tile */
-    int64_t tile_chunks;
-    bool hold;          /* weights of all experts of a block, for all schemes, are held at once */
+    dsb_sweep_costs how;
+    int64_t rows;       /* of a stream that pass through a feed-forward or router together: <= SW_TILE */
+    dsb_spill spill;
+    int64_t spill_end;
     dsb_loader loader;
     dsb_attn_weights ref_attn;
     dsb_router_weights ref_router;
-    dsb_workspace ws, tile; /* kernels' scratch; the sweep's own tiles */
+    dsb_workspace ws, tile, host; /* kernels' scratch; the sweep's own tiles; rows on their way to and from the file */
     dsb_routing ref_route, cal_route;
     double work_done, work_total;
 } sweep;
 
 /* Tiles of the sweep's own workspace. */
-enum { ST_X, ST_OUT, ST_ISO, ST_ISO_OUT, ST_NORM, ST_REF_OUT, ST_GATHER, ST_IDX, ST_WEIGHT, ST_LOGITS, ST_TEST, ST_RAW };
+enum { ST_X, ST_OUT, ST_ISO, ST_ISO_OUT, ST_NORM, ST_REF_OUT, ST_GATHER, ST_IDX, ST_WEIGHT, ST_LOGITS, ST_TEST, ST_RAW, ST_SUMS, ST_VIEW, ST_VIEW2 };
 #define SW_TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(&sw->tile, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+
+/* ---- the choice of a way (sweep_plan.c) ---- */
+/* false: none keeps to the plan's memory; out has the smallest then. */
+bool sw_choose(const sweep *sw, dsb_sweep_costs *out);
 
 /* ---- streams (sweep_stream.c) ---- */
 dsb_status sw_stream_alloc(sweep *sw, sw_stream *s, bool bf16, int64_t n, dsb_err *err);
 void sw_stream_release(sweep *sw, sw_stream *s);
-void sw_load(const sweep *sw, const sw_stream *s, int64_t at, int64_t n, float *dst);
-void sw_store(const sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *src);
-void sw_zero(const sweep *sw, sw_stream *s, int64_t n);
-/* Rows at .. at+n of an f32 stream. */
-float *sw_rows(const sweep *sw, const sw_stream *s, int64_t at);
+dsb_status sw_load(sweep *sw, const sw_stream *s, int64_t at, int64_t n, float *dst, dsb_err *err);
+dsb_status sw_store(sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *src, dsb_err *err);
+dsb_status sw_zero(sweep *sw, sw_stream *s, int64_t n, dsb_err *err);
+/* Rows at .. at+n of an f32 stream to work on, in place or in tile `slot`; sw_keep puts back what was changed. */
+dsb_status sw_view(sweep *sw, const sw_stream *s, int64_t at, int64_t n, int slot, float **out, dsb_err *err);
+dsb_status sw_keep(sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *view, dsb_err *err);
 /* dst (n, d_model) = the stream's rows[i]; rows on the host, n <= SW_TILE. */
 dsb_status sw_gather(sweep *sw, const sw_stream *s, const int32_t *rows, int64_t n, float *dst, dsb_err *err);
 /* The f32 stream's rows[i] - base += weight[i] * x[i]; rows and weight on the host, n <= SW_TILE. */
@@ -75,6 +83,12 @@ dsb_status sw_scatter_add(sweep *sw, sw_stream *s, const int32_t *rows, int64_t 
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
 dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
+/* The same without telling the observer. */
+dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
+/* Asks for weights that come next, of all checkpoints. */
+void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n);
+/* Where experts are not held, what attention or an MLP took is given back before the next. */
+void sw_phase(sweep *sw);
 void sw_progress(sweep *sw, double work, const char *what);
 /* The pass that begins at row `at`. */
 sw_pass sw_pass_from(const sweep *sw, int64_t at);
@@ -102,6 +116,7 @@ dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
 
 dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err);
+void sw_attention_release(sweep *sw);
 dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_head(sweep *sw, dsb_err *err);
 

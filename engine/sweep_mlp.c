@@ -48,13 +48,13 @@ typedef struct ffn_pass {
     const dsb_input_observer *obs;
 } ffn_pass;
 
-/* out (n, d_model) = ffn(norm(rows of src)); n <= SW_TILE. */
+/* out (n, d_model) = ffn(norm(rows of src)); n <= sw->rows. */
 static dsb_status run_tile(sweep *sw, const ffn_pass *p, int64_t first, int64_t n, float *out, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x;
-    SW_TAKE(ST_GATHER, x, SW_TILE * d);
+    SW_TAKE(ST_GATHER, x, sw->rows * d);
     if (p->rows) DSB_TRY(sw_gather(sw, p->src, p->rows + first, n, x, err));
-    else sw_load(sw, p->src, p->at + first, n, x);
+    else DSB_TRY(sw_load(sw, p->src, p->at + first, n, x, err));
     if (p->round_input) sw->be->round_bf16(x, n * d);
     dsb_ffn_norm(sw->m, p->norm, p->bf16, x, n, x);
     if (p->role == DSB_ROLE_SHARED_GATE) return dsb_shared_forward(sw->m, p->w, p->norm, p->bf16, x, n, p->obs, &sw->ws, out, err);
@@ -77,9 +77,9 @@ static void keep_rows(sweep *sw, const int32_t *rows, int64_t n, const float *ou
 /* Runs the rows of one expert and adds weight * output to dst's rows `to` - base. k may be NULL. */
 static dsb_status run_expert(sweep *sw, const ffn_pass *p, const int32_t *to, int64_t base, const float *weight, sw_stream *dst, kept *k, dsb_err *err) {
     float *out;
-    SW_TAKE(ST_OUT, out, SW_TILE * sw->m->config.d_model);
-    for (int64_t first = 0; first < p->n; first += SW_TILE) {
-        int64_t n = p->n - first < SW_TILE ? p->n - first : SW_TILE;
+    SW_TAKE(ST_OUT, out, sw->rows * sw->m->config.d_model);
+    for (int64_t first = 0; first < p->n; first += sw->rows) {
+        int64_t n = p->n - first < sw->rows ? p->n - first : sw->rows;
         DSB_TRY(run_tile(sw, p, first, n, out, err));
         if (k) keep_rows(sw, p->rows + first, n, out, k);
         DSB_TRY(sw_scatter_add(sw, dst, to + first, base, weight + first, out, n, err));
@@ -90,19 +90,20 @@ static dsb_status run_expert(sweep *sw, const ffn_pass *p, const int32_t *to, in
 /* dst's first n rows = or += ffn(norm(rows of src)). add: rounds dst first (the routed sum), then adds. */
 static dsb_status run_all(sweep *sw, const ffn_pass *p, bool add, sw_stream *dst, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
-    float *out;
-    SW_TAKE(ST_OUT, out, SW_TILE * d);
-    for (int64_t first = 0; first < p->n; first += SW_TILE) {
-        int64_t rows = p->n - first < SW_TILE ? p->n - first : SW_TILE;
+    float *out, *to;
+    SW_TAKE(ST_OUT, out, sw->rows * d);
+    for (int64_t first = 0; first < p->n; first += sw->rows) {
+        int64_t rows = p->n - first < sw->rows ? p->n - first : sw->rows;
         DSB_TRY(run_tile(sw, p, first, rows, out, err));
-        float *to = sw_rows(sw, dst, first);
         if (!add) {
-            sw->be->copy(to, out, (size_t)(rows * d) * sizeof *out);
+            DSB_TRY(sw_store(sw, dst, first, rows, out, err));
             continue;
         }
+        DSB_TRY(sw_view(sw, dst, first, rows, ST_VIEW, &to, err));
         if (p->bf16) sw->be->round_bf16(to, rows * d);
         sw->be->add(to, out, rows * d);
         if (p->bf16) sw->be->round_bf16(to, rows * d);
+        DSB_TRY(sw_keep(sw, dst, first, rows, to, err));
     }
     return DSB_OK;
 }
@@ -179,16 +180,34 @@ static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_ffn_
     return run_expert(sw, &p, p.rows, 0, b->routes.calib.weight + at, &sw->calib_out, NULL, err);
 }
 
-/* The reference first, for calibration; then tensor by tensor all schemes. */
+static void unit_specs(const sweep *sw, const mlp *b, int64_t unit, dsb_linear_spec specs[3]) { dsb_ffn_specs(&sw->m->config, b->layer, gate_role(sw, b, unit), is_expert(sw, b, unit) ? unit : -1, specs); }
+
+/* What is read after this unit: the next one, or the next block's attention. */
+static void want_next(const sweep *sw, const mlp *b, int64_t unit) {
+    dsb_linear_spec specs[5];
+    int n = 3;
+    if (unit + 1 < b->n_unit) unit_specs(sw, b, unit + 1, specs);
+    else if (b->layer + 1 < sw->m->config.n_layer) n = dsb_attn_specs(&sw->m->config, b->layer + 1, specs);
+    else return;
+    sw_want(sw, specs, n);
+}
+
+/* The reference's, through which calibration passes before schemes are made. */
 static dsb_status load_unit(sweep *sw, mlp *b, int64_t unit, ffn_set *set, dsb_err *err) {
-    bool expert = is_expert(sw, b, unit);
     dsb_linear_spec specs[3];
-    dsb_ffn_specs(&sw->m->config, b->layer, gate_role(sw, b, unit), expert ? unit : -1, specs);
+    unit_specs(sw, b, unit, specs);
+    want_next(sw, b, unit);
     DSB_TRY(DSB_NEW(set->schemes, sw->plan->n_scheme + 1, "experts", err));
-    DSB_TRY(load_reference(sw, specs, &set->ref, expert && b->mean_abs ? &sw->cal->layers[b->layer].mean_abs[unit] : NULL, err));
-    DSB_TRY(calibrate_unit(sw, b, unit, &set->ref, err));
+    DSB_TRY(load_reference(sw, specs, &set->ref, is_expert(sw, b, unit) && b->mean_abs ? &sw->cal->layers[b->layer].mean_abs[unit] : NULL, err));
+    return calibrate_unit(sw, b, unit, &set->ref, err);
+}
+
+/* Schemes from .. to, tensor by tensor. */
+static dsb_status load_unit_schemes(sweep *sw, mlp *b, int64_t unit, ffn_set *set, int from, int to, dsb_err *err) {
+    dsb_linear_spec specs[3];
+    unit_specs(sw, b, unit, specs);
     for (int i = 0; i < 3; i++)
-        for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_load_scheme(sw, s, &specs[i], part(&set->ref, i), part(&set->schemes[s], i), err));
+        for (int s = from; s < to; s++) DSB_TRY(sw_load_scheme(sw, s, &specs[i], part(&set->ref, i), part(&set->schemes[s], i), err));
     return DSB_OK;
 }
 
@@ -231,90 +250,123 @@ static dsb_status expert_scheme(sweep *sw, int s, mlp *b, int64_t e, const sw_pa
     return DSB_OK;
 }
 
-static dsb_status run_expert_unit(sweep *sw, mlp *b, int64_t e, const sw_pass *pass, const ffn_set *set, dsb_err *err) {
-    int64_t d = sw->m->config.d_model, at, iso_at, n_iso = expert_rows_in(&b->routes.iso, e, pass->iso_at, pass->iso_n, &iso_at);
-    kept iso = {.rows = b->iso_src + iso_at, .n = n_iso};
-    float *test_out;
-    SW_TAKE(ST_REF_OUT, iso.out, n_iso * d);
-    SW_TAKE(ST_TEST, test_out, n_iso * d);
+/* The reference's rows of an expert; keeps its outputs on isolated ones, that begin at *iso_at of routes.iso, for the schemes. */
+static dsb_status expert_reference(sweep *sw, mlp *b, int64_t e, const sw_pass *pass, const ffn_set *set, kept *iso, int64_t *iso_at, dsb_err *err) {
+    int64_t at;
+    *iso = (kept){.n = expert_rows_in(&b->routes.iso, e, pass->iso_at, pass->iso_n, iso_at)};
+    iso->rows = b->iso_src + *iso_at;
+    SW_TAKE(ST_REF_OUT, iso->out, iso->n * sw->m->config.d_model);
     ffn_pass p = {.norm = &sw->ref_router, .w = &set->ref, .role = DSB_ROLE_EXPERT_GATE, .src = &sw->ref};
     p.n = expert_rows_in(&b->routes.ref, e, pass->at, pass->n, &at);
     p.rows = b->routes.ref.rows + at;
-    DSB_TRY(run_expert(sw, &p, p.rows, pass->at, b->routes.ref.weight + at, &sw->ref_out, &iso, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(expert_scheme(sw, s, b, e, pass, &set->schemes[s], &iso, iso_at, test_out, err));
-    return DSB_OK;
+    return run_expert(sw, &p, p.rows, pass->at, b->routes.ref.weight + at, &sw->ref_out, iso, err);
 }
 
 /* The dense MLP, or the shared expert added to the routed ones: every row of every stream. */
-static dsb_status run_dense_unit(sweep *sw, mlp *b, int64_t unit, const sw_pass *pass, const ffn_set *set, dsb_err *err) {
+static dsb_status dense_reference(sweep *sw, mlp *b, int64_t unit, const sw_pass *pass, const ffn_set *set, dsb_err *err) {
     ffn_pass p = {.norm = &sw->ref_router, .w = &set->ref, .role = gate_role(sw, b, unit), .src = &sw->ref, .at = pass->at, .n = pass->n};
-    DSB_TRY(run_all(sw, &p, b->moe, &sw->ref_out, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) {
-        sw_scheme *st = &sw->schemes[s];
-        bool bf16 = sw->plan->schemes[s].bf16;
-        p = (ffn_pass){.bf16 = bf16, .norm = &st->router, .w = &set->schemes[s], .role = p.role, .src = &st->acc, .at = pass->at, .n = pass->n};
-        sw_clip_begin(sw);
-        DSB_TRY(run_all(sw, &p, b->moe, &st->acc_out, err));
-        sw_clip_end(sw, s);
-        p.src = &st->block;
-        p.at = pass->iso_at;
-        p.n = pass->iso_n;
-        DSB_TRY(run_all(sw, &p, b->moe, &st->block_out, err));
-        p.src = &sw->ref;
-        p.round_input = bf16;
-        p.rows = sw->iso_rows + pass->iso_at;
-        DSB_TRY(run_all(sw, &p, b->moe, &st->iso_out, err));
+    return run_all(sw, &p, b->moe, &sw->ref_out, err);
+}
+
+static dsb_status dense_scheme(sweep *sw, int s, mlp *b, int64_t unit, const sw_pass *pass, const dsb_ffn_weights *w, dsb_err *err) {
+    sw_scheme *st = &sw->schemes[s];
+    bool bf16 = sw->plan->schemes[s].bf16;
+    ffn_pass p = {.bf16 = bf16, .norm = &st->router, .w = w, .role = gate_role(sw, b, unit), .src = &st->acc, .at = pass->at, .n = pass->n};
+    sw_clip_begin(sw);
+    DSB_TRY(run_all(sw, &p, b->moe, &st->acc_out, err));
+    sw_clip_end(sw, s);
+    p.src = &st->block;
+    p.at = pass->iso_at;
+    p.n = pass->iso_n;
+    DSB_TRY(run_all(sw, &p, b->moe, &st->block_out, err));
+    p.src = &sw->ref;
+    p.round_input = bf16;
+    p.rows = sw->iso_rows + pass->iso_at;
+    return run_all(sw, &p, b->moe, &st->iso_out, err);
+}
+
+/* The reference, then the schemes; where weights are not held they are loaded here, of all schemes or of one at a time. */
+static dsb_status run_unit(sweep *sw, mlp *b, int64_t unit, const sw_pass *pass, dsb_err *err) {
+    const dsb_sweep_costs *how = &sw->how;
+    ffn_set *set = &b->sets[how->hold ? unit : 0];
+    bool expert = is_expert(sw, b, unit);
+    int n_scheme = sw->plan->n_scheme;
+    int64_t iso_at = 0;
+    kept iso = {0};
+    float *test_out = NULL;
+    if (!how->hold) DSB_TRY(load_unit(sw, b, unit, set, err));
+    DSB_TRY(expert ? expert_reference(sw, b, unit, pass, set, &iso, &iso_at, err) : dense_reference(sw, b, unit, pass, set, err));
+    if (!how->hold && how->all_schemes) DSB_TRY(load_unit_schemes(sw, b, unit, set, 0, n_scheme, err));
+    SW_TAKE(ST_TEST, test_out, iso.n * sw->m->config.d_model);
+    for (int s = 0; s < n_scheme; s++) {
+        dsb_ffn_weights *w = &set->schemes[s];
+        if (!how->hold && !how->all_schemes) DSB_TRY(load_unit_schemes(sw, b, unit, set, s, s + 1, err));
+        DSB_TRY(expert ? expert_scheme(sw, s, b, unit, pass, w, &iso, iso_at, test_out, err) : dense_scheme(sw, s, b, unit, pass, w, err));
+        if (!how->hold && !how->all_schemes) dsb_ffn_release(sw->be, w);
     }
+    if (!how->hold) release_set(sw, set);
     return DSB_OK;
 }
 
 /* ---- residual and the block's figures ---- */
 
-static void zero_outputs(sweep *sw, const sw_pass *pass) {
-    sw_zero(sw, &sw->ref_out, pass->n);
+static dsb_status zero_outputs(sweep *sw, const sw_pass *pass, dsb_err *err) {
+    DSB_TRY(sw_zero(sw, &sw->ref_out, pass->n, err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
-        sw_zero(sw, &sw->schemes[s].acc_out, pass->n);
-        sw_zero(sw, &sw->schemes[s].block_out, pass->iso_n);
-        sw_zero(sw, &sw->schemes[s].iso_out, pass->iso_n);
+        DSB_TRY(sw_zero(sw, &sw->schemes[s].acc_out, pass->n, err));
+        DSB_TRY(sw_zero(sw, &sw->schemes[s].block_out, pass->iso_n, err));
+        DSB_TRY(sw_zero(sw, &sw->schemes[s].iso_out, pass->iso_n, err));
     }
+    return DSB_OK;
+}
+
+static dsb_status round_rows(sweep *sw, sw_stream *s, int64_t n, dsb_err *err) {
+    float *x;
+    for (int64_t at = 0; at < n; at += sw->plan->n_ctx) {
+        DSB_TRY(sw_view(sw, s, at, sw->plan->n_ctx, ST_VIEW, &x, err));
+        sw->be->round_bf16(x, sw->plan->n_ctx * sw->m->config.d_model);
+        DSB_TRY(sw_keep(sw, s, at, sw->plan->n_ctx, x, err));
+    }
+    return DSB_OK;
 }
 
 /* A block without a shared expert: the routed sum is the MLP's output, rounded where the carrier is BF16. */
-static void round_outputs(sweep *sw, const sw_pass *pass) {
-    int64_t d = sw->m->config.d_model;
+static dsb_status round_outputs(sweep *sw, const sw_pass *pass, dsb_err *err) {
     for (int s = 0; s < sw->plan->n_scheme; s++) {
-        sw_scheme *st = &sw->schemes[s];
         if (!sw->plan->schemes[s].bf16) continue;
-        sw->be->round_bf16(sw_rows(sw, &st->acc_out, 0), pass->n * d);
-        if (pass->iso_n == 0) continue;
-        sw->be->round_bf16(sw_rows(sw, &st->block_out, 0), pass->iso_n * d);
-        sw->be->round_bf16(sw_rows(sw, &st->iso_out, 0), pass->iso_n * d);
+        DSB_TRY(round_rows(sw, &sw->schemes[s].acc_out, pass->n, err));
+        DSB_TRY(round_rows(sw, &sw->schemes[s].block_out, pass->iso_n, err));
+        DSB_TRY(round_rows(sw, &sw->schemes[s].iso_out, pass->iso_n, err));
     }
+    return DSB_OK;
 }
 
 /* Adds one chunk's MLP output to the residual's rows from `at`; x receives the result. */
-static void residual_chunk(sweep *sw, sw_stream *s, int64_t at, const float *out, float *x) {
+static dsb_status residual_chunk(sweep *sw, sw_stream *s, int64_t at, const float *out, float *x, dsb_err *err) {
     int64_t d = sw->m->config.d_model, n = sw->plan->n_ctx;
-    sw_load(sw, s, at, n, x);
+    DSB_TRY(sw_load(sw, s, at, n, x, err));
     sw->be->add(x, out, n * d);
     if (s->bf16) sw->be->round_bf16(x, n * d);
-    sw_store(sw, s, at, n, x);
+    return sw_store(sw, s, at, n, x, err);
 }
 
 /* Rows from `at` of all streams and, where the chunk is sampled, from iso_at >= 0 of sampled ones. */
 static dsb_status finish_chunk(sweep *sw, int64_t layer, const sw_pass *pass, int64_t at, int64_t iso_at, float *x_ref, float *x, dsb_err *err) {
-    int64_t chunk = at / sw->plan->n_ctx;
-    const float *mlp_ref = sw_rows(sw, &sw->ref_out, at - pass->at);
-    residual_chunk(sw, &sw->ref, at, mlp_ref, x_ref);
+    int64_t ctx = sw->plan->n_ctx, chunk = at / ctx;
+    float *mlp_ref, *out;
+    DSB_TRY(sw_view(sw, &sw->ref_out, at - pass->at, ctx, ST_VIEW, &mlp_ref, err));
+    DSB_TRY(residual_chunk(sw, &sw->ref, at, mlp_ref, x_ref, err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         sw_scheme *st = &sw->schemes[s];
-        const float *out = sw_rows(sw, &st->acc_out, at - pass->at);
+        DSB_TRY(sw_view(sw, &st->acc_out, at - pass->at, ctx, ST_VIEW2, &out, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_MLP, DSB_KIND_ACCUMULATED, chunk, mlp_ref, out, err));
-        residual_chunk(sw, &st->acc, at, out, x);
+        DSB_TRY(residual_chunk(sw, &st->acc, at, out, x, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_BLOCK, DSB_KIND_ACCUMULATED, chunk, x_ref, x, err));
         if (iso_at < 0) continue;
-        DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_MLP, DSB_KIND_ISOLATED, chunk, mlp_ref, sw_rows(sw, &st->iso_out, iso_at - pass->iso_at), err));
-        residual_chunk(sw, &st->block, iso_at, sw_rows(sw, &st->block_out, iso_at - pass->iso_at), x);
+        DSB_TRY(sw_view(sw, &st->iso_out, iso_at - pass->iso_at, ctx, ST_VIEW2, &out, err));
+        DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_MLP, DSB_KIND_ISOLATED, chunk, mlp_ref, out, err));
+        DSB_TRY(sw_view(sw, &st->block_out, iso_at - pass->iso_at, ctx, ST_VIEW2, &out, err));
+        DSB_TRY(residual_chunk(sw, &st->block, iso_at, out, x, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_BLOCK, DSB_KIND_ISOLATED, chunk, x_ref, x, err));
     }
     return DSB_OK;
@@ -335,9 +387,12 @@ static dsb_status finish_pass(sweep *sw, int64_t layer, const sw_pass *pass, dsb
 
 static dsb_status finish_calibration(sweep *sw, dsb_err *err) {
     int64_t ctx = sw->plan->n_ctx;
-    float *x;
+    float *x, *out;
     SW_TAKE(ST_X, x, ctx * sw->m->config.d_model);
-    for (int64_t at = 0; at < sw->calib.n; at += ctx) residual_chunk(sw, &sw->calib, at, sw_rows(sw, &sw->calib_out, at), x);
+    for (int64_t at = 0; at < sw->calib.n; at += ctx) {
+        DSB_TRY(sw_view(sw, &sw->calib_out, at, ctx, ST_VIEW, &out, err));
+        DSB_TRY(residual_chunk(sw, &sw->calib, at, out, x, err));
+    }
     return DSB_OK;
 }
 
@@ -354,28 +409,23 @@ static dsb_status expert_events(sweep *sw, const mlp *b, dsb_err *err) {
 
 /* ---- the block ---- */
 
-static dsb_status run_unit(sweep *sw, mlp *b, int64_t unit, const sw_pass *pass, dsb_err *err) {
-    ffn_set *set = &b->sets[sw->hold ? unit : 0];
-    if (!sw->hold) DSB_TRY(load_unit(sw, b, unit, set, err));
-    DSB_TRY(is_expert(sw, b, unit) ? run_expert_unit(sw, b, unit, pass, set, err) : run_dense_unit(sw, b, unit, pass, set, err));
-    if (!sw->hold) release_set(sw, set);
-    return DSB_OK;
-}
-
 static dsb_status run_passes(sweep *sw, mlp *b, dsb_err *err) {
     char what[64];
     int64_t at = 0;
     snprintf(what, sizeof what, "block %lld of %lld: %s", (long long)b->layer + 1, (long long)sw->m->config.n_layer, b->moe ? "experts" : "dense MLP");
-    sw_zero(sw, &sw->calib_out, sw->calib.n);
-    for (int64_t u = 0; u < b->n_unit && sw->hold; u++) DSB_TRY(load_unit(sw, b, u, &b->sets[u], err));
+    DSB_TRY(sw_zero(sw, &sw->calib_out, sw->calib.n, err));
+    for (int64_t u = 0; u < b->n_unit && sw->how.hold; u++) {
+        DSB_TRY(load_unit(sw, b, u, &b->sets[u], err));
+        DSB_TRY(load_unit_schemes(sw, b, u, &b->sets[u], 0, sw->plan->n_scheme, err));
+    }
     do {
         sw_pass pass = sw_pass_from(sw, at);
-        zero_outputs(sw, &pass);
+        DSB_TRY(zero_outputs(sw, &pass, err));
         for (int64_t u = 0; u < b->n_unit; u++) {
             DSB_TRY(run_unit(sw, b, u, &pass, err));
             sw_progress(sw, 0.5 / (double)b->n_unit * (sw->n_tok ? (double)pass.n / (double)sw->n_tok : 1), what);
         }
-        if (b->moe && sw->m->config.n_shared == 0) round_outputs(sw, &pass);
+        if (b->moe && sw->m->config.n_shared == 0) DSB_TRY(round_outputs(sw, &pass, err));
         DSB_TRY(finish_pass(sw, b->layer, &pass, err));
         at += pass.n;
     } while (at < sw->n_tok);
@@ -411,7 +461,7 @@ static dsb_status mlp_run(sweep *sw, mlp *b, dsb_err *err) {
 dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err) {
     mlp b = {.layer = layer, .n_unit = 1, .moe = dsb_layer_is_moe(&sw->m->config, layer)};
     dsb_status s = mlp_run(sw, &b, err);
-    for (int64_t u = 0; b.sets && u < (sw->hold ? b.n_unit : 1); u++) release_set(sw, &b.sets[u]);
+    for (int64_t u = 0; b.sets && u < (sw->how.hold ? b.n_unit : 1); u++) release_set(sw, &b.sets[u]);
     sw_routes_release(sw, &b.routes);
     free(b.sets);
     free(b.iso_src);

@@ -36,10 +36,10 @@ void sw_routes_release(const sweep *sw, sw_routes *r) {
 static dsb_status route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x;
-    SW_TAKE(ST_X, x, SW_TILE * d);
-    for (int64_t at = 0; at < s->n; at += SW_TILE) {
-        int64_t n = s->n - at < SW_TILE ? s->n - at : SW_TILE;
-        sw_load(sw, s, at, n, x);
+    SW_TAKE(ST_X, x, sw->rows * d);
+    for (int64_t at = 0; at < s->n; at += sw->rows) {
+        int64_t n = s->n - at < sw->rows ? s->n - at : sw->rows;
+        DSB_TRY(sw_load(sw, s, at, n, x, err));
         dsb_ffn_norm(sw->m, w, bf16, x, n, x);
         DSB_TRY(dsb_router_forward(sw->m, w, x, at, n, &sw->ws, r, err));
     }
@@ -52,7 +52,7 @@ static dsb_status route_isolated(sweep *sw, const dsb_router_weights *w, dsb_rou
     float *x;
     SW_TAKE(ST_X, x, ctx * d);
     for (int64_t j = 0; j < sw->n_iso_chunk; j++) {
-        sw_load(sw, &sw->ref, sw->iso_chunks[j] * ctx, ctx, x);
+        DSB_TRY(sw_load(sw, &sw->ref, sw->iso_chunks[j] * ctx, ctx, x, err));
         dsb_ffn_norm(sw->m, w, false, x, ctx, x);
         DSB_TRY(dsb_router_forward(sw->m, w, x, j * ctx, ctx, &sw->ws, r, err));
     }

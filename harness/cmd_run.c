@@ -10,7 +10,7 @@
 #include "harness/run.h"
 
 typedef struct options {
-    const char *model, *reference, *text, *calibration, *schemes, *convention, *out, *run_id, *resume;
+    const char *model, *reference, *text, *calibration, *schemes, *convention, *out, *run_id, *resume, *memory;
     dsb_opt_list recipes, sources;
     int64_t n_ctx, n_chunk, repeats;
 } options;
@@ -80,6 +80,21 @@ static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, c
     return DSB_OK;
 }
 
+/* "4G", "1.5g", "500M", "800000K" or bytes; 0 where nothing was given. */
+static dsb_status parse_memory(const char *text, int64_t *out, dsb_err *err) {
+    static const char k_unit[] = "KMGT";
+    char *end = NULL;
+    double v = text ? strtod(text, &end) : 0;
+    *out = 0;
+    if (!text) return DSB_OK;
+    const char *unit = end > text && *end ? strchr(k_unit, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    for (const char *u = k_unit; unit && u <= unit; u++) v *= 1024;
+    bool ok = end > text && *text != '-' && (!*end || (unit && (!end[1] || strcmp(end + 1, "B") == 0 || strcmp(end + 1, "iB") == 0))) && v >= 1 && v < 1e18;
+    if (!ok) return dsb_fail(err, DSB_EUSAGE, "run: --memory '%.60s' is no size; a number with K, M or G, such as 4G, is wanted", text);
+    *out = (int64_t)v;
+    return DSB_OK;
+}
+
 /* Everything of a stored run; a finished one only prints its summary. */
 static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena, dsb_err *err) {
     dsb_db *db;
@@ -99,6 +114,7 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
     if (!st) st = dsb_suite_apply(&s, arena, "the stored suite", doc, err);
     json_decref(doc);
     dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .stored = &rec, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    if (!st) st = parse_memory(o->memory, &q.memory, err);
     return st ? st : dsb_run_execute(&q, arena, err);
 }
 
@@ -109,10 +125,11 @@ static bool given(const options *o) {
 
 static dsb_status execute(const options *o, const dsb_parsed *p, const char *typed, dsb_arena *arena, dsb_err *err) {
     dsb_suite s;
-    if (o->resume && (p->n_arg || given(o))) return dsb_fail(err, DSB_EUSAGE, "run: --resume takes the whole suite from the stored run; beside it only --out, --db, --threads, --json and --quiet are wanted");
+    if (o->resume && (p->n_arg || given(o))) return dsb_fail(err, DSB_EUSAGE, "run: --resume takes the whole suite from the stored run; beside it only --out, --db, --threads, --memory, --json and --quiet are wanted");
     if (o->resume) return resume(o, p, arena, err);
     DSB_TRY(make_suite(&s, arena, o, p->n_arg > 0 ? p->arg[0] : NULL, err));
     dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = typed, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    DSB_TRY(parse_memory(o->memory, &q.memory, err));
     return dsb_run_execute(&q, arena, err);
 }
 
@@ -133,6 +150,7 @@ int dsb_cmd_run(int argc, char **argv) {
         {"chunks", 0, DSB_OPT_INT, &o.n_chunk, "N", "chunks, evenly spread over the text; 0: all", 0, 1 << 30},
         {"convention", 0, DSB_OPT_STRING, &o.convention, "NAME", "llama, gptq or sliding: which positions are scored", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "repeats of the speed measurement; 0: none", 0, 32},
+        {"memory", 0, DSB_OPT_STRING, &o.memory, "LIMIT", "memory to keep to, such as 4G (default: what is available)", 0, 0},
         {"out", 0, DSB_OPT_STRING, &o.out, "DIR", "folder for report.html and the plots", 0, 0},
         {"run-id", 0, DSB_OPT_STRING, &o.run_id, "NAME", "the run's name (default: made from the time)", 0, 0},
         {"resume", 0, DSB_OPT_STRING, &o.resume, "RUN", "finish an interrupted run; a finished one is shown", 0, 0},

@@ -64,3 +64,26 @@ int64_t dsb_peak_rss_bytes(void) {
     getrusage(RUSAGE_SELF, &u);
     return (int64_t)u.ru_maxrss * 1024;
 }
+
+/* The first number of a file, -1 without one. */
+static int64_t first_number(const char *path, const char *format) {
+    FILE *f = fopen(path, "re");
+    long long v = -1;
+    char line[256];
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, format, &v) == 1) break;
+    if (f) fclose(f);
+    return v;
+}
+
+int64_t dsb_rss_bytes(void) {
+    int64_t pages = first_number("/proc/self/statm", "%*d %lld");
+    return pages < 0 ? 0 : pages * sysconf(_SC_PAGESIZE);
+}
+
+int64_t dsb_memory_available_bytes(void) {
+    int64_t kb = first_number("/proc/meminfo", "MemAvailable: %lld"), most = first_number("/sys/fs/cgroup/memory.max", "%lld"), used = first_number("/sys/fs/cgroup/memory.current", "%lld");
+    int64_t free_bytes = kb < 0 ? 0 : kb * 1024;
+    if (most > 0 && used >= 0 && (free_bytes == 0 || most - used < free_bytes)) free_bytes = most > used ? most - used : 1;
+    return free_bytes;
+}

@@ -11,5 +11,8 @@ const char *dsb_utc_now(dsb_arena *arena);
 /* "20250131-120000-1a2b": unique enough for one database; a collision is refused there. */
 const char *dsb_run_id_make(dsb_arena *arena);
 int64_t dsb_peak_rss_bytes(void);
+int64_t dsb_rss_bytes(void); /* now; 0 where the system doesn't say */
+/* What programs may still take of this machine, or of the control group they run in; 0 where the system doesn't say. */
+int64_t dsb_memory_available_bytes(void);
 
 #endif

@@ -1,6 +1,7 @@
 #include "harness/run.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "datasets/utf8.h"
 #include "engine/model_check.h"
 #include "harness/host.h"
+#include "harness/memory_plan.h"
 #include "harness/output.h"
 #include "harness/record.h"
 #include "harness/scheme_source.h"
@@ -35,6 +37,7 @@ typedef struct run {
     int32_t *targets;
     bool needs_calibration;
     dsb_calibration cal;
+    dsb_memory_plan memory;
     dsb_db *db;
     const char *id;
     dsb_progress progress;
@@ -171,29 +174,43 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
     return s;
 }
 
+static dsb_sweep_plan sweep_plan(const run *r) {
+    return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->chunks.n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->chunks.tokens, .targets = r->targets,
+                            .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens, .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
+}
+
+static dsb_status plan_memory(run *r, dsb_err *err) {
+    dsb_sweep_plan plan = sweep_plan(r);
+    return dsb_memory_plan_make(&r->memory, &plan, r->chunks.n_scored, r->q->memory, r->q->out ? r->q->out : r->q->db, r->q->out == NULL, r->q->quiet, err);
+}
+
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_observer obs;
     DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
     dsb_recorder_observer(rec, &obs);
-    dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->chunks.n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->chunks.tokens, .targets = r->targets,
-                           .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens, .isolated_every = r->suite->isolated_every, .obs = &obs};
+    dsb_sweep_plan plan = sweep_plan(r);
+    plan.obs = &obs;
     DSB_TRY(dsb_sweep_run(&plan, &r->cal, err));
     return dsb_recorder_finish(rec, &r->cal, err);
 }
 
-/* Nothing is measured rather than random tokens; the run says so. */
-static dsb_status speed_skipped(run *r, const char *what, int64_t n, dsb_err *err) {
+/* Nothing is measured rather than random tokens, or beyond the memory; the run says so. */
+static dsb_status speed_skipped(run *r, const char *why, int64_t n, const char *of, dsb_err *err) {
     char text[200];
-    snprintf(text, sizeof text, "speed is not measured: prefill + decode are %lld tokens, more than the %lld of %s", (long long)(r->suite->prefill + r->suite->decode), (long long)n, what);
+    snprintf(text, sizeof text, "speed is not measured: %s %lld%s", why, (long long)n, of);
     dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
     return dsb_db_put_event(r->db, r->id, &e, err);
 }
 
 static dsb_status speeds(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
+    char why[96];
+    int64_t wanted = dsb_memory_of_sessions(&r->m, r->schemes, s->n_scheme, s->prefill + s->decode);
     if (s->repeats == 0) return DSB_OK;
-    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, "the run's text", r->chunks.n_chunk * r->chunks.n_ctx, err);
-    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, "max_position_embeddings", r->m.config.max_pos, err);
+    snprintf(why, sizeof why, "prefill + decode are %lld tokens, more than the", (long long)(s->prefill + s->decode));
+    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, why, r->chunks.n_chunk * r->chunks.n_ctx, " of the run's text", err);
+    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, why, r->m.config.max_pos, " of max_position_embeddings", err);
+    if (wanted > r->memory.limit - dsb_rss_bytes()) return speed_skipped(r, "all schemes at once want", wanted >> 20, " MB of memory, more than there is", err);
     dsb_scheme *all;
     DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
@@ -278,11 +295,13 @@ static void run_close(run *r) {
 
 dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *err) {
     run r = {.q = q, .suite = q->suite, .arena = arena, .start_s = dsb_now_s(), .id = q->run_id ? q->run_id : dsb_run_id_make(arena)};
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* what is freed goes back to the system, or a limit could not be kept */
     dsb_status s = dsb_suite_check(q->suite, err);
     if (!s) s = check_id(r.id, err);
     if (!s) s = load_model(&r, err);
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
+    if (!s) s = plan_memory(&r, err);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
     dsb_progress_init(&r.progress, q->quiet);

@@ -12,6 +12,7 @@ typedef struct dsb_run_request {
     const dsb_run_record *stored;  /* the row of a run that is made again from the same inputs; NULL: a new run */
     bool json, quiet;
     int64_t threads;
+    int64_t memory; /* bytes that the program may take; 0: what is available, less a margin */
 } dsb_run_request;
 
 /* Bad input leaves the database untouched. Prints the summary on stdout. DSB_ENONFINITE: done and stored, but a figure is NaN or Inf. */

@@ -30,14 +30,17 @@ dsb_status dsb_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t
     return DSB_OK;
 }
 
-/* One code into its cell. */
-static void put_code(uint8_t *data, dsb_wkind kind, int64_t cell, int64_t lane, int8_t code) {
-    if (kind == DSB_W_I8) {
-        data[cell * 32 + lane] = (uint8_t)code;
-    } else {
-        uint8_t *b = data + cell * 16 + lane % 16;
-        int shift = lane < 16 ? 0 : 4;
-        *b = (uint8_t)((*b & ~(15 << shift)) | ((code + 8) & 15) << shift);
+/* n codes of one row and group into their cells, 4 inputs each, from cell `at` on; lane: the row's place in its panel. */
+static void put_codes(uint8_t *data, dsb_wkind kind, int64_t at, int64_t lane, const int8_t *codes, int64_t n) {
+    for (int64_t k = 0; k < n; k++) {
+        int64_t cell = at + k / 4, place = lane * 4 + k % 4;
+        if (kind == DSB_W_I8) {
+            data[cell * 32 + place] = (uint8_t)codes[k];
+        } else {
+            uint8_t *b = data + cell * 16 + place % 16;
+            int shift = place < 16 ? 0 : 4;
+            *b = (uint8_t)((*b & ~(15 << shift)) | ((codes[k] + 8) & 15) << shift);
+        }
     }
 }
 
@@ -58,10 +61,7 @@ dsb_status dsb_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, cons
         for (int64_t j = 0; j < DSB_NI && p * DSB_NI + j < rows; j++) {
             int64_t r = p * DSB_NI + j;
             for (int64_t g = 0; g < groups; g++) out->scales[(p * groups + g) * DSB_NI + j] = scales[r * groups + g];
-            for (int64_t k = 0; k < cols; k++) {
-                int64_t g = k / group, in = k % group, cell = p * row_cells + g * dsb_cells(group) + in / 4;
-                put_code(out->data, kind, cell, j * 4 + in % 4, codes[r * cols + k]);
-            }
+            for (int64_t g = 0; g < groups; g++) put_codes(out->data, kind, p * row_cells + g * dsb_cells(group), j, codes + r * cols + g * group, cols - g * group < group ? cols - g * group : group);
         }
     return DSB_OK;
 }

@@ -1,0 +1,179 @@
+/* What a sweep takes under each way of running it, from the largest to the smallest, and the choice among them.
+ * Sizes are upper bounds of what the other parts allocate: a change there belongs here too (test_sweep_memory holds the sum). */
+#include <stdint.h>
+
+#include "engine/stored.h"
+#include "engine/sweep_internal.h"
+
+static const double k_hold_bytes = 64 << 20; /* held weights of a block */
+static const double k_tile_weights = 16 << 20; /* of the vocabulary matrix loaded at a time */
+static const double k_own = 24 << 20;          /* small things: vectors, lists, the allocator's */
+
+/* Some linears that are loaded together. */
+typedef struct group {
+    double weights, widest; /* of all, of the largest */
+    double ref;             /* bytes of the reference's, packed */
+    double stored;          /* bytes in the checkpoint */
+    double outs, inner;     /* Σ outputs; the most inputs of one */
+} group;
+
+static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec) {
+    dsb_stored s;
+    dsb_err ignored;
+    bool found = !dsb_stored_find(&sw->m->checkpoint, spec->stem, spec->rows, spec->cols, &s, &ignored), half = found && (s.w->dtype == DSB_BF16 || s.w->dtype == DSB_F16);
+    double n = (double)spec->rows * (double)spec->cols;
+    g->weights += n;
+    g->widest = n > g->widest ? n : g->widest;
+    g->ref += n * (half ? 2 : 4);
+    g->stored += found ? (double)dsb_stored_bytes(&s) : 2 * n;
+    g->outs += (double)spec->rows;
+    g->inner = (double)spec->cols > g->inner ? (double)spec->cols : g->inner;
+}
+
+typedef struct sizes {
+    group attn, dense, shared, expert, head; /* one of each; head is empty where no position is scored */
+    double attn_keys;                        /* values a token of keys, values and heads' outputs */
+    double each, most;                       /* bytes a weight of all schemes' own forms, and of the largest */
+    int64_t n_moe, n_scored, n_own;          /* n_own: schemes with a checkpoint of their own */
+    bool head_whole;                         /* one scale for the whole vocabulary matrix: no tiles */
+} sizes;
+
+static void measure(const sweep *sw, sizes *z) {
+    const dsb_config *c = &sw->m->config;
+    dsb_linear_spec specs[8];
+    *z = (sizes){0};
+    int n = dsb_attn_specs(c, 0, specs);
+    for (int i = 0; i < n; i++) {
+        group_add(sw, &z->attn, &specs[i]);
+        if (specs[i].role == DSB_ROLE_ATTN_O) z->attn_keys += 3 * (double)specs[i].cols;
+        else z->attn_keys += (double)specs[i].rows; /* no head has wider keys than its projections */
+    }
+    int64_t first_moe = -1, first_dense = -1;
+    for (int64_t l = c->n_layer - 1; l >= 0; l--) {
+        bool moe = dsb_layer_is_moe(c, l);
+        z->n_moe += moe;
+        if (moe) first_moe = l;
+        else first_dense = l;
+    }
+    for (int kind = 0; kind < 3; kind++) {
+        if (kind == 0 ? first_dense < 0 : first_moe < 0 || (kind == 1 && c->n_shared == 0)) continue;
+        dsb_ffn_specs(c, kind == 0 ? first_dense : first_moe, kind == 0 ? DSB_ROLE_DENSE_GATE : kind == 1 ? DSB_ROLE_SHARED_GATE : DSB_ROLE_EXPERT_GATE, kind == 2 ? 0 : -1, specs);
+        for (int i = 0; i < 3; i++) group_add(sw, kind == 0 ? &z->dense : kind == 1 ? &z->shared : &z->expert, &specs[i]);
+    }
+    for (int64_t t = 0; t < sw->n_tok; t++) z->n_scored += sw->plan->targets[t] >= 0;
+    if (sw->n_tok > 0) {
+        dsb_head_spec(c, specs);
+        group_add(sw, &z->head, specs);
+    }
+    for (int i = 0; i < sw->plan->n_scheme; i++) {
+        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]);
+        z->each += b;
+        z->most = b > z->most ? b : z->most;
+        z->n_own += !sw->plan->schemes[i].own_source;
+        const dsb_recipe *recipe = sw->plan->schemes[i].recipe;
+        const dsb_rule *rule = recipe ? dsb_recipe_match(recipe, DSB_ROLE_LM_HEAD, "lm_head.weight", NULL) : NULL;
+        z->head_whole |= rule && rule->format && rule->group == DSB_GROUP_TENSOR;
+    }
+}
+
+static double floor_to(double x, double step) { return (double)(int64_t)(x / step) * step; }
+static double larger(double a, double b) { return a > b ? a : b; }
+static double smaller(double a, double b) { return a < b ? a : b; }
+
+/* Buffers of the loader for one tensor: f32 of the reference and decoded, a scheme's own, codes. */
+static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0)); }
+
+static double held(const sizes *z, const group *g, double n, bool all) { return n * (g->ref + g->weights * (all ? z->each : z->most)); }
+
+/* Weights and kernels' scratch of one feed-forward (n of them held) over `rows` rows. */
+static double ffn_bytes(const sizes *z, const group *g, double n, double rows, const dsb_sweep_costs *w, double *weights) {
+    if (g->weights == 0) return 0;
+    *weights = larger(*weights, held(z, g, n, w->all_schemes || w->hold));
+    return held(z, g, n, w->all_schemes || w->hold) + loader_bytes(z, g->widest) + rows * (8 * g->outs / 2 + g->inner + 8);
+}
+
+/* Fills the sizes of one way; what the vocabulary projection takes is chosen to fit below `limit`. */
+static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double limit) {
+    const dsb_config *c = &sw->m->config;
+    double d = (double)c->d_model, k = sw->plan->n_scheme, n = (double)sw->n_tok, iso = (double)sw->n_iso, cal = (double)(sw->plan->n_cal_chunk * sw->plan->n_ctx);
+    double t = (double)(w->tile_chunks * sw->plan->n_ctx), r = smaller(SW_TILE, t), pass = w->hold ? smaller(t, n) : n, iso_pass = smaller(pass, iso), residual = 4 * d * (n + cal);
+    for (int i = 0; i < sw->plan->n_scheme; i++) residual += d * (n + iso) * (sw->plan->schemes[i].bf16 ? 2 : 4);
+    double streams = residual + 4 * d * (pass + cal + k * (pass + 2 * iso_pass));
+    double e = (double)c->n_expert, slots = (double)c->router.k, routing = z->n_moe ? 8 * e * (2 * n + 2 * iso) + (16 * slots + 4) * (2 + k) * (n + iso + cal) + 12 * e * r : 0;
+    w->activation_bytes = (int64_t)((w->spill ? 0 : streams) + routing);
+    w->spill_bytes = w->spill ? (int64_t)streams : 0;
+    double scratch = 4 * d * (5 * t + 3 * r + (w->spill ? 4 * t : 0) + 2 * iso_pass) + 40.0 * SW_TILE;
+    double attn_weights = held(z, &z->attn, 1, w->all_schemes), weights = attn_weights;
+    double attn = attn_weights + loader_bytes(z, z->attn.widest) + t * (4 * (d + z->attn.outs + z->attn_keys) + z->attn.inner + 8);
+    double mlp = ffn_bytes(z, &z->dense, 1, r, w, &weights);
+    mlp = larger(mlp, ffn_bytes(z, &z->shared, 1, r, w, &weights));
+    mlp = larger(mlp, ffn_bytes(z, &z->expert, w->hold ? e + (double)c->n_shared : 1, r, w, &weights));
+    double v = (double)c->vocab, fixed = (double)w->activation_bytes + scratch + k_own, head = 0;
+    if (z->head.weights > 0) {
+        double tile = z->head_whole ? v : smaller(v, larger(32, floor_to(k_tile_weights / d, 32))), load = loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
+        double hold = held(z, &z->head, 1, true) + load + SW_HEAD_ROWS * (8 * v + out + 6 * d);
+        double one = held(z, &z->head, tile / v, true) + load, row = 4 * v * (k + 1) + out + 6 * d;
+        w->head_tile = (int64_t)tile;
+        w->hold_head = limit == 0 || fixed + hold <= limit || hold <= one + SW_HEAD_LEAST * row;
+        double room = limit > 0 ? (limit - fixed - one) / row : 0, want = larger(SW_HEAD_ROWS, smaller(SW_TILE, (double)z->n_scored));
+        w->head_rows = w->hold_head ? SW_HEAD_ROWS : (int64_t)larger(SW_HEAD_LEAST, floor_to(smaller(room, want), SW_HEAD_LEAST));
+        head = w->hold_head ? hold : one + (double)w->head_rows * row;
+        if (w->hold_head) weights = larger(weights, held(z, &z->head, 1, true));
+    }
+    double peak = larger(attn, larger(mlp, head));
+    w->weight_bytes = (int64_t)weights;
+    w->scratch_bytes = (int64_t)(scratch + k_own + peak - weights);
+    w->total_bytes = (int64_t)(fixed + peak);
+}
+
+/* What is read and computed, however it is run. */
+static void work(const sweep *sw, const sizes *z, dsb_sweep_costs *w) {
+    const dsb_config *c = &sw->m->config;
+    double layers = (double)c->n_layer, moe = (double)z->n_moe, e = (double)c->n_expert, n = (double)sw->n_tok, cal = (double)(sw->plan->n_cal_chunk * sw->plan->n_ctx);
+    double tokens = n + cal + sw->plan->n_scheme * (n + 2 * (double)sw->n_iso);
+    double active = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + (double)c->router.k * z->expert.weights);
+    double all = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + e * z->expert.weights);
+    w->operations = 2 * (tokens * active + (double)z->n_scored * (1 + sw->plan->n_scheme) * z->head.weights);
+    w->read_bytes = (int64_t)(layers * z->attn.stored + (layers - moe) * z->dense.stored + moe * (z->shared.stored + e * z->expert.stored) + z->head.stored);
+    for (int i = 0; i < sw->plan->n_scheme; i++) {
+        w->encoded += all;
+        if (!sw->plan->schemes[i].own_source) w->read_bytes += (int64_t)sw->plan->schemes[i].source->bytes;
+    }
+}
+
+/* From the quickest to the smallest. */
+static const struct way {
+    bool hold, wide, spill, all;
+} k_ways[] = {{true, true, false, true}, {true, false, false, true}, {true, false, true, true}, {false, true, false, true}, {false, false, false, true}, {false, false, true, true}, {false, false, true, false}};
+
+bool sw_choose(const sweep *sw, dsb_sweep_costs *out) {
+    const dsb_sweep_plan *p = sw->plan;
+    const dsb_config *c = &sw->m->config;
+    int64_t wide = SW_TILE / p->n_ctx > 0 ? SW_TILE / p->n_ctx : 1, least = INT64_MAX;
+    bool found = false;
+    sizes z;
+    measure(sw, &z);
+    if (p->how) {
+        *out = *p->how;
+        weigh(sw, &z, out, 1);
+        out->hold_head = p->how->hold_head;
+        out->head_rows = p->how->head_rows;
+        out->head_tile = p->how->head_tile;
+        return true;
+    }
+    bool may_hold = larger(held(&z, &z.expert, (double)(c->n_expert + c->n_shared), true), held(&z, &z.dense, 1, true)) <= k_hold_bytes;
+    for (size_t i = 0; i < sizeof k_ways / sizeof *k_ways; i++) {
+        const struct way *y = &k_ways[i];
+        dsb_sweep_costs w = {.hold = y->hold, .all_schemes = y->all, .spill = y->spill, .tile_chunks = y->wide ? wide : 1}, small = w;
+        if (y->hold && !may_hold) continue;
+        weigh(sw, &z, &small, 1);
+        if (small.total_bytes < least) least = small.total_bytes;
+        if (found) continue;
+        weigh(sw, &z, &w, (double)p->memory);
+        found = p->memory == 0 || w.total_bytes <= p->memory;
+        *out = w;
+    }
+    out->least_bytes = least;
+    work(sw, &z, out);
+    return found;
+}

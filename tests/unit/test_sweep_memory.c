@@ -1,0 +1,200 @@
+/* A sweep keeps to its memory: with streams in a temporary file, one scheme's weights at a time and the vocabulary matrix read
+ * again and again it tells the same bits; too little is refused before the work, a folder that can't be written is an error. */
+#include "sweep_run.h"
+#include "temp_files.h"
+
+#include "base/spill.h"
+#include "kernels/backend.h"
+
+/* The backend, counting what is allocated. */
+static const dsb_backend *real;
+static size_t now_bytes, peak_bytes;
+enum { HEAD = 64 };
+
+static dsb_status counted_alloc(void **out, size_t bytes, const char *what, dsb_err *err) {
+    char *p;
+    DSB_TRY(real->alloc((void **)&p, bytes + HEAD, what, err));
+    memcpy(p, &bytes, sizeof bytes);
+    now_bytes += bytes;
+    peak_bytes = now_bytes > peak_bytes ? now_bytes : peak_bytes;
+    *out = p + HEAD;
+    return DSB_OK;
+}
+static void counted_release(void *p) {
+    size_t bytes;
+    memcpy(&bytes, (char *)p - HEAD, sizeof bytes);
+    now_bytes -= bytes;
+    real->release((char *)p - HEAD);
+}
+
+enum { CHUNKS = 16, TOKENS = CHUNKS * SR_CTX };
+
+/* All that a sweep tells, in whatever order: an exclusive or of hashes. */
+typedef struct told {
+    uint64_t layers, experts, logits, clips, tensors;
+    int64_t n;
+} told;
+
+static uint64_t hash(uint64_t h, const void *data, size_t n) {
+    for (const unsigned char *p = data; n > 0; n--) h = (h ^ *p++) * 1099511628211u;
+    return h;
+}
+static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
+    int64_t key[] = {scheme, e->spec->layer, e->spec->expert, e->spec->role, (int64_t)e->stored_bytes};
+    ((told *)ctx)->tensors ^= hash(hash(1, key, sizeof key), &e->moments, sizeof e->moments);
+    ((told *)ctx)->n++;
+    return DSB_OK;
+}
+static dsb_status on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err) {
+    int64_t key[] = {e->scheme, e->layer, e->chunk, e->point, e->kind};
+    ((told *)ctx)->layers ^= hash(hash(2, key, sizeof key), e->moments, sizeof *e->moments);
+    ((told *)ctx)->n++;
+    return DSB_OK;
+}
+static dsb_status on_expert(void *ctx, const dsb_expert_event *e, dsb_err *err) {
+    int64_t key[] = {e->scheme, e->layer, e->expert, e->tokens};
+    ((told *)ctx)->experts ^= hash(hash(3, key, sizeof key), e->moments, sizeof *e->moments);
+    ((told *)ctx)->n++;
+    return DSB_OK;
+}
+static dsb_status on_logits(void *ctx, const dsb_logits_event *e, dsb_err *err) {
+    for (int64_t i = 0; i < e->n; i++) {
+        int64_t key[] = {e->scheme, e->first + i};
+        ((told *)ctx)->logits ^= hash(hash(4, key, sizeof key), &e->rows[i], sizeof *e->rows);
+        ((told *)ctx)->n++;
+    }
+    return DSB_OK;
+}
+static dsb_status on_clip(void *ctx, const dsb_clip_event *e, dsb_err *err) {
+    int64_t key[] = {e->scheme, e->layer, e->values, e->clipped};
+    ((told *)ctx)->clips ^= hash(5, key, sizeof key);
+    ((told *)ctx)->n++;
+    return DSB_OK;
+}
+
+static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err) {
+    int64_t key[] = {e->scheme, e->layer, e->kind}, n = e->n_chunk * e->n_ctx * e->test->k;
+    ((told *)ctx)->experts ^= hash(hash(hash(6, key, sizeof key), e->test->idx, (size_t)n * 4), e->test->weight, (size_t)n * 4);
+    ((told *)ctx)->n++;
+    return DSB_OK;
+}
+
+static int32_t tokens[TOKENS], targets[TOKENS];
+
+static sr_run *opened(const dsb_backend *be) {
+    sr_run *r = sr_open_on(be);
+    for (int i = 0; i < TOKENS; i++) tokens[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)r->m.config.vocab);
+    for (int i = 0; i < TOKENS; i++) targets[i] = i % SR_CTX < SR_CTX - 1 ? tokens[i + 1] : -1;
+    sr_add_preset(r, "static-int8");
+    sr_add_preset(r, "qat-int8");
+    sr_add_json(r, "{\"name\": \"head\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"group\": 32}]}");
+    return r;
+}
+
+static dsb_sweep_plan plan_of(sr_run *r, const dsb_observer *obs, int64_t memory) {
+    return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = CHUNKS, .n_ctx = SR_CTX, .tokens = tokens, .targets = targets,
+                            .n_cal_chunk = 2, .cal_tokens = tokens, .isolated_every = 3, .memory = memory, .spill_dir = "/tmp", .obs = obs};
+}
+
+static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *how) {
+    sr_run *r = opened(be);
+    told t = {0};
+    dsb_err err = {0};
+    dsb_observer obs = {.ctx = &t, .tensor = on_tensor, .layer = on_layer, .expert = on_expert, .routing = on_routing, .logits = on_logits, .clip = on_clip, .block_done = sr_on_block};
+    dsb_sweep_plan plan = plan_of(r, &obs, memory);
+    plan.how = how;
+    if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
+    sr_close(r);
+    return t;
+}
+
+static dsb_sweep_costs costs_of(int64_t memory) {
+    sr_run *r = opened(dsb_backend_cpu(NULL));
+    dsb_sweep_costs costs;
+    dsb_err err = {0};
+    dsb_sweep_plan plan = plan_of(r, NULL, memory);
+    if (dsb_sweep_costs_of(&plan, &costs, &err)) fail_msg("%s", err.text);
+    sr_close(r);
+    return costs;
+}
+
+/* Limits from the least to all that could be used: device memory stays below each, all tell the same. */
+static void test_sweep_memory__every_limit_is_kept_with_the_same_bits(void **state) {
+    dsb_sweep_costs most = costs_of(0), least = costs_of(most.least_bytes);
+    assert_true(!most.spill && least.spill && least.total_bytes <= most.least_bytes);
+    told first = swept(dsb_backend_cpu(NULL), 0, NULL);
+    assert_true(first.n > 0 && first.layers && first.experts && first.logits && first.clips && first.tensors);
+    real = dsb_backend_cpu(NULL);
+    dsb_backend counting = *real;
+    counting.alloc = counted_alloc;
+    counting.release = counted_release;
+    for (int i = 0; i <= 2; i++) {
+        int64_t limit = most.least_bytes + (most.total_bytes - most.least_bytes) * i / 2;
+        now_bytes = peak_bytes = 0;
+        told t = swept(&counting, limit, NULL);
+        if ((int64_t)peak_bytes > limit) fail_msg("limit %lld, %zu bytes of device memory", (long long)limit, peak_bytes);
+        assert_memory_equal(&first, &t, sizeof t);
+        assert_int_equal(now_bytes, 0);
+    }
+}
+
+/* Ways that only larger models need. The vocabulary matrix in tiles sums its error tile by tile: there tensors are apart. */
+static void test_sweep_memory__every_way_gives_the_same_bits(void **state) {
+    told first = swept(dsb_backend_cpu(NULL), 0, NULL);
+    for (int i = 0; i < 8; i++) {
+        dsb_sweep_costs how = {.all_schemes = i & 1, .hold_head = i & 2, .spill = i & 4, .tile_chunks = 1 + (i & 2), .head_rows = i & 2 ? 128 : 32, .head_tile = 1024};
+        told t = swept(dsb_backend_cpu(NULL), 0, &how);
+        t.tensors = first.tensors;
+        assert_memory_equal(&first, &t, sizeof t);
+    }
+}
+
+static void test_sweep_memory__too_little_is_refused_with_the_least(void **state) {
+    sr_run *r = opened(dsb_backend_cpu(NULL));
+    dsb_sweep_costs costs;
+    dsb_err err = {0};
+    char least[64];
+    dsb_sweep_plan plan = plan_of(r, NULL, 1 << 20);
+    dsb_status s = dsb_sweep_costs_of(&plan, &costs, &err);
+    snprintf(least, sizeof least, "at least %lld MB", (long long)(costs.least_bytes >> 20) + 1);
+    refused(s, &err, DSB_EUSAGE, least, NULL);
+    refused(dsb_sweep_run(&plan, &r->cal, &err), &err, DSB_EUSAGE, least, NULL);
+    sr_close(r);
+}
+
+static void test_sweep_memory__a_folder_that_is_not_there_is_an_output_error(void **state) {
+    sr_run *r = opened(dsb_backend_cpu(NULL));
+    dsb_err err = {0};
+    dsb_sweep_plan plan = plan_of(r, NULL, costs_of(0).least_bytes);
+    plan.spill_dir = "/nonexistent/dsbench";
+    refused(dsb_sweep_run(&plan, &r->cal, &err), &err, DSB_EOUTPUT, "/nonexistent/dsbench", "TMPDIR");
+    sr_close(r);
+}
+
+static void test_spill__is_nameless_and_gives_back_what_was_written(void **state) {
+    temp_dir t;
+    dsb_spill s;
+    dsb_err err = {0};
+    char in[5000], out[5000];
+    temp_make(&t);
+    for (size_t i = 0; i < sizeof in; i++) in[i] = (char)(i * 7);
+    assert_int_equal(dsb_spill_open(&s, t.path, 10000, &err), DSB_OK);
+    assert_int_equal(temp_entries(t.path), 0);
+    assert_int_equal(dsb_spill_write(&s, 4321, in, sizeof in, &err), DSB_OK);
+    assert_int_equal(dsb_spill_read(&s, 4321, out, sizeof out, &err), DSB_OK);
+    assert_memory_equal(in, out, sizeof in);
+    refused(dsb_spill_read(&s, 9000, out, sizeof out, &err), &err, DSB_EOUTPUT, t.path, "too early");
+    dsb_spill_close(&s);
+    temp_remove(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sweep_memory__every_limit_is_kept_with_the_same_bits),
+        cmocka_unit_test(test_sweep_memory__every_way_gives_the_same_bits),
+        cmocka_unit_test(test_sweep_memory__too_little_is_refused_with_the_least),
+        cmocka_unit_test(test_sweep_memory__a_folder_that_is_not_there_is_an_output_error),
+        cmocka_unit_test(test_spill__is_nameless_and_gives_back_what_was_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
