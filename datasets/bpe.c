@@ -301,7 +301,7 @@ dsb_status dsb_bpe_encode(const dsb_bpe *bpe, dsb_bpe_work *work, const uint8_t 
     if (known) return dsb_id_list_append(ids, known, n_id, err);
     int32_t whole = bpe->words ? word_find(bpe, hash, word, n) : -1;
     DSB_TRY(whole >= 0 ? dsb_id_list_push(ids, whole, err) : encode_word(bpe, work, word, n, ids, err));
-    if (cached) dsb_word_cache_put(work->cache, hash, word, n, ids->items + first, ids->n - first);
+    if (cached && ids->n > first) dsb_word_cache_put(work->cache, hash, word, n, ids->items + first, ids->n - first);
     return DSB_OK;
 }
 
