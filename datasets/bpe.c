@@ -126,6 +126,7 @@ typedef struct symbol_list {
     symbol *s;
     size_t n;
     bool unknown; /* an unknown character waits: the next may fuse with it */
+    uint32_t *dropped;
 } symbol_list;
 
 static void add_symbol(symbol_list *l, int32_t id) {
@@ -133,16 +134,19 @@ static void add_symbol(symbol_list *l, int32_t id) {
     l->n++;
 }
 
-static dsb_status start_bytes(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n, dsb_err *err) {
+/* What has no token at all is left out, as the library and llama.cpp do, and noted. */
+static void start_bytes(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int32_t id = bpe->byte_id[word[i]];
-        if (id < 0 && bpe->unk_id < 0) return dsb_fail(err, DSB_EINPUT, "tokenizer: no token in its vocabulary stands for byte 0x%02x", word[i]);
+        if (id < 0 && bpe->unk_id < 0) {
+            *l->dropped = word[i] + 1u;
+            continue;
+        }
         if (id >= 0) l->unknown = false;
         else if (l->unknown && bpe->fuse_unk) continue;
         else id = bpe->unk_id, l->unknown = true;
         add_symbol(l, id);
     }
-    return DSB_OK;
 }
 
 static bool has_bytes(const dsb_bpe *bpe, const uint8_t *p, size_t n) {
@@ -153,24 +157,22 @@ static bool has_bytes(const dsb_bpe *bpe, const uint8_t *p, size_t n) {
 
 /* A character without a token. The library adds a waiting unknown token only when the next known character comes, or another
  * that doesn't fuse with it: bytes that come between stand before it. */
-static dsb_status start_unknown(const dsb_bpe *bpe, symbol_list *l, uint32_t c, const uint8_t *p, size_t n, dsb_err *err) {
-    if (bpe->scored) return add_symbol(l, bpe_char_symbol(c)), DSB_OK;
-    if (bpe->byte_fallback && has_bytes(bpe, p, n)) {
+static void start_unknown(const dsb_bpe *bpe, symbol_list *l, uint32_t c, const uint8_t *p, size_t n) {
+    if (bpe->scored) add_symbol(l, bpe_char_symbol(c));
+    else if (bpe->byte_fallback && has_bytes(bpe, p, n)) {
         for (size_t i = 0; i < n; i++) add_symbol(l, bpe->byte_id[p[i]]);
-        return DSB_OK;
-    }
-    if (bpe->unk_id < 0) return dsb_fail(err, DSB_EINPUT, "tokenizer: no token in its vocabulary stands for U+%04X, and it has no unknown token", c);
-    if (l->unknown && !bpe->fuse_unk) add_symbol(l, bpe->unk_id);
-    l->unknown = true;
-    return DSB_OK;
+    } else if (bpe->unk_id >= 0) {
+        if (l->unknown && !bpe->fuse_unk) add_symbol(l, bpe->unk_id);
+        l->unknown = true;
+    } else *l->dropped = c + 1;
 }
 
-static dsb_status start_chars(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n, dsb_err *err) {
+static void start_chars(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n) {
     for (size_t i = 0, len; i < n; i += len) {
         uint32_t c = dsb_utf8_decode((const char *)word + i, &len);
         int32_t id = bpe_char_find(bpe, c);
         if (id < 0) {
-            DSB_TRY(start_unknown(bpe, l, c, word + i, len, err));
+            start_unknown(bpe, l, c, word + i, len);
             continue;
         }
         if (l->unknown) add_symbol(l, bpe->unk_id);
@@ -178,7 +180,6 @@ static dsb_status start_chars(const dsb_bpe *bpe, symbol_list *l, const uint8_t 
         add_symbol(l, id);
     }
     if (l->unknown) add_symbol(l, bpe->unk_id);
-    return DSB_OK;
 }
 
 static dsb_status start(const dsb_bpe *bpe, dsb_bpe_work *work, const uint8_t *word, size_t n, size_t *n_symbol, dsb_err *err) {
@@ -189,8 +190,9 @@ static dsb_status start(const dsb_bpe *bpe, dsb_bpe_work *work, const uint8_t *w
         work->symbols = grown;
         work->n_room = n + n / 2 + 1;
     }
-    symbol_list l = {.s = work->symbols};
-    DSB_TRY(bpe->byte_level ? start_bytes(bpe, &l, word, n, err) : start_chars(bpe, &l, word, n, err));
+    symbol_list l = {.s = work->symbols, .dropped = &work->dropped};
+    if (bpe->byte_level) start_bytes(bpe, &l, word, n);
+    else start_chars(bpe, &l, word, n);
     if (l.n) l.s[l.n - 1].next = -1;
     for (size_t i = 0; i < l.n; i++) find_merge_at(bpe, l.s, (int32_t)i);
     *n_symbol = l.n;
@@ -303,7 +305,7 @@ dsb_status dsb_bpe_encode(const dsb_bpe *bpe, dsb_bpe_work *work, const uint8_t 
     if (known) return dsb_id_list_append(ids, known, n_id, err);
     int32_t whole = bpe->words ? word_find(bpe, hash, word, n) : -1;
     DSB_TRY(whole >= 0 ? dsb_id_list_push(ids, whole, err) : encode_word(bpe, work, word, n, ids, err));
-    if (cached) dsb_word_cache_put(work->cache, hash, word, n, ids->items + first, ids->n - first);
+    if (cached && ids->n > first) dsb_word_cache_put(work->cache, hash, word, n, ids->items + first, ids->n - first);
     return DSB_OK;
 }
 

@@ -57,7 +57,7 @@ dsb_status dsb_vocab_put(dsb_vocab *v, const char *text, size_t n, int32_t id, d
 int32_t dsb_vocab_find(const dsb_vocab *v, const char *text, size_t n);
 
 typedef struct dsb_bpe_options {
-    bool byte_level, ignore_merges, byte_fallback, fuse_unk;
+    bool byte_level, ignore_merges, byte_fallback, fuse_unk, scored;
     const char *unk_token; /* NULL: none */
 } dsb_bpe_options;
 
@@ -86,6 +86,7 @@ typedef struct dsb_bpe_work {
     struct dsb_bpe_candidate *heap;
     size_t n_heap, heap_room;
     struct dsb_word_cache *cache;
+    uint32_t dropped; /* a byte (a character, over characters) without any token, plus one: it was left out; 0: none was */
 } dsb_bpe_work;
 void dsb_bpe_work_release(dsb_bpe_work *work);
 

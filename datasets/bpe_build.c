@@ -105,14 +105,17 @@ static dsb_status find_unknown(dsb_bpe *bpe, const dsb_vocab *v, const dsb_bpe_o
     bpe->unk_id = -1;
     if (has_all_bytes(bpe) && (o->byte_level || o->byte_fallback)) return DSB_OK; /* nothing is unknown */
     if (o->byte_level && o->byte_fallback) return dsb_fail(err, DSB_EUNSUPPORTED, "%s: model: \"byte_fallback\" is set and some byte has no token; this build reads byte-level BPE without a fallback", v->name);
-    if (!o->unk_token) return DSB_OK;
+    if (!o->unk_token) {
+        bpe->cuts = bpe->cuts && o->scored; /* what is dropped would make neighbours of others */
+        return DSB_OK;
+    }
     bpe->unk_id = dsb_vocab_find(v, o->unk_token, strlen(o->unk_token));
     return bpe->unk_id >= 0 ? DSB_OK : dsb_fail(err, DSB_EINPUT, "%s: model: \"unk_token\" \"%s\" is no token of the vocabulary", v->name, o->unk_token);
 }
 
 dsb_status dsb_bpe_begin(dsb_bpe *bpe, const dsb_vocab *v, const dsb_bpe_options *o, size_t n_merge, dsb_err *err) {
     size_t n_bytes, n_char, at = 0;
-    *bpe = (dsb_bpe){ .byte_level = o->byte_level, .byte_fallback = o->byte_fallback, .fuse_unk = o->fuse_unk, .cuts = !o->byte_level && !o->ignore_merges };
+    *bpe = (dsb_bpe){ .byte_level = o->byte_level, .byte_fallback = o->byte_fallback, .fuse_unk = o->fuse_unk, .scored = o->scored, .cuts = !o->byte_level && !o->ignore_merges };
     if (n_merge > BPE_MAX_ID) return dsb_fail(err, DSB_EINPUT, "%s: model: %zu merges; at most %d are read", v->name, n_merge, BPE_MAX_ID);
     DSB_TRY(measure(bpe, v, &n_bytes, &n_char, err));
     for (bpe->n_char_slot = 16; bpe->n_char_slot < 2 * n_char;) bpe->n_char_slot *= 2;
@@ -229,7 +232,6 @@ static dsb_status put_scored(dsb_bpe *bpe, const dsb_vocab *v, ranked *order, ds
 
 dsb_status dsb_bpe_add_scores(dsb_bpe *bpe, const dsb_vocab *v, const float *scores, dsb_err *err) {
     ranked *order = NULL;
-    bpe->scored = true;
     DSB_TRY(DSB_NEW(order, v->n + 1, v->name, err));
     dsb_status s = DSB_OK;
     for (size_t i = 0; !s && i < v->n; i++) {

@@ -14,7 +14,7 @@ typedef enum kind { FORM, PREPEND, REPLACE } kind;
 typedef struct dsb_normalizer_step {
     kind kind;
     int options;      /* FORM: utf8proc's */
-    dsb_regex *regex; /* REPLACE: a pattern, or NULL and a text to find */
+    dsb_regex *regex; /* REPLACE: a pattern, or NULL and the text `find` */
     char *find, *text; /* owned; `text` is put in front, or in place of a match */
     size_t n_find, n;
 } step;
@@ -53,13 +53,13 @@ static dsb_status add_replace(dsb_normalizer *norm, const char *name, const char
     step *s;
     size_t len = 0;
     DSB_TRY(add_text_step(norm, name, REPLACE, content, n_content, &s, err));
-    if (literal) {
+    if (literal && n) {
         s->find = malloc(n + 1);
         if (!s->find) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for its normalizer", name);
         memcpy(s->find, pattern, s->n_find = n);
-    } else DSB_TRY(dsb_regex_open(&s->regex, name, pattern, n, false, err));
+    } else DSB_TRY(dsb_regex_open(&s->regex, name, pattern, n, literal, err));
     if (n) dsb_utf8_decode(pattern, &len);
-    if (!literal || len != n) norm->local = false; /* only single characters can't be cut in two */
+    if (!literal || n == 0 || len != n) norm->local = false; /* only single characters can't be cut in two */
     if (literal && n == 1 && *pattern == ' ' && n_content < sizeof norm->blank) memcpy(norm->blank, content, n_content);
     return DSB_OK;
 }
@@ -170,7 +170,7 @@ static dsb_status run_prepend(const step *s, dsb_buffer *text, dsb_err *err) {
 
 static dsb_status replace_text(const step *s, const dsb_buffer *text, dsb_buffer *out, dsb_err *err) {
     const char *p = text->data, *end = p + text->n;
-    for (const char *at; s->n_find && (at = s->n_find == 1 ? memchr(p, *s->find, (size_t)(end - p)) : memmem(p, (size_t)(end - p), s->find, s->n_find)); p = at + s->n_find) {
+    for (const char *at; (at = s->n_find == 1 ? memchr(p, *s->find, (size_t)(end - p)) : memmem(p, (size_t)(end - p), s->find, s->n_find)); p = at + s->n_find) {
         DSB_TRY(dsb_buffer_put(out, p, (size_t)(at - p), err));
         DSB_TRY(dsb_buffer_put(out, s->text, s->n, err));
     }

@@ -35,7 +35,8 @@ static const dsb_pretokenizer_row k_rows[] = {
     { "seed-coder", { SHORT "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES }, false, false },
 };
 
-const dsb_pretokenizer_row *dsb_pretokenizer_find(const char *name, size_t n) {
+const dsb_pretokenizer_row *dsb_pretokenizer_find(const char *name) {
+    size_t n = strlen(name);
     if (n == 0) return &k_rows[0];
     for (size_t i = 0; i < sizeof k_rows / sizeof *k_rows; i++)
         for (const char *p = k_rows[i].names; *p; p += strspn(p, " ")) {

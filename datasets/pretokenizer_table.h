@@ -3,7 +3,6 @@
 #define DSB_DATASETS_PRETOKENIZER_TABLE_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 typedef struct dsb_pretokenizer_row {
     const char *names;          /* separated by blanks */
@@ -11,7 +10,7 @@ typedef struct dsb_pretokenizer_row {
     bool ignore_merges, add_bos; /* llama.cpp's, where the file says nothing */
 } dsb_pretokenizer_row;
 
-/* The row of a name of n bytes (n 0: "default"), or NULL. */
-const dsb_pretokenizer_row *dsb_pretokenizer_find(const char *name, size_t n);
+/* The row of a name ("": "default"), or NULL. */
+const dsb_pretokenizer_row *dsb_pretokenizer_find(const char *name);
 
 #endif

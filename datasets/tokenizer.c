@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "datasets/tokenizer_internal.h"
+#include "engine/gguf.h"
 
 /* Opening */
 
@@ -47,15 +48,10 @@ static dsb_status open_dir(dsb_tokenizer **out, const char *path, const char *co
     return s;
 }
 
-dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const char *bytes, size_t n, dsb_err *err) {
+dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const char *text, size_t n, dsb_err *err) {
     json_t *json = NULL;
     *out = NULL;
-    if (n >= 4 && memcmp(bytes, "GGUF", 4) == 0) {
-        dsb_tokenizer *tok;
-        DSB_TRY(create(&tok, name, err));
-        return finish(out, tok, tokenizer_read_gguf(tok, name, (const uint8_t *)bytes, n, err));
-    }
-    DSB_TRY(dsb_json_parse(&json, name, bytes, n, err));
+    DSB_TRY(dsb_json_parse(&json, name, text, n, err));
     dsb_status s = open_json(out, name, json, NULL, NULL, err);
     json_decref(json);
     return s;
@@ -63,6 +59,11 @@ dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const
 
 static dsb_status open_file(dsb_tokenizer **out, const char *path, dsb_err *err) {
     dsb_map map;
+    if (dsb_gguf_is(path)) {
+        dsb_tokenizer *tok;
+        DSB_TRY(create(&tok, path, err));
+        return finish(out, tok, tokenizer_read_gguf(tok, path, err));
+    }
     DSB_TRY(dsb_map_open(&map, path, err));
     dsb_status s = dsb_tokenizer_open_bytes(out, path, (const char *)map.data, map.size, err);
     dsb_map_close(&map);
@@ -174,6 +175,8 @@ dsb_status dsb_tokenizer_encode(const dsb_tokenizer *tok, const char *name, cons
     *n_ids = 0;
     DSB_TRY(dsb_token_stream_open(&stream, tok, name, add_bos, err));
     dsb_status s = encode_pieces(stream, text, n, &all, err);
+    uint32_t c;
+    if (!s && dsb_token_stream_dropped(stream, &c)) s = dsb_fail(err, DSB_EINPUT, "%s: %s0x%02x is in the text, but no token of %s stands for it; a text or a tokenizer without gaps is wanted", name, tok->bpe.byte_level ? "byte " : "character ", c, tok->name);
     dsb_token_stream_close(stream);
     if (s) {
         free(all.items);

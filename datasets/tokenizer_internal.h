@@ -23,8 +23,8 @@ struct dsb_tokenizer {
 
 /* Reads both documents (config may be NULL) into a zeroed tokenizer. */
 dsb_status tokenizer_read(dsb_tokenizer *tok, const char *name, const json_t *json, const char *config_name, const json_t *config, dsb_err *err);
-/* Reads a GGUF file's bytes into a zeroed tokenizer. */
-dsb_status tokenizer_read_gguf(dsb_tokenizer *tok, const char *name, const uint8_t *data, size_t n, dsb_err *err);
+/* Reads a GGUF file into a zeroed tokenizer. */
+dsb_status tokenizer_read_gguf(dsb_tokenizer *tok, const char *path, dsb_err *err);
 /* Fills tokens, spelled and n_id from the parts. */
 dsb_status tokenizer_index(dsb_tokenizer *tok, dsb_err *err);
 

@@ -72,7 +72,7 @@ typedef struct dsb_arch_row {
 } dsb_arch_row;
 int dsb_arch_list(const dsb_arch_row **rows);
 
-/* Reads DIR/config.json. DSB_EUNSUPPORTED: an architecture, field or option that would change results; DSB_EINPUT: wrong or absurd fields. */
+/* Reads DIR/config.json, or the metadata of a GGUF file. DSB_EUNSUPPORTED: an architecture, field or option that would change results; DSB_EINPUT: wrong or absurd fields. */
 dsb_status dsb_config_load(dsb_config *out, const char *dir, dsb_err *err);
 
 static inline bool dsb_layer_is_moe(const dsb_config *c, int64_t layer) { return dsb_layer_in(&c->moe, layer); }

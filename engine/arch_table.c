@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/arch_internal.h"
+#include "engine/gguf_model.h"
 
 /* Fields that change nothing: bookkeeping of transformers, of training and of generation, and how weights are stored (the tensors say that themselves). */
 static const char k_bookkeeping[] =
@@ -135,6 +136,15 @@ dsb_status dsb_config_load(dsb_config *out, const char *dir, dsb_err *err) {
     char path[4096];
     json_t *doc;
     *out = (dsb_config){0};
+    if (dsb_gguf_is(dir)) {
+        dsb_gguf_model m;
+        DSB_TRY(dsb_gguf_model_open(&m, dir, err));
+        dsb_status st = dsb_gguf_model_config(&m, &doc, err);
+        if (!st) st = read_config(out, doc, dir, err);
+        json_decref(doc);
+        dsb_gguf_model_close(&m);
+        return st;
+    }
     if ((size_t)snprintf(path, sizeof path, "%s/config.json", dir) >= sizeof path) return dsb_fail(err, DSB_EINPUT, "%s: the path is too long", dir);
     DSB_TRY(dsb_json_load(&doc, path, err));
     dsb_status s = read_config(out, doc, path, err);

@@ -94,10 +94,12 @@ static int by_name(const void *a, const void *b) { return strcmp((*(const dsb_st
 
 static dsb_status make_index(dsb_checkpoint *cp, dsb_err *err) {
     int64_t n = 0;
+    if (cp->is_gguf) n = cp->gguf.n_tensor;
     for (int i = 0; i < cp->n_file; i++) n += cp->files[i].n_tensor;
     DSB_TRY(DSB_NEW(cp->tensors, n + 1, "names of tensors", err));
     for (int i = 0; i < cp->n_file; i++)
         for (int64_t t = 0; t < cp->files[i].n_tensor; t++) cp->tensors[cp->n_tensor++] = &cp->files[i].tensors[t];
+    for (int64_t t = 0; cp->is_gguf && t < n; t++) cp->tensors[cp->n_tensor++] = &cp->gguf.tensors[t];
     qsort(cp->tensors, (size_t)n, sizeof *cp->tensors, by_name);
     return DSB_OK;
 }
@@ -108,8 +110,13 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
     struct stat st;
     if (!out->dir) return dsb_fail(err, DSB_ENOMEM, "%s: no memory", dir);
     dsb_status s = DSB_OK;
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        s = dsb_fail(err, DSB_EINPUT, "%s: no model directory there; a folder with config.json and model.safetensors is wanted", dir);
+    if (dsb_gguf_is(dir)) {
+        s = dsb_gguf_model_open(&out->gguf, dir, err);
+        out->is_gguf = !s;
+        for (int i = 0; !s && i < out->gguf.n_file; i++)
+            for (int64_t t = 0; t < out->gguf.files[i].n_tensor; t++) out->bytes += out->gguf.files[i].tensors[t].bytes;
+    } else if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        s = dsb_fail(err, DSB_EINPUT, "%s: no model directory there; a folder with config.json and model.safetensors, or a GGUF file, is wanted", dir);
     } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir), stat(path, &st) == 0) {
         json_t *index;
         s = load_index(&index, path, err);
@@ -118,7 +125,7 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
     } else {
         s = open_file(out, "model.safetensors", err);
     }
-    if (!s) s = dsb_quant_config_load(&out->quant, dir, err);
+    if (!s && !out->is_gguf) s = dsb_quant_config_load(&out->quant, dir, err);
     if (!s) s = make_index(out, err);
     if (s) dsb_checkpoint_close(out);
     return s;
@@ -126,6 +133,7 @@ dsb_status dsb_checkpoint_open(dsb_checkpoint *out, const char *dir, dsb_err *er
 
 void dsb_checkpoint_close(dsb_checkpoint *cp) {
     for (int i = 0; i < cp->n_file; i++) dsb_st_close(&cp->files[i]);
+    if (cp->is_gguf) dsb_gguf_model_close(&cp->gguf);
     free(cp->files);
     free(cp->tensors);
     free(cp->dir);
@@ -167,7 +175,7 @@ dsb_status dsb_checkpoint_check(const dsb_checkpoint *cp, const char *name, int6
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
     if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", cp->dir, name);
     DSB_TRY(want_shape(cp, t, rows, cols, err));
-    if (!dsb_dtype_is_float(t->dtype))
+    if (!dsb_st_is_float(t))
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type such as BF16 is wanted", cp->dir, name, dsb_dtype_name(t->dtype));
     return DSB_OK;
 }
@@ -176,7 +184,7 @@ dsb_status dsb_checkpoint_read(const dsb_checkpoint *cp, const char *name, int64
     DSB_TRY(dsb_checkpoint_check(cp, name, rows, cols, err));
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
     if (stored) *stored = t->dtype;
-    dsb_widen_f32(t->dtype, t->data, (size_t)(rows * (cols ? cols : 1)), dst);
+    for (int64_t r = 0; r < (cols ? rows : 1); r++) dsb_st_row(t, r, dst + r * cols);
     return DSB_OK;
 }
 
@@ -185,11 +193,14 @@ dsb_status dsb_checkpoint_check_linear(const dsb_checkpoint *cp, const char *ste
     return dsb_stored_find(cp, stem, rows, cols, &s, err);
 }
 
+static int maps_of(const dsb_checkpoint *cp) { return cp->is_gguf ? cp->gguf.n_file : cp->n_file; }
+static const dsb_map *map_of(const dsb_checkpoint *cp, int i) { return cp->is_gguf ? &cp->gguf.files[i].map : &cp->files[i].map; }
+
 /* What was read is in buffers of the reader's own: mapped pages must not add up to the checkpoint's size. */
 static void drop_pages(const dsb_checkpoint *cp, const dsb_st_tensor *t, const uint8_t *from, size_t n) {
     if (!t || n < 1 << 14) return;
-    for (int i = 0; i < cp->n_file; i++) {
-        const dsb_map *map = &cp->files[i].map;
+    for (int i = 0; i < maps_of(cp); i++) {
+        const dsb_map *map = map_of(cp, i);
         if (from >= map->data && from < map->data + map->size) dsb_map_drop(from, n);
     }
 }
@@ -289,9 +300,9 @@ dsb_status dsb_checkpoint_hash(const dsb_checkpoint *cp, char out[65], dsb_err *
     size_t all = 0, head = (size_t)16 << 20, every = (size_t)64 << 20;
     (void)err;
     sha256_init(&ctx);
-    for (int i = 0; i < cp->n_file; i++) all += cp->files[i].map.size;
-    for (int i = 0; i < cp->n_file; i++) {
-        const dsb_map *map = &cp->files[i].map;
+    for (int i = 0; i < maps_of(cp); i++) all += map_of(cp, i)->size;
+    for (int i = 0; i < maps_of(cp); i++) {
+        const dsb_map *map = map_of(cp, i);
         uint64_t size = map->size;
         if (all <= (size_t)4 << 30) {
             hash_bytes(&ctx, map, 0, map->size);

@@ -1,17 +1,20 @@
-/* A Hugging Face model directory: one safetensors file or shards with an index; tensors found by name.
+/* A Hugging Face model directory (one safetensors file or shards with an index), or a GGUF file; tensors found by Hugging Face's names.
  * Stored integer codes (compressed-tensors int-quantized and pack-quantized) are read as codes, never re-quantized. */
 #ifndef DSB_ENGINE_CHECKPOINT_H
 #define DSB_ENGINE_CHECKPOINT_H
 
+#include "engine/gguf_model.h"
 #include "engine/quant_config.h"
 #include "engine/safetensors.h"
 
 typedef struct dsb_checkpoint {
-    char *dir;
+    char *dir; /* or the GGUF file */
     int n_file;
-    dsb_st_file *files; /* owned */
+    dsb_st_file *files;  /* owned */
+    bool is_gguf;        /* then there are no files, but: */
+    dsb_gguf_model gguf;
     int64_t n_tensor;
-    const dsb_st_tensor **tensors; /* of all files, ascending by name */
+    const dsb_st_tensor **tensors; /* ascending by name */
     size_t bytes;                  /* of all tensors */
     dsb_quant_config quant;
 } dsb_checkpoint;

@@ -111,3 +111,42 @@ const dsb_st_tensor *dsb_st_find(const dsb_st_file *f, const char *name) {
     dsb_st_tensor key = {.name = name};
     return f->n_tensor ? bsearch(&key, f->tensors, (size_t)f->n_tensor, sizeof key, by_name) : NULL;
 }
+
+/* n values from value `at` of the tensor's bytes on; at and n are multiples of a block. */
+static void decode(const dsb_st_tensor *t, int64_t at, int64_t n, float *dst) {
+    if (!t->blocks) {
+        dsb_widen_f32(t->dtype, t->data + (size_t)at * dsb_dtype_size(t->dtype), (size_t)n, dst);
+        return;
+    }
+    const uint8_t *b = t->data + at / t->blocks->n * t->blocks->bytes;
+    for (int64_t i = 0; i < n; i += t->blocks->n, b += t->blocks->bytes) t->blocks->decode(b, dst + i);
+}
+
+/* Row r of kv_b: a head's nope rows are columns of k_b, its others rows of v_b. */
+static void split_row(const dsb_st_tensor *t, int64_t r, float *dst) {
+    int64_t v_dim = t->values->shape[1], head = r / (t->nope + v_dim), i = r % (t->nope + v_dim), lora = t->shape[1];
+    if (i >= t->nope) {
+        decode(t->values, (head * v_dim + i - t->nope) * lora, lora, dst);
+        return;
+    }
+    float block[256];
+    int64_t n = t->blocks ? t->blocks->n : 1;
+    for (int64_t c = 0; c < lora; c++) {
+        int64_t at = (head * lora + c) * t->nope + i;
+        decode(t, at - at % n, n, block);
+        dst[c] = block[at % n];
+    }
+}
+
+void dsb_st_row(const dsb_st_tensor *t, int64_t r, float *dst) {
+    int64_t n = t->ndim ? t->shape[t->ndim - 1] : 1;
+    if (t->values) {
+        split_row(t, r, dst);
+        return;
+    }
+    if (t->rotated) {
+        int64_t in = r % t->rotated, half = t->rotated / 2;
+        r += in % half * 2 + in / half - in;
+    }
+    decode(t, r * n, n, dst);
+}

@@ -17,11 +17,10 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
     if (!t) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s is missing", scheme->source->dir, k_name);
     if (t->ndim != 2 || t->shape[0] != c->vocab || t->shape[1] != d)
         return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: its shape is not (%lld, %lld) as config.json wants", scheme->source->dir, k_name, (long long)c->vocab, (long long)d);
-    size_t size = dsb_dtype_size(t->dtype);
+    if (!dsb_st_is_float(t)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", scheme->source->dir, k_name, dsb_dtype_name(t->dtype));
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= c->vocab) return dsb_fail(err, DSB_EINPUT, "token %lld is %d; 0 to %lld is wanted by the model's vocabulary", (long long)i, ids[i], (long long)c->vocab - 1);
-        if (dsb_widen_f32(t->dtype, t->data + (size_t)ids[i] * (size_t)d * size, (size_t)d, out + i * d) != 0)
-            return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dtype is %s; a float type is wanted", scheme->source->dir, k_name, dsb_dtype_name(t->dtype));
+        dsb_st_row(t, ids[i], out + i * d);
     }
     const dsb_rule *rule = scheme->recipe ? dsb_recipe_match(scheme->recipe, DSB_ROLE_EMBED, k_name, NULL) : NULL;
     if (rule && rule->format) {

@@ -49,6 +49,19 @@ static void plain_row(const dsb_stored *s, int64_t r, float *dst, float *scales)
     for (int64_t c = 0; s->column_rows > 0 && c < s->cols; c++) stored_widen(s->w, row + c * s->column_rows, 1, dst + c);
 }
 
+/* GGUF: a type of blocks, or rows that lie elsewhere */
+
+static void gguf_row(const dsb_stored *s, int64_t r, float *dst, float *scratch) { dsb_st_row(s->w, r, dst); }
+
+static dsb_status find_gguf(dsb_stored *s) {
+    static const dsb_format k_type[] = {{"q4_0", "", 4, 0, false}, {"q4_1", "", 4, 0, false}, {"q5_0", "", 5, 0, false}, {"q5_1", "", 5, 0, false}, {"q8_0", "", 8, 0, false}, {"q2_K", "", 2, 0, false}, {"q3_K", "", 3, 0, false},
+                                        {"q4_K", "", 4, 0, false}, {"q5_K", "", 5, 0, false}, {"q6_K", "", 6, 0, false}, {"iq4_nl", "", 4, 0, false}, {"iq4_xs", "", 4, 0, false}, {"mxfp4", "", 4, 0, false}};
+    s->row = gguf_row;
+    for (size_t i = 0; s->w->blocks && i < sizeof k_type / sizeof *k_type; i++)
+        if (strcmp(k_type[i].name, s->w->blocks->name) == 0) s->format = &k_type[i];
+    return DSB_OK;
+}
+
 /* FP8 with scales: of blocks (DeepSeek-V3's weight_scale_inv), of outputs, or one */
 
 static void fp8_row(const dsb_stored *s, int64_t r, float *dst, float *scales) {
@@ -198,7 +211,8 @@ dsb_status dsb_stored_find(const dsb_checkpoint *cp, const char *stem, int64_t r
     }
     if (s->w->dtype == DSB_I8) return stored_find_plain_codes(s, stem, err);
     WANT(s->w, rows, cols);
-    DSB_TRY(stored_want_type(cp, s->w, dsb_dtype_is_float(s->w->dtype), "a float type such as BF16", err));
+    DSB_TRY(stored_want_type(cp, s->w, dsb_st_is_float(s->w), "a float type such as BF16", err));
+    if (cp->is_gguf) return find_gguf(s);
     if (dsb_dtype_size(s->w->dtype) == 1) {
         s->scale = stored_part(cp, stem, ".weight_scale_inv");
         if (!s->scale) s->scale = stored_part(cp, stem, ".weight_scale");
@@ -269,7 +283,7 @@ dsb_status dsb_stored_codes(const dsb_stored *s, dsb_qtensor *q, dsb_err *err) {
 
 size_t dsb_stored_bytes(const dsb_stored *s) {
     const dsb_st_tensor *beside[] = {s->scale, s->zero, s->order, s->global};
-    size_t n = s->w->bytes;
+    size_t n = s->w->bytes + (s->w->values ? s->w->values->bytes : 0);
     for (int i = 0; i < 4; i++) n += beside[i] ? beside[i]->bytes : 0;
     if (s->w->ndim < 3) return n;
     return (size_t)((double)n * (double)s->rows / (double)(s->w->shape[0] * (s->column_rows ? s->w->shape[2] : s->w->shape[1]))); /* one expert's share */

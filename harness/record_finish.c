@@ -171,9 +171,11 @@ static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_e
     return s;
 }
 
-static int64_t element_bytes(const dsb_checkpoint *cp, const char *name) {
+/* Bytes of n values stored as tensor `name` is. */
+static int64_t value_bytes(const dsb_checkpoint *cp, const char *name, int64_t n) {
     const dsb_st_tensor *t = dsb_checkpoint_find(cp, name);
-    return t ? (int64_t)dsb_dtype_size(t->dtype) : 0;
+    if (t && t->blocks) return n / t->blocks->n * t->blocks->bytes;
+    return t ? n * (int64_t)dsb_dtype_size(t->dtype) : 0;
 }
 
 /* Tensors outside the observer's sight: the embedding and the vectors, at their stored size (norms as the last one is stored, correction biases F32). */
@@ -182,7 +184,7 @@ static int64_t vector_bytes(const dsb_recorder *r, const dsb_checkpoint *cp, int
     int64_t bias = c->router_bias ? c->n_expert * r->n_moe : 0, norms = dsb_block_vector_values(c) - bias;
     int64_t embed = c->tied ? 0 : c->vocab * c->d_model;
     *weights = norms + bias + embed;
-    return norms * element_bytes(cp, "model.norm.weight") + 4 * bias + embed * element_bytes(cp, "model.embed_tokens.weight");
+    return value_bytes(cp, "model.norm.weight", norms) + 4 * bias + value_bytes(cp, "model.embed_tokens.weight", embed);
 }
 
 static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
