@@ -148,6 +148,7 @@ static dsb_status read_tensor(cursor *c, dsb_st_tensor *t, uint64_t *offset, dsb
     size_t count = 1;
     for (int i = 0; i < t->ndim; i++) {
         DSB_TRY(take_int(c, 8, t->name, &dim, err));
+        if (dim == 0) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dimension %d is 0", f->path, t->name, i);
         if (dim > INT64_MAX || !dsb_mul(count, (size_t)dim, &count)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dimension %d is absurdly large", f->path, t->name, i);
         t->shape[t->ndim - 1 - i] = (int64_t)dim; /* the file's first is the contiguous one */
     }
