@@ -126,6 +126,7 @@ typedef struct symbol_list {
     symbol *s;
     size_t n;
     bool unknown; /* an unknown character waits: the next may fuse with it */
+    uint32_t *dropped;
 } symbol_list;
 
 static void add_symbol(symbol_list *l, int32_t id) {
@@ -133,11 +134,14 @@ static void add_symbol(symbol_list *l, int32_t id) {
     l->n++;
 }
 
-/* What has no token at all is dropped, as the library and llama.cpp do. */
+/* What has no token at all is left out, as the library and llama.cpp do, and noted. */
 static void start_bytes(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int32_t id = bpe->byte_id[word[i]];
-        if (id < 0 && bpe->unk_id < 0) continue;
+        if (id < 0 && bpe->unk_id < 0) {
+            *l->dropped = word[i] + 1u;
+            continue;
+        }
         if (id >= 0) l->unknown = false;
         else if (l->unknown && bpe->fuse_unk) continue;
         else id = bpe->unk_id, l->unknown = true;
@@ -160,7 +164,7 @@ static void start_unknown(const dsb_bpe *bpe, symbol_list *l, uint32_t c, const 
     } else if (bpe->unk_id >= 0) {
         if (l->unknown && !bpe->fuse_unk) add_symbol(l, bpe->unk_id);
         l->unknown = true;
-    }
+    } else *l->dropped = c + 1;
 }
 
 static void start_chars(const dsb_bpe *bpe, symbol_list *l, const uint8_t *word, size_t n) {
@@ -186,7 +190,7 @@ static dsb_status start(const dsb_bpe *bpe, dsb_bpe_work *work, const uint8_t *w
         work->symbols = grown;
         work->n_room = n + n / 2 + 1;
     }
-    symbol_list l = {.s = work->symbols};
+    symbol_list l = {.s = work->symbols, .dropped = &work->dropped};
     if (bpe->byte_level) start_bytes(bpe, &l, word, n);
     else start_chars(bpe, &l, word, n);
     if (l.n) l.s[l.n - 1].next = -1;

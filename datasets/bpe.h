@@ -86,6 +86,7 @@ typedef struct dsb_bpe_work {
     struct dsb_bpe_candidate *heap;
     size_t n_heap, heap_room;
     struct dsb_word_cache *cache;
+    uint32_t dropped; /* a byte (a character, over characters) without any token, plus one: it was left out; 0: none was */
 } dsb_bpe_work;
 void dsb_bpe_work_release(dsb_bpe_work *work);
 

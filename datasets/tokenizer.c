@@ -175,6 +175,8 @@ dsb_status dsb_tokenizer_encode(const dsb_tokenizer *tok, const char *name, cons
     *n_ids = 0;
     DSB_TRY(dsb_token_stream_open(&stream, tok, name, add_bos, err));
     dsb_status s = encode_pieces(stream, text, n, &all, err);
+    uint32_t c;
+    if (!s && dsb_token_stream_dropped(stream, &c)) s = dsb_fail(err, DSB_EINPUT, "%s: %s0x%02x is in the text, but no token of %s stands for it; a text or a tokenizer without gaps is wanted", name, tok->bpe.byte_level ? "byte " : "character ", c, tok->name);
     dsb_token_stream_close(stream);
     if (s) {
         free(all.items);

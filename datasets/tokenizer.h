@@ -19,6 +19,7 @@ dsb_status dsb_tokenizer_open_bytes(dsb_tokenizer **out, const char *name, const
 void dsb_tokenizer_close(dsb_tokenizer *tok);
 
 /* The ids of n bytes of text (`name` in messages); *ids is owned, free() it (NULL where *n_ids is 0). No end token is ever added.
+ * Text that has no token at all (no unknown token, no bytes) is DSB_EINPUT: what is measured must be the text.
  * Text that isn't UTF-8: DSB_EINPUT with its byte offset. Any number of threads may encode with one tokenizer. */
 dsb_status dsb_tokenizer_encode(const dsb_tokenizer *tok, const char *name, const char *text, size_t n, bool add_bos, int32_t **ids, size_t *n_ids, dsb_err *err);
 
@@ -28,6 +29,8 @@ typedef struct dsb_token_stream dsb_token_stream;
 dsb_status dsb_token_stream_open(dsb_token_stream **out, const dsb_tokenizer *tok, const char *name, bool add_bos, dsb_err *err);
 /* The next n bytes, which may end within a character; last: the text ends with them. *ids: borrowed until the next call. */
 dsb_status dsb_token_stream_put(dsb_token_stream *stream, const char *text, size_t n, bool last, const int32_t **ids, size_t *n_ids, dsb_err *err);
+/* As the library and llama.cpp do, a stream leaves out what has no token at all: *c is one such byte (character, over characters). */
+bool dsb_token_stream_dropped(const dsb_token_stream *stream, uint32_t *c);
 void dsb_token_stream_close(dsb_token_stream *stream);
 
 /* Largest id plus one, added tokens included. */

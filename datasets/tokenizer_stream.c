@@ -172,6 +172,11 @@ dsb_status dsb_token_stream_put(dsb_token_stream *st, const char *text, size_t n
     return DSB_OK;
 }
 
+bool dsb_token_stream_dropped(const dsb_token_stream *st, uint32_t *c) {
+    *c = st->bpe.dropped ? st->bpe.dropped - 1 : 0;
+    return st->bpe.dropped > 0;
+}
+
 void dsb_token_stream_close(dsb_token_stream *st) {
     if (!st) return;
     dsb_buffer_release(&st->raw);
