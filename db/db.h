@@ -1,4 +1,4 @@
-/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 1). Tables and views: db/schema.c.
+/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 2). Tables and views: db/schema.c.
  * Order of writing: dsb_db_run_insert (commits alone, before any work), dsb_db_put_scheme for every scheme with the
  * reference among them, then rows between dsb_db_begin and dsb_db_commit, one transaction a finished block.
  * Strings of a row are borrowed for the call (NULL is stored as NULL); NaN is stored as NULL and read back as NaN. */
@@ -48,6 +48,7 @@ DSB_DB_ROW(routing_expert, dsb_routing_expert);
 DSB_DB_ROW(chunk_quality, dsb_chunk_quality);
 DSB_DB_ROW(quality, dsb_quality);
 DSB_DB_ROW(quality_detail, dsb_quality_detail);
+DSB_DB_ROW(task_item, dsb_task_item);
 DSB_DB_ROW(throughput, dsb_throughput);
 DSB_DB_ROW(calibration_coverage, dsb_calibration_coverage);
 DSB_DB_ROW(event, dsb_event);

@@ -34,6 +34,8 @@ typedef struct dsb_run_record {
     int64_t n_ctx, n_chunk, n_token, n_scored, seed, threads;
     double wall_s;
     int64_t peak_rss_bytes;
+    const char *task_path, *task_sha256; /* multiple choice, NULL: none */
+    int64_t n_item;
     dsb_host_facts host;
     dsb_model_facts model;
     dsb_dataset_facts dataset, calibration;
@@ -112,6 +114,14 @@ typedef struct dsb_quality_detail {
     double lo, hi, value;              /* the bin's edges and its figure (a count or a share: n tells the whole) */
     int64_t n;
 } dsb_quality_detail;
+
+/* A multiple-choice item as one scheme answers it. */
+typedef struct dsb_task_item {
+    const char *scheme;
+    int64_t item, gold;          /* from 0 */
+    int64_t answer, answer_norm; /* the choice with the largest log-likelihood, in total and per character; -1: not finite */
+    double loglik_gold, margin;  /* nats: of the right choice, and what it has above the best other one */
+} dsb_task_item;
 
 typedef struct dsb_throughput {
     const char *scheme, *phase; /* prefill, decode */

@@ -1,4 +1,4 @@
-/* Version 1 of the record. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (docs/METRICS.md).
+/* The record's tables and views, version by version. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (docs/METRICS.md).
  * Everything that belongs to a scheme hangs on scheme(run_id, name): deleting a scheme deletes its rows. */
 #include "db/schema.h"
 
@@ -110,4 +110,12 @@ static const char version_1[] =
     " FROM scheme s LEFT JOIN quality q ON q.run_id = s.run_id AND q.scheme = s.name GROUP BY s.run_id, s.name"
     " ORDER BY s.run_id, s.ordinal;";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1 };
+/* Multiple choice: what was asked stands with the run, each item's answers in a table of their own. */
+static const char version_2[] =
+    "ALTER TABLE run ADD COLUMN task_path TEXT;"
+    "ALTER TABLE run ADD COLUMN task_sha256 TEXT;"
+    "ALTER TABLE run ADD COLUMN n_item INTEGER;"
+    "CREATE TABLE task_item (" OF_SCHEME " item INTEGER NOT NULL, gold INTEGER, answer INTEGER, answer_norm INTEGER, loglik_gold REAL, margin REAL,"
+    " PRIMARY KEY (run_id, scheme, item)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;";
+
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2 };

@@ -66,6 +66,11 @@ static const dsb_column quality_detail[] = {
     TEXT(T, scheme), TEXT(T, kind), INT(T, layer), INT(T, bin), TEXT(T, label), REAL(T, lo), REAL(T, hi), REAL(T, value), COUNT(T, n),
 };
 #undef T
+#define T dsb_task_item
+static const dsb_column task_item[] = {
+    TEXT(T, scheme), INT(T, item), COUNT(T, gold), COUNT(T, answer), COUNT(T, answer_norm), REAL(T, loglik_gold), REAL(T, margin),
+};
+#undef T
 #define T dsb_throughput
 static const dsb_column throughput[] = {
     TEXT(T, scheme), TEXT(T, phase), INT(T, n_token), INT(T, depth), INT(T, batch), COUNT(T, repeats), REAL(T, tps_median),
@@ -95,6 +100,7 @@ const dsb_table dsb_tables[DSB_TABLE_COUNT] = {
     [DSB_TABLE_CHUNK_QUALITY] = TABLE("chunk_quality", chunk_quality, dsb_chunk_quality, "scheme", "scheme, chunk"),
     [DSB_TABLE_QUALITY] = TABLE("quality", quality, dsb_quality, "scheme", "scheme, metric"),
     [DSB_TABLE_QUALITY_DETAIL] = TABLE("quality_detail", quality_detail, dsb_quality_detail, "scheme", "scheme, kind, layer, bin"),
+    [DSB_TABLE_TASK_ITEM] = TABLE("task_item", task_item, dsb_task_item, "scheme", "scheme, item"),
     [DSB_TABLE_THROUGHPUT] = TABLE("throughput", throughput, dsb_throughput, "scheme", "scheme, phase, n_token, depth, batch"),
     [DSB_TABLE_CALIBRATION_COVERAGE] =
         TABLE("calibration_coverage", calibration_coverage, dsb_calibration_coverage, "scheme", "scheme, layer, expert"),
@@ -106,6 +112,7 @@ static const dsb_column run[] = {
     TEXT(T, id), TEXT(T, created_utc), TEXT(T, status), TEXT(T, command_line), TEXT(T, suite_json), TEXT(T, convention),
     TEXT(T, build_version), TEXT(T, build_hash), TEXT(T, isa), TEXT(T, device), COUNT(T, n_ctx), COUNT(T, n_chunk),
     COUNT(T, n_token), COUNT(T, n_scored), INT(T, seed), COUNT(T, threads), REAL(T, wall_s), COUNT(T, peak_rss_bytes),
+    TEXT(T, task_path), TEXT(T, task_sha256), COUNT(T, n_item),
 };
 #undef T
 #define T dsb_host_facts

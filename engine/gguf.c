@@ -204,6 +204,7 @@ static dsb_status read_tensors(cursor *c, uint64_t n, dsb_err *err) {
 }
 
 static dsb_status read_file(dsb_gguf *f, dsb_err *err) {
+    if (f->map.size < 4) return dsb_fail(err, DSB_EINPUT, "%s: %zu bytes; a GGUF file is wanted", f->path, f->map.size);
     cursor c = {f, f->map.data, f->map.data + f->map.size};
     const uint8_t *magic;
     uint64_t version, n_tensor, n_value;

@@ -77,20 +77,6 @@ static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
 
-/* Biases stay as they are stored under every scheme. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
-    float *host;
-    void *p = NULL;
-    if (!spec->bias) return DSB_OK;
-    DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
-    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
-    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
-    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
-    free(host);
-    out->bias = p;
-    return s;
-}
-
 static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spec, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
 }
@@ -104,6 +90,20 @@ double dsb_scheme_weight_bytes(const dsb_scheme *s) {
         if (bytes > most) most = bytes;
     }
     return most;
+}
+
+/* Biases stay as they are stored under every scheme. */
+static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    float *host;
+    void *p = NULL;
+    if (!spec->bias) return DSB_OK;
+    DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
+    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
+    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
+    free(host);
+    out->bias = p;
+    return s;
 }
 
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {

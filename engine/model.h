@@ -47,8 +47,8 @@ typedef struct dsb_linear_spec {
     dsb_role role;
     int64_t layer, expert; /* -1 where there is none */
     int64_t rows, cols;
-    bool bias; /* stored beside it */
     int64_t first, of;     /* of > 0: only rows first .. first+rows of a matrix of that many */
+    bool bias; /* stored beside it */
     char stem[256];
 } dsb_linear_spec;
 void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));

@@ -55,6 +55,8 @@ typedef struct dsb_observer {
     dsb_status (*expert)(void *ctx, const dsb_expert_event *e, dsb_err *err);
     dsb_status (*routing)(void *ctx, const dsb_routing_event *e, dsb_err *err);
     dsb_status (*logits)(void *ctx, const dsb_logits_event *e, dsb_err *err);
+    /* The logits themselves, (n, n_vocab) on the host, of the same positions in the same order; NULL: nobody wants them. */
+    dsb_status (*logit_rows)(void *ctx, int scheme, int64_t n, int64_t n_vocab, const float *logits, dsb_err *err);
     dsb_status (*clip)(void *ctx, const dsb_clip_event *e, dsb_err *err);
     dsb_status (*block_done)(void *ctx, int64_t layer, dsb_err *err); /* layer == n_layer: the vocabulary projection */
     void (*progress)(void *ctx, double share, const char *what);

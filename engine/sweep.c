@@ -88,7 +88,7 @@ static dsb_status choose_isolated(sweep *sw, dsb_err *err) {
     DSB_TRY(DSB_NEW(sw->all_chunks, p->n_chunk + 1, "chunks", err));
     for (int64_t c = 0; c < p->n_chunk; c++) {
         sw->all_chunks[c] = c;
-        if (c % every == 0 && p->n_scheme > 0) sw->iso_chunks[sw->n_iso_chunk++] = c;
+        if (c % every == 0 && p->n_scheme > 0 && (!p->n_isolated_chunk || c < p->n_isolated_chunk)) sw->iso_chunks[sw->n_iso_chunk++] = c;
     }
     sw->n_iso = sw->n_iso_chunk * p->n_ctx;
     DSB_TRY(DSB_NEW(sw->iso_rows, sw->n_iso + 1, "chunks", err));
@@ -145,6 +145,7 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     if (s) return s;
     DSB_TRY(DSB_NEW(sw->seqs, sw->how.tile_chunks, "chunks", err));
     for (int64_t i = 0; i < sw->how.tile_chunks; i++) sw->seqs[i] = (dsb_seq){.q0 = i * p->n_ctx, .n_q = p->n_ctx, .kv0 = i * p->n_ctx, .n_kv = p->n_ctx};
+    DSB_TRY(sw_layout_open(sw, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->ref_out, false, sw->pass_rows, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
@@ -182,6 +183,7 @@ static void sweep_close(sweep *sw) {
     dsb_workspace_release(&sw->host);
     dsb_spill_close(&sw->spill);
     if (sw->pos) sw->be->release(sw->pos);
+    sw_layout_close(sw);
     free(sw->seqs);
     free(sw->iso_chunks);
     free(sw->all_chunks);
@@ -226,7 +228,8 @@ static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
 dsb_status dsb_sweep_costs_of(const dsb_sweep_plan *plan, dsb_sweep_costs *out, dsb_err *err) {
     sweep sw = {.plan = plan, .m = plan->m, .n_tok = plan->n_chunk * plan->n_ctx};
     int64_t every = plan->isolated_every < 1 ? 1 : plan->isolated_every;
-    sw.n_iso = plan->n_scheme > 0 ? (plan->n_chunk + every - 1) / every * plan->n_ctx : 0;
+    int64_t from = plan->n_isolated_chunk && plan->n_isolated_chunk < plan->n_chunk ? plan->n_isolated_chunk : plan->n_chunk;
+    sw.n_iso = plan->n_scheme > 0 ? (from + every - 1) / every * plan->n_ctx : 0;
     bool fits = sw_choose(&sw, &sw.how);
     *out = sw.how;
     return fits ? DSB_OK : too_little(&sw, err);

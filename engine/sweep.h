@@ -13,6 +13,8 @@ typedef struct dsb_sweep_plan {
     int64_t n_chunk, n_ctx;
     const int32_t *tokens;        /* (n_chunk, n_ctx) */
     const int32_t *targets;       /* (n_chunk, n_ctx): the token to predict, or -1 where nothing is scored */
+    const int32_t *positions;     /* (n_chunk, n_ctx) of each token in its own sequence, 0 begins one; NULL: a chunk is one sequence */
+    int64_t n_isolated_chunk;     /* isolated figures come from the first so many chunks; 0: from all */
     int64_t n_cal_chunk;          /* calibration chunks of n_ctx tokens: extra streams of the same pass */
     const int32_t *cal_tokens;    /* (n_cal_chunk, n_ctx) */
     int64_t isolated_every;       /* every so many chunks isolated figures are taken; 1: all */

@@ -39,7 +39,10 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
 
 /* x (n rows: whole chunks) -> out, the attention's output. */
 static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, float *out, dsb_err *err) {
-    return dsb_attention_forward(sw->m, w, bf16, x, n, sw->pos, sw->seqs, n / sw->plan->n_ctx, NULL, obs, &sw->ws, out, err);
+    const int32_t *pos;
+    const dsb_seq *seqs;
+    int64_t n_seq = sw_layout(sw, n, &pos, &seqs);
+    return dsb_attention_forward(sw->m, w, bf16, x, n, pos, seqs, n_seq, NULL, obs, &sw->ws, out, err);
 }
 
 static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
@@ -49,6 +52,7 @@ static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
     float *x, *out;
     SW_TAKE(ST_X, x, rows * d);
     SW_TAKE(ST_OUT, out, rows * d);
+    sw->layout_chunk = -1;
     for (int64_t at = 0; at < sw->calib.n; at += rows) {
         int64_t n = sw->calib.n - at < rows ? sw->calib.n - at : rows;
         DSB_TRY(sw_load(sw, &sw->calib, at, n, x, err));
@@ -68,6 +72,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
     SW_TAKE(ST_ISO, x, n * d);
     SW_TAKE(ST_ISO_OUT, out, n * d);
     DSB_TRY(sw_load(sw, &st->acc, at, n, x, err));
+    sw->layout_chunk = at / ctx;
     sw_clip_begin(sw);
     DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, out, err));
     sw_clip_end(sw, s);
@@ -82,6 +87,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         const float *ref_out = a_ref + (row - at) * d;
         sw->be->copy(x, x_ref + (row - at) * d, (size_t)(ctx * d) * sizeof *x);
         if (bf16) sw->be->round_bf16(x, ctx * d);
+        sw->layout_chunk = sw->iso_chunks[j];
         DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, out, err));
         DSB_TRY(sw_layer_event(sw, s, layer, DSB_POINT_ATTENTION, DSB_KIND_ISOLATED, sw->iso_chunks[j], ref_out, out, err));
         sw->be->add(x, out, ctx * d);
@@ -100,6 +106,7 @@ static dsb_status by_tile(sweep *sw, int64_t layer, const char *what, dsb_err *e
     for (int64_t at = 0; at < sw->n_tok; at += rows) {
         int64_t n = sw->n_tok - at < rows ? sw->n_tok - at : rows;
         DSB_TRY(sw_load(sw, &sw->ref, at, n, x, err));
+        sw->layout_chunk = at / sw->plan->n_ctx;
         DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, out, err));
         for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(scheme_tile(sw, s, layer, at, n, x, out, err));
         sw->be->add(x, out, n * d);
@@ -117,6 +124,7 @@ static dsb_status step_tile(sweep *sw, int s, int64_t layer, int64_t at, int64_t
     SW_TAKE(ST_X, x, n * d);
     SW_TAKE(ST_OUT, out, n * d);
     DSB_TRY(sw_load(sw, &sw->ref, at, n, x, err));
+    sw->layout_chunk = at / sw->plan->n_ctx;
     if (s < 0) {
         DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, NULL, out, err));
         return sw_store(sw, &sw->ref_out, at, n, out, err);

@@ -101,11 +101,23 @@ static dsb_status project(sweep *sw, const heads *all, int i, int64_t t, const i
     return DSB_OK;
 }
 
+static dsb_status show_rows(sweep *sw, int scheme, int64_t n, const float *z, dsb_err *err) {
+    float *host;
+    int64_t v = sw->m->config.vocab;
+    if (!sw->plan->obs->logit_rows) return DSB_OK;
+    DSB_TRY(DSB_NEW(host, n * v, "logits", err));
+    sw->be->download(host, z, (size_t)(n * v) * sizeof *host);
+    dsb_status s = sw->plan->obs->logit_rows(sw->plan->obs->ctx, scheme, n, v, host, err);
+    free(host);
+    return s;
+}
+
 /* Figures of number i's logits against the reference's. */
 static dsb_status tell(sweep *sw, int i, const float *z_ref, const float *z, const int32_t *targets, int64_t first, int64_t n, dsb_logit_row *figures, dsb_err *err) {
     dsb_logits_event e = {.scheme = i - 1, .first = first, .n = n, .rows = figures};
     sw->be->logit_rows(z_ref, i ? z : NULL, targets, n, sw->m->config.vocab, figures);
-    return sw->plan->obs->logits(sw->plan->obs->ctx, &e, err);
+    DSB_TRY(sw->plan->obs->logits(sw->plan->obs->ctx, &e, err));
+    return show_rows(sw, i - 1, n, z, err);
 }
 
 /* n <= head_rows positions. */

@@ -49,6 +49,9 @@ typedef struct sweep {
     int64_t rows;       /* of a stream that pass through a feed-forward or router together: <= SW_TILE */
     dsb_spill spill;
     int64_t spill_end;
+    int32_t *packed_pos;  /* device, (n_tok): the plan's positions; NULL: none were given */
+    dsb_seq *packed_seqs; /* of one tile */
+    int64_t layout_chunk; /* the chunk that attention's rows begin with; -1: of the calibration */
     dsb_loader loader;
     dsb_attn_weights ref_attn;
     dsb_router_weights ref_router;
@@ -114,6 +117,12 @@ typedef struct sw_routes {
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
+
+/* ---- sequences (sweep_layout.c) ---- */
+dsb_status sw_layout_open(sweep *sw, dsb_err *err);
+void sw_layout_close(sweep *sw);
+/* Positions and sequences of n rows from layout_chunk on; returns the number of sequences. Borrowed until the next call. */
+int64_t sw_layout(sweep *sw, int64_t n, const int32_t **pos, const dsb_seq **seqs);
 
 dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err);
 void sw_attention_release(sweep *sw);

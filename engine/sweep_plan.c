@@ -106,8 +106,8 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
     double attn_weights = held(z, &z->attn, 1, w->all_schemes), weights = attn_weights;
     double attn = attn_weights + loader_bytes(z, z->attn.widest) + t * (4 * (d + z->attn.outs + z->attn_keys) + z->attn.inner + 8);
     double mlp = ffn_bytes(z, &z->dense, 1, r, w, &weights);
-    mlp = larger(mlp, ffn_bytes(z, &z->shared, 1, r, w, &weights));
-    mlp = larger(mlp, ffn_bytes(z, &z->expert, w->hold ? e + (double)c->n_shared : 1, r, w, &weights));
+    double shared = ffn_bytes(z, &z->shared, 1, r, w, &weights), experts = ffn_bytes(z, &z->expert, w->hold ? e : 1, r, w, &weights);
+    mlp = larger(mlp, w->hold ? shared + experts : larger(shared, experts));
     double v = (double)c->vocab, fixed = (double)w->activation_bytes + scratch + k_own, head = 0;
     if (z->head.weights > 0) {
         double tile = z->head_whole ? v : smaller(v, larger(32, floor_to(k_tile_weights / d, 32))), load = loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
@@ -161,7 +161,7 @@ bool sw_choose(const sweep *sw, dsb_sweep_costs *out) {
         out->head_tile = p->how->head_tile;
         return true;
     }
-    bool may_hold = larger(held(&z, &z.expert, (double)(c->n_expert + c->n_shared), true), held(&z, &z.dense, 1, true)) <= k_hold_bytes;
+    bool may_hold = larger(held(&z, &z.expert, (double)c->n_expert, true) + held(&z, &z.shared, 1, true), held(&z, &z.dense, 1, true)) <= k_hold_bytes;
     for (size_t i = 0; i < sizeof k_ways / sizeof *k_ways; i++) {
         const struct way *y = &k_ways[i];
         dsb_sweep_costs w = {.hold = y->hold, .all_schemes = y->all, .spill = y->spill, .tile_chunks = y->wide ? wide : 1}, small = w;

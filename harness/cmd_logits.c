@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "engine/safetensors.h"
 #include "harness/commands.h"
+#include "harness/logits_write.h"
 #include "harness/options.h"
 #include "kernels/backend.h"
 #include "metrics/llama_logits.h"
@@ -21,19 +22,22 @@ static const char MORE[] =
     "REF and TEST: safetensors with `logits` (n, vocabulary) in F32, F16 or BF16 and `tokens` (n) in I32 or I64.\n"
     "Row i predicts tokens[i+1], the last row has no target; `targets` (n), if there, is used instead: row i\n"
     "predicts targets[i], -1 for none. TEST needs neither. Or both are `_logits_` files, as\n"
-    "llama-perplexity --kl-divergence-base writes them: then the figures are llama.cpp's own.\n"
+    "llama-perplexity --kl-divergence-base writes them: then llama.cpp's own figures come first, in its arithmetic,\n"
+    "and beside them dsbench's of the same stored probabilities, a chunk of the file as the unit of intervals.\n"
+    "--write makes such a file, of chunks from the text's start: dsbench logits --write FILE --model DIR --text FILE\n"
     "Exit: 0 done, 1 non-finite logits, 2 bad input, 3 not comparable.\n";
 
 typedef struct options {
     const char *ref, *test;
     int64_t chunk;
+    dsb_logits_request write; /* path NULL: REF and TEST are read */
     bool json, help;
 } options;
 
 /* What the command found. */
 typedef struct answer {
     int64_t n, vocab;
-    dsb_figures figures, reference;
+    dsb_figures figures, reference, llama_figures;
     dsb_moment_figures tensor;
     bool llama;
     int64_t nonfinite, first_nonfinite;
@@ -47,16 +51,30 @@ typedef struct dump {
 } dump;
 
 static dsb_status options_parse(options *o, int argc, char **argv, dsb_err *err) {
-    *o = (options){ .chunk = 512 };
+    *o = (options){ .chunk = 512, .write = { .n_ctx = 512 } };
+    dsb_logits_request *w = &o->write;
     const dsb_option rows[] = {
         { "chunk", 0, DSB_OPT_INT, &o->chunk, "N", "intervals take N consecutive positions as one unit (default 512)", 1, INT32_MAX },
+        { "write", 0, DSB_OPT_STRING, &w->path, "FILE", "write llama.cpp's _logits_ file of a model and a text, and read none", 0, 0 },
+        { "model", 0, DSB_OPT_STRING, &w->model, "DIR", "with --write: model directory", 0, 0 },
+        { "text", 0, DSB_OPT_STRING, &w->text, "FILE", "with --write: the text; a file, JSONL or a folder", 0, 0 },
+        { "field", 0, DSB_OPT_STRING, &w->field, "NAME", "with --write: field of JSONL texts (default: text)", 0, 0 },
+        { "scheme", 0, DSB_OPT_STRING, &w->scheme, "NAME", "with --write: a preset (default: the f32 reference)", 0, 0 },
+        { "recipe", 0, DSB_OPT_STRING, &w->recipe, "FILE", "with --write: a recipe file instead", 0, 0 },
+        { "context", 0, DSB_OPT_INT, &w->n_ctx, "N", "with --write: tokens a chunk (default 512)", 4, 1 << 20 },
+        { "chunks", 0, DSB_OPT_INT, &w->n_chunk, "N", "with --write: chunks from the text's start (default: all)", 0, 1 << 30 },
     };
-    const dsb_usage usage = { "logits", "REF TEST", "Figures of the logits TEST against the logits REF, both of the same text.", 2, 2, DSB_OPTIONS(rows), MORE };
+    const dsb_usage usage = { "logits", "REF TEST", "Figures of the logits TEST against the logits REF, both of the same text.", 0, 2, DSB_OPTIONS(rows), MORE };
     dsb_parsed parsed;
     DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
     o->help = parsed.help;
     o->json = parsed.json;
     if (o->help) return DSB_OK;
+    w->quiet = parsed.quiet;
+    if (w->path && (parsed.n_arg || !w->model || !w->text)) return dsb_fail(err, DSB_EUSAGE, "logits: with --write, --model and --text are wanted, and no REF or TEST");
+    if (w->path) return DSB_OK;
+    if (parsed.n_arg != 2) return dsb_fail(err, DSB_EUSAGE, "logits: REF TEST are wanted, %d given; see dsbench logits --help", parsed.n_arg);
+    if (w->model || w->text || w->scheme || w->recipe) return dsb_fail(err, DSB_EUSAGE, "logits: --model, --text, --scheme and --recipe go with --write alone");
     o->ref = parsed.arg[0];
     o->test = parsed.arg[1];
     return DSB_OK;
@@ -208,10 +226,57 @@ static dsb_status safetensors_measure(const options *o, answer *out, dsb_err *er
     return st;
 }
 
+static void codes_widen(dsb_llama_row row, int64_t vocab, float *out) {
+    for (int64_t v = 0; v < vocab; v++) out[v] = row.scale * (float)(row.q[2 * v] | row.q[2 * v + 1] << 8) + row.lp_min;
+}
+
+/* dsbench's figures of the probabilities that two files store; a softmax makes them sum to one. A chunk of the file is one unit. */
+static dsb_status llama_rows_measure(const dsb_llama_file *ref, const dsb_llama_file *test, dsb_logit_row *rows, int32_t *target, int64_t *starts, answer *out, dsb_err *err) {
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    int64_t vocab = ref->n_vocab, n = ref->per_chunk;
+    float *x;
+    DSB_TRY(DSB_NEW(x, 2 * vocab, "rows of logits", err));
+    for (int64_t i = 0; i < ref->n_chunk * n; i++) {
+        codes_widen(dsb_llama_row_at(ref, i / n, i % n), vocab, x);
+        codes_widen(dsb_llama_row_at(test, i / n, i % n), vocab, x + vocab);
+        target[i] = dsb_llama_token(ref, i / n, ref->first + i % n + 1);
+        be->logit_rows(x, x + vocab, &target[i], 1, vocab, &rows[i]);
+    }
+    free(x);
+    dsb_logit_run run = { .rows = rows, .target = target, .chunk_start = starts, .n_chunk = ref->n_chunk };
+    for (int64_t c = 0; c <= ref->n_chunk; c++) starts[c] = c * n;
+    DSB_TRY(dsb_logit_figures(&run, &out->figures, err));
+    out->first_nonfinite = dsb_logit_first_nonfinite(&run, &out->nonfinite);
+    return dsb_logit_figures_reference(&run, &out->reference, err);
+}
+
+static dsb_status llama_files_measure(const dsb_llama_file *ref, const dsb_llama_file *test, answer *out, dsb_err *err) {
+    dsb_logit_row *rows;
+    int32_t *target = NULL;
+    int64_t *starts = NULL, n = ref->n_chunk * ref->per_chunk;
+    out->vocab = ref->n_vocab;
+    DSB_TRY(DSB_NEW(rows, n, "figures of positions", err));
+    dsb_status st = DSB_NEW(target, n, "targets", err);
+    if (!st) st = DSB_NEW(starts, ref->n_chunk + 1, "chunk offsets", err);
+    if (!st) st = llama_rows_measure(ref, test, rows, target, starts, out, err);
+    free(rows);
+    free(target);
+    free(starts);
+    return st;
+}
+
 static dsb_status llama_measure(const options *o, answer *out, dsb_err *err) {
+    dsb_llama_file ref, test;
     out->llama = true;
-    out->first_nonfinite = -1;
-    return dsb_llama_compare(o->ref, o->test, &out->figures, &out->n, err);
+    DSB_TRY(dsb_llama_compare(o->ref, o->test, &out->llama_figures, &out->n, err));
+    DSB_TRY(dsb_llama_open(&ref, o->ref, err));
+    dsb_status st = dsb_llama_open(&test, o->test, err);
+    if (!st) {
+        st = llama_files_measure(&ref, &test, out, err);
+        dsb_llama_close(&test);
+    }
+    dsb_llama_close(&ref);
+    return st;
 }
 
 static dsb_status measure(const options *o, answer *out, dsb_err *err) {
@@ -236,15 +301,18 @@ static void print_table(const options *o, const answer *a) {
     printf("reference %s\ntest      %s\n%lld positions", o->ref, o->test, (long long)a->n);
     if (a->vocab) printf(", %lld tokens in the vocabulary", (long long)a->vocab);
     printf("\n");
+    if (a->llama) {
+        printf("\n  as llama-perplexity --kl-divergence reckons, ± one standard error\n");
+        for (int i = 0; i < a->llama_figures.n; i++) print_figure(&a->llama_figures.item[i], true);
+        if (!a->llama_figures.n) printf("  fewer than 100 scored positions: llama.cpp prints no figures of so few\n");
+        printf("\n  as dsbench reckons, 95 %% intervals over chunks\n");
+    }
     for (int i = 0; i < a->reference.n; i++)
         if (!isnan(a->reference.item[i].value)) printf("  reference's %-10s %14.8g  %s\n", a->reference.item[i].metric, a->reference.item[i].value, strcmp(a->reference.item[i].unit, "1") ? a->reference.item[i].unit : "");
     printf("\n");
     for (int i = 0; i < a->figures.n; i++)
-        if (strcmp(a->figures.item[i].metric, "bits_per_byte")) print_figure(&a->figures.item[i], a->llama);
-    if (a->llama) {
-        if (!a->figures.n) printf("  fewer than 100 scored positions: llama.cpp prints no figures of so few\n");
-        return;
-    }
+        if (strcmp(a->figures.item[i].metric, "bits_per_byte")) print_figure(&a->figures.item[i], false);
+    if (a->llama) return;
     printf("\n  of the logits as a tensor\n  %-22s %14.8g\n  %-22s %14.8g  dB\n  %-22s %14.8g\n  %-22s %14.8g\n", "rel_l2", a->tensor.rel_l2, "sqnr_db", a->tensor.sqnr_db, "cosine", a->tensor.cosine, "max_abs",
            a->tensor.max_abs);
 }
@@ -252,8 +320,7 @@ static void print_table(const options *o, const answer *a) {
 /* JSON has no NaN and no infinity. */
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-static json_t *figure_rows(const dsb_figures *list) {
-    json_t *rows = json_array();
+static void add_rows(json_t *rows, const dsb_figures *list) {
     for (int i = 0; i < list->n; i++) {
         const dsb_figure *f = &list->item[i];
         json_t *row = json_object();
@@ -265,7 +332,6 @@ static json_t *figure_rows(const dsb_figures *list) {
         json_object_set_new(row, "unit", json_string(f->unit));
         json_array_append_new(rows, row);
     }
-    return rows;
 }
 
 static void set_values(json_t *object, const dsb_figures *list) {
@@ -274,20 +340,23 @@ static void set_values(json_t *object, const dsb_figures *list) {
 
 /* Every figure by its name at the top, its interval and unit in the rows of `figures`. */
 static void print_json(const options *o, const answer *a) {
-    json_t *top = json_object(), *reference = json_object();
+    json_t *top = json_object(), *reference = json_object(), *rows = json_array();
     json_object_set_new(top, "kind", json_string(a->llama ? "llama" : "safetensors"));
     json_object_set_new(top, "ref_file", json_string(o->ref));
     json_object_set_new(top, "test_file", json_string(o->test));
     json_object_set_new(top, "n", json_integer(a->n));
+    set_values(top, &a->llama_figures);
     set_values(top, &a->figures);
     if (!a->llama) {
         const struct { const char *name; double value; } tensor[] = { { "nmse", a->tensor.nmse }, { "rel_l2", a->tensor.rel_l2 }, { "sqnr_db", a->tensor.sqnr_db }, { "cosine", a->tensor.cosine }, { "max_abs", a->tensor.max_abs } };
         for (size_t i = 0; i < sizeof tensor / sizeof tensor[0]; i++) json_object_set_new(top, tensor[i].name, number(tensor[i].value));
-        json_object_set_new(top, "vocab", json_integer(a->vocab));
-        set_values(reference, &a->reference);
     }
+    json_object_set_new(top, "vocab", json_integer(a->vocab));
+    set_values(reference, &a->reference);
+    add_rows(rows, &a->llama_figures);
+    add_rows(rows, &a->figures);
     json_object_set_new(top, "reference", reference);
-    json_object_set_new(top, "figures", figure_rows(&a->figures));
+    json_object_set_new(top, "figures", rows);
     json_dumpf(top, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     printf("\n");
     json_decref(top);
@@ -299,6 +368,7 @@ int dsb_cmd_logits(int argc, char **argv) {
     answer a;
     if (options_parse(&o, argc, argv, &err)) return dsb_command_fail(&err);
     if (o.help) return 0;
+    if (o.write.path) return dsb_logits_write(&o.write, &err) ? dsb_command_fail(&err) : 0;
     if (measure(&o, &a, &err)) return dsb_command_fail(&err);
     if (o.json) print_json(&o, &a);
     else print_table(&o, &a);

@@ -10,7 +10,7 @@
 #include "harness/run.h"
 
 typedef struct options {
-    const char *model, *reference, *text, *calibration, *schemes, *convention, *out, *run_id, *resume, *memory;
+    const char *model, *reference, *text, *field, *task, *calibration, *schemes, *convention, *out, *run_id, *resume, *memory;
     dsb_opt_list recipes, sources;
     int64_t n_ctx, n_chunk, repeats;
 } options;
@@ -72,6 +72,8 @@ static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, c
     for (int i = 0; i < o->sources.n; i++) DSB_TRY(dsb_suite_source(s, arena, o->sources.item[i], err));
     DSB_TRY(add_stored(s, arena, o, err));
     if (o->text) s->text = o->text;
+    if (o->field) s->field = o->field;
+    if (o->task) s->task = o->task;
     if (o->calibration) s->calibration = o->calibration;
     if (o->convention && strcmp(o->convention, s->convention) != 0) dsb_suite_convention(s, o->convention);
     if (o->n_ctx > 0) s->n_ctx = o->n_ctx;
@@ -113,6 +115,7 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
     st = dsb_suite_default(&s, arena, rec.model.path, err);
     if (!st) st = dsb_suite_apply(&s, arena, "the stored suite", doc, err);
     json_decref(doc);
+    if (!st && s.text && strcmp(s.text, "-") == 0) st = dsb_fail(err, DSB_EUSAGE, "run %s read its text from standard input, which is gone; make a new run", id);
     dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .stored = &rec, .json = p->json, .quiet = p->quiet, .threads = p->threads};
     if (!st) st = parse_memory(o->memory, &q.memory, err);
     return st ? st : dsb_run_execute(&q, arena, err);
@@ -120,7 +123,7 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
 
 /* An option of a new run was given. */
 static bool given(const options *o) {
-    return o->model || o->reference || o->text || o->calibration || o->schemes || o->convention || o->run_id || o->recipes.n || o->sources.n || o->n_ctx || o->n_chunk >= 0 || o->repeats >= 0;
+    return o->model || o->reference || o->text || o->field || o->task || o->calibration || o->schemes || o->convention || o->run_id || o->recipes.n || o->sources.n || o->n_ctx || o->n_chunk >= 0 || o->repeats >= 0;
 }
 
 static dsb_status execute(const options *o, const dsb_parsed *p, const char *typed, dsb_arena *arena, dsb_err *err) {
@@ -141,7 +144,9 @@ int dsb_cmd_run(int argc, char **argv) {
     const dsb_option rows[] = {
         {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory, or a GGUF file (default: the built-in model)", 0, 0},
         {"reference", 0, DSB_OPT_STRING, &o.reference, "DIR", "full-precision model beside which a pre-quantized --model is measured, as scheme as-stored", 0, 0},
-        {"text", 0, DSB_OPT_STRING, &o.text, "FILE", "evaluation text, byte for byte (default: the built-in one)", 0, 0},
+        {"text", 0, DSB_OPT_STRING, &o.text, "FILE", "evaluation text, byte for byte; or a JSONL file, or a folder (default: the built-in one)", 0, 0},
+        {"field", 0, DSB_OPT_STRING, &o.field, "NAME", "field of JSONL texts that holds a document (default: text)", 0, 0},
+        {"task", 0, DSB_OPT_STRING, &o.task, "FILE.jsonl", "multiple choice: query, choices, gold; alone, or beside --text", 0, 0},
         {"calibration", 0, DSB_OPT_STRING, &o.calibration, "FILE", "calibration text (default: the built-in one)", 0, 0},
         {"schemes", 0, DSB_OPT_STRING, &o.schemes, "a,b,c", "presets of `dsbench list schemes`", 0, 0},
         {"recipe", 0, DSB_OPT_LIST, &o.recipes, "FILE", "a recipe file; may be repeated", 0, 0},

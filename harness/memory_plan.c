@@ -50,14 +50,13 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
     int64_t program = rss + PROGRAM + n_scored * (streams * (int64_t)sizeof(dsb_logit_row) + 128) + 4 * tokens * plan->n_scheme * c->n_layer;
     dsb_sweep_plan wanted = *plan;
     dsb_err ignored;
-    char found[32], least[32];
     *p = (dsb_memory_plan){.limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
     choose_dir(p, beside, is_file);
     p->sweep = p->limit - program > 1 ? p->limit - program : 1;
     wanted.memory = p->sweep;
     if (dsb_sweep_costs_of(&wanted, &p->costs, &ignored))
-        return dsb_fail(err, DSB_EUSAGE, "%s %s: too little for this run; it wants at least %s (fewer schemes or chunks and a shorter context want less)", limit ? "--memory" : "available memory of",
-                        size_text((double)p->limit, found), size_text((double)(p->costs.least_bytes + program) + 1e6, least));
+        return dsb_fail(err, DSB_EUSAGE, "%s %lldM is too little for this run; --memory %lldM is wanted at least (fewer schemes or chunks and a shorter context want less)", limit ? "--memory" : "available memory of",
+                        (long long)(p->limit >> 20), (long long)((p->costs.least_bytes + program) >> 20) + 2);
     if (p->costs.spill && access(p->spill_dir, W_OK | X_OK) != 0)
         return dsb_fail(err, DSB_EOUTPUT, "%s: no temporary file of activations can be made there: %s; set TMPDIR to a folder with room, or --memory higher", p->spill_dir, strerror(errno));
     if (!quiet) print_plan(p, program);
@@ -66,7 +65,7 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
 
 int64_t dsb_memory_of_sessions(const dsb_model *m, const dsb_scheme *schemes, int n_scheme, int64_t room) {
     const dsb_config *c = &m->config;
-    double per = 4, key_values = (double)(c->heads * (c->nope + c->rope_dim + c->v_dim)), scratch = 8.0 * (double)room * ((double)c->d_model * 4 + 3 * key_values);
+    double per = 4, key_values = (double)(dsb_key_width(c) + dsb_value_width(c)), scratch = 8.0 * (double)room * ((double)c->d_model * 4 + 3 * key_values);
     for (int i = 0; i < n_scheme; i++) {
         double b = dsb_scheme_weight_bytes(&schemes[i]);
         per += b > 2 ? b : 2; /* kept weights are packed again for each */

@@ -113,7 +113,7 @@ static dsb_status on_layer(void *ctx, const dsb_layer_event *e, dsb_err *err) {
     (void)err;
     dsb_recorder_nonfinite(r, e->scheme, e->layer, e->moments->nonfinite, "layer %lld, %s output (%s), chunk %lld, token position %lld", (long long)e->layer, k_point[e->point], k_kind[e->kind],
                            (long long)e->chunk, (long long)(e->moments->first_bad / r->m->config.d_model));
-    dsb_moments_add(&r->layer_sum[e->scheme][e->point][e->kind], e->moments);
+    if (e->chunk < r->chunks->n_chunk) dsb_moments_add(&r->layer_sum[e->scheme][e->point][e->kind], e->moments);
     return DSB_OK;
 }
 
@@ -134,8 +134,8 @@ static dsb_status on_clip(void *ctx, const dsb_clip_event *e, dsb_err *err) {
 
 static dsb_status on_logits(void *ctx, const dsb_logits_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
-    if (e->first + e->n > r->n_scored) return dsb_fail(err, DSB_EINTERNAL, "more scored positions than announced");
-    memcpy(r->logits + (e->scheme + 1) * r->n_scored + e->first, e->rows, (size_t)e->n * sizeof *e->rows);
+    if (e->first + e->n > r->n_row) return dsb_fail(err, DSB_EINTERNAL, "more scored positions than announced");
+    memcpy(r->logits + (e->scheme + 1) * r->n_row + e->first, e->rows, (size_t)e->n * sizeof *e->rows);
     return DSB_OK;
 }
 
@@ -174,14 +174,16 @@ static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err
     bool all = e->kind == DSB_KIND_ACCUMULATED;
     dsb_routing_acc local, *acc = all ? &r->routing[e->scheme] : &local;
     int32_t *changed = NULL;
+    int64_t n_chunk = 0; /* those of the task come last and don't count */
+    while (n_chunk < e->n_chunk && e->chunks[n_chunk] < r->chunks->n_chunk) n_chunk++;
     if (all) dsb_routing_acc_release(acc);
     DSB_TRY(dsb_routing_acc_init(acc, c->n_expert, c->router.k, c->router.n_group, err));
     dsb_status s = DSB_OK;
     if (all) {
-        s = DSB_NEW(changed, e->n_chunk * e->n_ctx, "changed slots", err);
+        s = DSB_NEW(changed, n_chunk * e->n_ctx, "changed slots", err);
         r->changed[e->scheme * c->n_layer + e->layer] = changed;
     }
-    for (int64_t i = 0; i < e->n_chunk && !s; i++) {
+    for (int64_t i = 0; i < n_chunk && !s; i++) {
         int64_t at = i * e->n_ctx, k = c->router.k, x = c->n_expert;
         dsb_routing_pair pair = {.n = e->n_ctx, .ref_idx = e->ref->idx + at * k, .test_idx = e->test->idx + at * k, .ref_weight = e->ref->weight + at * k,
                                  .test_weight = e->test->weight + at * k, .ref_scores = e->ref->scores + at * x, .test_scores = e->test->scores + at * x,
@@ -190,8 +192,10 @@ static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err
     }
     if (!s) s = routing_rows(r, e, acc, err);
     if (all) {
-        if (!s) s = dsb_routing_mass(e->ref, e->n_ctx, r->mass_ref + e->scheme * c->n_expert, err);
-        if (!s) s = dsb_routing_mass(e->test, e->n_ctx, r->mass_test + e->scheme * c->n_expert, err);
+        dsb_routing ref = *e->ref, test = *e->test;
+        ref.n = test.n = n_chunk * e->n_ctx;
+        if (!s) s = dsb_routing_mass(&ref, e->n_ctx, r->mass_ref + e->scheme * c->n_expert, err);
+        if (!s) s = dsb_routing_mass(&test, e->n_ctx, r->mass_test + e->scheme * c->n_expert, err);
     } else {
         dsb_routing_acc_release(acc);
     }
@@ -278,7 +282,7 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     int64_t e = m->config.n_expert, n = n_scheme + 1;
     *r = (dsb_recorder){.db = db, .run_id = run_id, .m = m, .schemes = schemes, .n_scheme = n_scheme, .chunks = chunks, .progress = progress, .n_token = chunks->n_chunk * chunks->n_ctx};
     dsb_arena_init(&r->block);
-    r->n_scored = count_scored(chunks);
+    r->n_scored = r->n_row = count_scored(chunks);
     DSB_TRY(DSB_NEW(r->layer_sum, n, "layer figures", err));
     DSB_TRY(DSB_NEW(r->clip_values, n, "layer figures", err));
     DSB_TRY(DSB_NEW(r->clipped, n, "layer figures", err));

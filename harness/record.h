@@ -3,7 +3,7 @@
 #define DSB_HARNESS_RECORD_H
 
 #include "base/clock.h"
-#include "datasets/chunks.h"
+#include "datasets/task.h"
 #include "db/db.h"
 #include "engine/sweep.h"
 #include "metrics/routing.h"
@@ -26,7 +26,9 @@ typedef struct dsb_recorder {
     const dsb_model *m;
     const dsb_scheme *schemes;
     int n_scheme;
-    const dsb_chunks *chunks;
+    const dsb_chunks *chunks; /* those that figures of layers, routing and logits are taken of; the sweep may have more, of the task, behind them */
+    const dsb_task *task;     /* NULL: none */
+    int64_t task_row, n_row;  /* the task's first scored row; rows a scheme has in `logits` */
     dsb_progress *progress;
 
     /* this block, emptied when it is written */
@@ -41,7 +43,7 @@ typedef struct dsb_recorder {
     /* the whole run */
     int64_t n_moe, n_token, n_scored;
     int32_t **changed;        /* (n_scheme * n_layer): changed slots of each token, NULL for dense blocks */
-    dsb_logit_row *logits;    /* (n_scheme + 1, n_scored); the reference first */
+    dsb_logit_row *logits;    /* (n_scheme + 1, n_row); the reference first */
     int64_t *stored_bytes, *weights, *block_bytes, *block_weights; /* (n_scheme + 1) */
     char (*kernels)[256];     /* (n_scheme + 1): comma-separated */
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
@@ -58,6 +60,10 @@ typedef struct dsb_recorder {
 void dsb_kernel_list_add(char list[256], const char *kernel);
 
 dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, const dsb_model *m, const dsb_scheme *schemes, int n_scheme, const dsb_chunks *chunks, dsb_progress *progress, dsb_err *err);
+/* Multiple choice. apart: the task's chunks come behind `chunks` in the sweep; else they are those. Borrowed; before the sweep. */
+dsb_status dsb_recorder_add_task(dsb_recorder *r, const dsb_task *task, bool apart, dsb_err *err);
+/* The task's rows of one scheme (-1: the reference); in the caller's transaction. */
+dsb_status dsb_recorder_put_task(dsb_recorder *r, int scheme, dsb_err *err);
 void dsb_recorder_release(dsb_recorder *r);
 /* The callbacks to give to the sweep; valid while r is. */
 void dsb_recorder_observer(dsb_recorder *r, dsb_observer *out);

@@ -141,7 +141,7 @@ static dsb_status put_across(dsb_recorder *r, const finish *f, int scheme, dsb_e
     DSB_TRY(DSB_NEW(number, r->n_moe, "routing", err));
     DSB_TRY(DSB_NEW(first, r->n_moe, "routing", err));
     for (int64_t i = 0; i < r->n_token; i++) kld[i] = NAN;
-    for (int64_t i = 0; i < r->n_scored; i++) kld[f->token[i]] = r->logits[(scheme + 1) * r->n_scored + i].kld;
+    for (int64_t i = 0; i < r->n_scored; i++) kld[f->token[i]] = r->logits[(scheme + 1) * r->n_row + i].kld;
     for (int64_t l = 0; l < r->m->config.n_layer; l++)
         if (r->changed[scheme * r->m->config.n_layer + l]) {
             number[n_layer] = l;
@@ -258,7 +258,7 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     dsb_recorder *r = f->r;
     const char *name = scheme < 0 ? "reference" : r->schemes[scheme].name;
     dsb_figures figures = {0};
-    dsb_logit_run run = {.rows = r->logits + (scheme + 1) * r->n_scored, .target = f->target, .chunk_start = f->chunk_start, .n_chunk = r->chunks->n_chunk, .bytes_scored = f->bytes};
+    dsb_logit_run run = {.rows = r->logits + (scheme + 1) * r->n_row, .target = f->target, .chunk_start = f->chunk_start, .n_chunk = r->chunks->n_chunk, .bytes_scored = f->bytes};
     int64_t bad = 0, first = dsb_logit_first_nonfinite(&run, &bad);
     if (first >= 0)
         dsb_recorder_nonfinite(r, scheme, -1, bad, "logits, chunk %lld, token position %lld", (long long)(f->token[first] / r->chunks->n_ctx), (long long)(f->token[first] % r->chunks->n_ctx));
@@ -267,6 +267,7 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     if (scheme >= 0) DSB_TRY(routing_quality(r, scheme, &figures, err));
     DSB_TRY(put_quality(r, name, &figures, err));
     DSB_TRY(put_chunks(r, scheme, &run, err));
+    if (r->task) DSB_TRY(dsb_recorder_put_task(r, scheme, err));
     if (r->bad[scheme + 1].n) DSB_TRY(put_event(r, scheme, r->bad[scheme + 1].layer, "error", err, "%lld NaN or Inf, the first in %s", (long long)r->bad[scheme + 1].n, r->bad[scheme + 1].where));
     if (scheme < 0) return DSB_OK;
     DSB_TRY(put_details(r, name, &run, err));

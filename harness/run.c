@@ -32,9 +32,11 @@ typedef struct run {
     dsb_scheme_source *sources; /* (n_scheme) */
     dsb_scheme *schemes;        /* (n_scheme) */
     dsb_text_file text, cal_text;
-    dsb_chunks chunks, cal_chunks;
+    dsb_chunks chunks, cal_chunks; /* chunks: of the text, or of the task alone */
     bool chunks_made, cal_made;
-    int32_t *targets;
+    dsb_task task;
+    int64_t n_chunk;                         /* that the sweep runs, the task's among them */
+    int32_t *tokens, *targets, *positions;   /* (n_chunk, n_ctx); positions NULL: a chunk is one sequence */
     bool needs_calibration;
     dsb_calibration cal;
     dsb_memory_plan memory;
@@ -44,18 +46,61 @@ typedef struct run {
     double start_s;
 } run;
 
-static dsb_status load_text(const char *path, bool reflow, dsb_builtin_kind kind, dsb_text_file *out, dsb_err *err) {
+static dsb_status load_text(const dsb_suite *s, const char *path, dsb_builtin_kind kind, dsb_text_file *out, dsb_err *err) {
     if (!path) return dsb_dataset_builtin_load(kind, out, err);
-    DSB_TRY(dsb_text_file_load(out, path, err));
-    if (reflow) dsb_text_reflow(out);
+    DSB_TRY(dsb_text_load(out, path, s->field, err));
+    if (s->reflow) dsb_text_reflow(out);
     return DSB_OK;
 }
 
+/* A task alone takes the text's place, unless a text is named beside it. */
+static bool has_text(const run *r) { return !r->suite->task || r->suite->text; }
+
 /* A tokenizer of another model gives ids that this one has no row for. */
 static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) {
-    for (int64_t i = 0; i < c->n_chunk * c->n_ctx; i++)
-        if (c->tokens[i] >= r->m.config.vocab)
-            return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", r->suite->model, c->tokens[i], (long long)r->m.config.vocab);
+    for (int64_t i = 0; i < c->n_chunk * c->n_ctx; i++) {
+        int32_t id = c->targets && c->targets[i] > c->tokens[i] ? c->targets[i] : c->tokens[i];
+        if (id >= r->m.config.vocab)
+            return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", r->suite->model, id, (long long)r->m.config.vocab);
+    }
+    return DSB_OK;
+}
+
+static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention convention, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    if (has_text(r)) {
+        DSB_TRY(dsb_chunks_make(&r->chunks, tok, s->text ? s->text : "built-in text", &r->text, convention, s->n_ctx, s->n_chunk, true, err));
+        r->chunks_made = true;
+        DSB_TRY(check_vocab(r, &r->chunks, err));
+    }
+    if (r->needs_calibration) {
+        DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
+        r->cal_made = true;
+        DSB_TRY(check_vocab(r, &r->cal_chunks, err));
+    }
+    if (!s->task) return DSB_OK;
+    DSB_TRY(dsb_task_load(&r->task, tok, s->task, s->n_ctx, r->m.config.max_pos, err));
+    if (!has_text(r)) r->chunks = r->task.chunks; /* the task's own: released with it */
+    return check_vocab(r, &r->task.chunks, err);
+}
+
+/* What the sweep runs: the text's chunks, behind them the task's. */
+static dsb_status lay_out(run *r, dsb_err *err) {
+    int64_t n_ctx = r->chunks.n_ctx, more = r->suite->task && has_text(r) ? r->task.chunks.n_chunk : 0, n = r->chunks.n_chunk * n_ctx, n_more = more * n_ctx;
+    r->n_chunk = r->chunks.n_chunk + more;
+    if (n + n_more > INT32_MAX) return dsb_fail(err, DSB_EUSAGE, "%lld chunks of %lld tokens are more than %d tokens; fewer --chunks are wanted", (long long)r->n_chunk, (long long)n_ctx, INT32_MAX);
+    DSB_TRY(DSB_NEW(r->tokens, n + n_more, "tokens", err));
+    DSB_TRY(DSB_NEW(r->targets, n + n_more, "targets", err));
+    memcpy(r->tokens, r->chunks.tokens, (size_t)n * sizeof *r->tokens);
+    for (int64_t i = 0; i < n; i++) r->targets[i] = dsb_chunks_target(&r->chunks, i / n_ctx, i % n_ctx);
+    if (!r->suite->task) return DSB_OK;
+    DSB_TRY(DSB_NEW(r->positions, n + n_more, "positions", err));
+    for (int64_t i = 0; i < n; i++) r->positions[i] = r->chunks.positions ? r->chunks.positions[i] : (int32_t)(i % n_ctx);
+    for (int64_t i = 0; i < n_more; i++) {
+        r->tokens[n + i] = r->task.chunks.tokens[i];
+        r->targets[n + i] = r->task.chunks.targets[i];
+        r->positions[n + i] = r->task.chunks.positions[i];
+    }
     return DSB_OK;
 }
 
@@ -64,23 +109,14 @@ static dsb_status load_chunks(run *r, dsb_err *err) {
     int convention = dsb_convention_find(s->convention);
     dsb_tokenizer *tok;
     if (convention < 0) return dsb_fail(err, DSB_EUSAGE, "convention \"%s\" is unknown; llama, gptq or sliding is wanted", s->convention);
-    DSB_TRY(load_text(s->text, s->reflow, DSB_BUILTIN_EVALUATION, &r->text, err));
-    if (r->needs_calibration) DSB_TRY(load_text(s->calibration, s->reflow, DSB_BUILTIN_CALIBRATION, &r->cal_text, err));
+    if (has_text(r)) DSB_TRY(load_text(s, s->text, DSB_BUILTIN_EVALUATION, &r->text, err));
+    if (r->needs_calibration) DSB_TRY(load_text(s, s->calibration, DSB_BUILTIN_CALIBRATION, &r->cal_text, err));
     DSB_TRY(dsb_tokenizer_open(&tok, s->model, err));
-    dsb_status st = dsb_chunks_make(&r->chunks, tok, s->text ? s->text : "built-in text", r->text.data, r->text.n, (dsb_convention)convention, s->n_ctx, s->n_chunk, true, err);
-    r->chunks_made = !st;
-    if (!st && r->needs_calibration) {
-        st = dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", r->cal_text.data, r->cal_text.n, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err);
-        r->cal_made = !st;
-    }
+    dsb_status st = make_chunks(r, tok, (dsb_convention)convention, err);
     dsb_tokenizer_close(tok);
-    if (!st) st = check_vocab(r, &r->chunks, err);
-    if (!st && r->cal_made) st = check_vocab(r, &r->cal_chunks, err);
-    if (st) return st;
-    DSB_TRY(DSB_NEW(r->targets, r->chunks.n_chunk * r->chunks.n_ctx, "targets", err));
-    for (int64_t c = 0; c < r->chunks.n_chunk; c++)
-        for (int64_t p = 0; p < r->chunks.n_ctx; p++) r->targets[c * r->chunks.n_ctx + p] = dsb_chunks_target(&r->chunks, c, p);
-    return DSB_OK;
+    dsb_text_drop(&r->text);
+    dsb_text_drop(&r->cal_text);
+    return st ? st : lay_out(r, err);
 }
 
 static dsb_status load_model(run *r, dsb_err *err) {
@@ -119,7 +155,8 @@ static dsb_status check_hash(const run *r, const char *what, const char *path, c
 static dsb_status check_same(const run *r, const char *model_hash, dsb_err *err) {
     const dsb_run_record *was = r->q->stored;
     DSB_TRY(check_hash(r, "model", r->suite->model, model_hash, was->model.sha256, err));
-    DSB_TRY(check_hash(r, "text", r->suite->text ? r->suite->text : "built-in text", r->text.sha256, was->dataset.sha256, err));
+    if (has_text(r)) DSB_TRY(check_hash(r, "text", r->suite->text ? r->suite->text : "built-in text", r->text.sha256, was->dataset.sha256, err));
+    if (r->suite->task) DSB_TRY(check_hash(r, "task", r->suite->task, r->task.sha256, was->task_sha256, err));
     return r->needs_calibration ? check_hash(r, "calibration text", r->suite->calibration ? r->suite->calibration : "built-in text", r->cal_text.sha256, was->calibration.sha256, err) : DSB_OK;
 }
 
@@ -134,14 +171,16 @@ static dsb_status insert_run(run *r, dsb_err *err) {
     }
     DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
     const dsb_config *c = &r->m.config;
-    dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = s->convention,
+    dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = has_text(r) ? s->convention : "task",
                           .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = "cpu", .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
-                          .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1};
+                          .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1,
+                          .task_path = s->task, .task_sha256 = s->task ? r->task.sha256 : NULL, .n_item = s->task ? r->task.n_item : -1};
     DSB_TRY(dsb_host_read(&rec.host, r->arena, err));
     rec.model = (dsb_model_facts){.path = s->model, .name = slash && slash[1] ? slash + 1 : s->model, .arch = c->arch, .sha256 = hash, .n_param = dsb_model_params(c), .n_layer = c->n_layer,
                                   .d_model = c->d_model, .n_expert = c->n_expert, .k = c->router.k, .bytes = (int64_t)r->m.checkpoint.bytes};
     rec.dataset = (dsb_dataset_facts){.path = s->text ? s->text : "built-in", .name = s->text ? s->text : dsb_builtin_table[DSB_BUILTIN_EVALUATION].title, .sha256 = r->text.sha256,
                                       .bytes = (int64_t)r->text.n, .reflowed = !s->text || s->reflow};
+    if (!has_text(r)) rec.dataset = (dsb_dataset_facts){.path = s->task, .name = s->task, .sha256 = r->task.sha256, .bytes = (int64_t)r->task.n_bytes};
     if (r->needs_calibration)
         rec.calibration = (dsb_dataset_facts){.path = s->calibration ? s->calibration : "built-in", .name = s->calibration ? s->calibration : dsb_builtin_table[DSB_BUILTIN_CALIBRATION].title,
                                               .sha256 = r->cal_text.sha256, .bytes = (int64_t)r->cal_text.n, .reflowed = !s->calibration || s->reflow};
@@ -175,8 +214,9 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
 }
 
 static dsb_sweep_plan sweep_plan(const run *r) {
-    return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->chunks.n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->chunks.tokens, .targets = r->targets,
-                            .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens, .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
+    return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->tokens, .targets = r->targets,
+                            .positions = r->positions, .n_isolated_chunk = r->chunks.n_chunk, .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens,
+                            .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
 }
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
@@ -187,6 +227,7 @@ static dsb_status plan_memory(run *r, dsb_err *err) {
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_observer obs;
     DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
+    if (r->suite->task) DSB_TRY(dsb_recorder_add_task(rec, &r->task, has_text(r), err));
     dsb_recorder_observer(rec, &obs);
     dsb_sweep_plan plan = sweep_plan(r);
     plan.obs = &obs;
@@ -260,11 +301,20 @@ static dsb_status note_skipped(run *r, dsb_err *err) {
     return dsb_model_skipped(&r->m, text) ? dsb_db_put_event(r->db, r->id, &e, err) : DSB_OK;
 }
 
+static dsb_status tell_cuts(run *r, dsb_err *err) {
+    char text[200];
+    if (r->task.n_cut == 0) return DSB_OK;
+    snprintf(text, sizeof text, "%lld of the task's %lld choices are longer than the model's context of %lld tokens: their queries lost their beginning", (long long)r->task.n_cut, (long long)r->task.n_choice, (long long)r->suite->n_ctx);
+    dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
+    if (!s) s = tell_cuts(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;
     char where[sizeof rec.nonfinite_text];
@@ -289,7 +339,10 @@ static void run_close(run *r) {
     for (int i = 0; r->sources && i < r->suite->n_scheme; i++) dsb_scheme_source_close(&r->sources[i]);
     free(r->sources);
     free(r->schemes);
+    dsb_task_release(&r->task);
+    free(r->tokens);
     free(r->targets);
+    free(r->positions);
     if (r->model_open) dsb_model_close(&r->m);
 }
 

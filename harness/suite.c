@@ -164,18 +164,20 @@ void dsb_suite_convention(dsb_suite *s, const char *convention) {
 }
 
 dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
-    static const char *const k_keys[] = {"name", "model", "text", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "convention", "isolated_every", "throughput"};
+    static const char *const k_keys[] = {"name", "model", "text", "field", "task", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "convention", "isolated_every", "throughput"};
     const char *key;
     json_t *v;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a suite must be a JSON object", name);
     json_object_foreach((json_t *)doc, key, v) {
         bool known = false;
         for (size_t i = 0; i < sizeof k_keys / sizeof *k_keys; i++) known |= strcmp(k_keys[i], key) == 0;
-        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput are known", name, key);
+        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text field task reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput are known", name, key);
     }
     DSB_TRY(apply_text(arena, doc, name, "name", &s->name, err));
     DSB_TRY(apply_text(arena, doc, name, "model", &s->model, err));
     DSB_TRY(apply_text(arena, doc, name, "text", &s->text, err));
+    DSB_TRY(apply_text(arena, doc, name, "field", &s->field, err));
+    DSB_TRY(apply_text(arena, doc, name, "task", &s->task, err));
     DSB_TRY(apply_text(arena, doc, name, "calibration", &s->calibration, err));
     DSB_TRY(apply_text(arena, doc, name, "convention", &s->convention, err));
     DSB_TRY(dsb_json_bool(doc, name, "reflow", false, &s->reflow, err));
@@ -197,6 +199,8 @@ dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out
     json_t *schemes = json_array(), *sources = json_object();
     dsb_status st = doc && schemes && sources ? DSB_OK : dsb_fail(err, DSB_EINPUT, "the suite can't be written as JSON: a name in it is not UTF-8");
     if (!st && s->text) json_object_set_new(doc, "text", json_string(s->text));
+    if (!st && s->field) json_object_set_new(doc, "field", json_string(s->field));
+    if (!st && s->task) json_object_set_new(doc, "task", json_string(s->task));
     if (!st && s->calibration) json_object_set_new(doc, "calibration", json_string(s->calibration));
     for (int i = 0; i < s->n_scheme && !st; i++) {
         json_t *recipe;

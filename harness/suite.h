@@ -1,5 +1,5 @@
 /* A suite: everything a run does, as JSON that is stored with the run and can be run again.
- * Keys: name model text reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
+ * Keys: name model text field task reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
 #ifndef DSB_HARNESS_SUITE_H
 #define DSB_HARNESS_SUITE_H
 
@@ -12,6 +12,8 @@ enum { DSB_SUITE_MAX_SCHEMES = 64 };
 
 typedef struct dsb_suite {
     const char *name, *model, *text, *calibration; /* paths; text and calibration NULL: the built-in ones */
+    const char *field; /* of JSONL texts, NULL: "text" */
+    const char *task;  /* multiple-choice JSONL, or NULL; with no text named the run is over the task alone */
     const char *convention;
     bool reflow;
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;

@@ -50,6 +50,17 @@ static const dsb_metric metric_table[] = {
     { "top1_accuracy_ref", "share", NONE, 0, 1, "top1_accuracy of the reference" },
     { "accuracy_kept", "share", HIGHER, 0, INF, "top1_accuracy / top1_accuracy_ref" },
     { "nonfinite_positions", "tokens", LOWER, 0, INF, "positions with a NaN or infinite logit" },
+    /* multiple choice */
+    { "acc", "share", HIGHER, 0, 1, "share of items whose right choice has the largest log-likelihood" },
+    { "acc_norm", "share", HIGHER, 0, 1, "share of items whose right choice has the largest log-likelihood per character" },
+    { "delta_acc", "share", HIGHER, -1, 1, "acc - acc of the reference" },
+    { "delta_acc_norm", "share", HIGHER, -1, 1, "acc_norm - acc_norm of the reference" },
+    { "acc_changed", "share", LOWER, 0, 1, "share of items answered otherwise than by the reference" },
+    { "acc_norm_changed", "share", LOWER, 0, 1, "the same, by log-likelihood per character" },
+    { "acc_right_to_wrong", "items", LOWER, 0, INF, "items right in the reference, wrong in the test" },
+    { "acc_wrong_to_right", "items", NONE, 0, INF, "items wrong in the reference, right in the test" },
+    { "acc_norm_right_to_wrong", "items", LOWER, 0, INF, "the same, by log-likelihood per character" },
+    { "acc_norm_wrong_to_right", "items", NONE, 0, INF, "the same, by log-likelihood per character" },
     /* routing */
     { "selection_change", "share", LOWER, 0, 1, "share of tokens whose expert set differs: A != B" },
     { "slot_change", "share", LOWER, 0, 1, "1 - |A and B| / k" },

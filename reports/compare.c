@@ -27,7 +27,7 @@ static const struct paired {
     { "top1_agreement", offsetof(dsb_chunk_quality, top1), NO_MINUS, false, false },
     { "top1_accuracy", offsetof(dsb_chunk_quality, accuracy_test), NO_MINUS, true, false },
 };
-enum { N_PAIRED = sizeof paired / sizeof *paired };
+enum { N_PAIRED = sizeof paired / sizeof *paired, N_OTHER = 5 }; /* acc, acc_norm, size, two speeds */
 
 typedef struct row {
     const char *base_scheme, *head_scheme, *metric, *unit, *verdict;
@@ -39,7 +39,7 @@ typedef struct row {
 typedef struct table {
     row *rows;
     int64_t n;
-    double *diff; /* room for one scheme's chunks */
+    double *diff; /* room for one scheme's chunks, or items */
 } table;
 
 /* RUN, else RUN:scheme split at the last colon (a run's id may hold one). */
@@ -137,6 +137,39 @@ static void add_plain(table *t, const char *metric, bool exact, const char *bs, 
                              .p = NAN, .adjusted = NAN, .detectable = NAN, .n = -1, .verdict = exact ? judge(metric, diff, diff, diff == 0, true) : "reported" };
 }
 
+static const dsb_task_item *item_of(const dsb_run_data *d, const char *scheme, int64_t item) {
+    for (int64_t i = 0; i < d->n_item; i++)
+        if (d->items[i].item == item && !strcmp(d->items[i].scheme, scheme)) return &d->items[i];
+    return NULL;
+}
+
+/* Multiple choice, paired by item: right or wrong in both runs. Only where both asked the same. */
+static void add_choice(table *t, const char *metric, bool norm, const dsb_run_data *base, const char *bs, const dsb_run_data *head, const char *hs) {
+    const dsb_metric *m = dsb_metric_find(metric);
+    row r = { .base_scheme = bs, .head_scheme = hs, .metric = metric, .unit = m ? m->unit : NULL, .adjusted = NAN };
+    const dsb_task_item *h = item_of(head, hs, 0), *end = head->items + head->n_item;
+    bool identical = true;
+    if (!base->run.task_sha256 || !same_text(base->run.task_sha256, head->run.task_sha256)) return;
+    for (const dsb_task_item *b = item_of(base, bs, 0); b && h && b < base->items + base->n_item && h < end && !strcmp(b->scheme, bs) && !strcmp(h->scheme, hs) && b->item == h->item; b++, h++) {
+        int64_t x = norm ? b->answer_norm : b->answer, y = norm ? h->answer_norm : h->answer;
+        if (x < 0 || y < 0) return; /* not finite: no figure */
+        t->diff[r.n++] = (double)(y == h->gold) - (double)(x == b->gold);
+        r.base += x == b->gold;
+        r.head += y == h->gold;
+        identical = identical && x == y;
+    }
+    if (!r.n) return;
+    dsb_sample sample = dsb_sample_of(t->diff, r.n);
+    r.base /= (double)r.n;
+    r.head /= (double)r.n;
+    r.diff = r.head - r.base;
+    r.p = dsb_t_test(t->diff, r.n, 0);
+    dsb_t_interval(t->diff, r.n, 1 - ALPHA, &r.lo, &r.hi);
+    r.detectable = dsb_min_detectable(sample.se, r.n, ALPHA, POWER);
+    r.verdict = judge(metric, r.lo, r.hi, identical, r.p < ALPHA);
+    t->rows[t->n++] = r;
+}
+
 static double tps(const dsb_run_data *d, const char *scheme, const char *phase) {
     const dsb_throughput *t = dsb_run_speed(d, scheme, phase);
     return t ? t->tps_median : NAN;
@@ -149,6 +182,8 @@ static double size_of(const dsb_run_data *d, const char *scheme) {
 
 static void add_scheme(table *t, const dsb_run_data *base, const char *bs, const dsb_run_data *head, const char *hs) {
     for (int k = 0; k < N_PAIRED; k++) add_paired(t, &paired[k], base, bs, head, hs);
+    add_choice(t, "acc", false, base, bs, head, hs);
+    add_choice(t, "acc_norm", true, base, bs, head, hs);
     add_plain(t, "weight_bytes", true, bs, size_of(base, bs), hs, size_of(head, hs));
     add_plain(t, "prefill_tps", false, bs, tps(base, bs, "prefill"), hs, tps(head, hs, "prefill"));
     add_plain(t, "decode_tps", false, bs, tps(base, bs, "decode"), hs, tps(head, hs, "decode"));
@@ -178,7 +213,7 @@ static void fill_grid(const table *t, bool pair, dsb_arena *arena, dsb_grid *g) 
         { "scheme", "scheme", NULL, true },        { "metric", "metric", NULL, true },      { "base", "base", NULL, false },
         { "head", "head", NULL, false },           { "difference", "difference", NULL, false }, { "interval", "95 % interval", NULL, false },
         { "detectable", "detectable", "80 % power", false }, { "p", "p", NULL, false },     { "p_adjusted", "p", "Holm", false },
-        { "n", "chunks", NULL, false },            { "unit", "unit", NULL, true },          { "verdict", "verdict", NULL, true },
+        { "n", "chunks", "or items", false },            { "unit", "unit", NULL, true },          { "verdict", "verdict", NULL, true },
         { "lo", NULL, NULL, false },               { "hi", NULL, NULL, false },             { "base_scheme", NULL, NULL, true },
     };
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
@@ -220,9 +255,9 @@ static dsb_status write_json(const dsb_grid *g, const char *base, const char *he
 }
 
 static dsb_status collect(table *t, const dsb_run_data *base, const char *bs, const dsb_run_data *head, const char *hs, dsb_arena *arena, dsb_err *err) {
-    size_t room = (size_t)(head->n_scheme + 1) * (N_PAIRED + 3);
+    size_t room = (size_t)(head->n_scheme + 1) * (N_PAIRED + N_OTHER), most = (size_t)(base->n_chunk_row > base->n_item ? base->n_chunk_row : base->n_item);
     DSB_TRY(dsb_arena_take(arena, (void **)&t->rows, room, sizeof *t->rows, "a comparison", err));
-    DSB_TRY(dsb_arena_take(arena, (void **)&t->diff, (size_t)base->n_chunk_row + 1, sizeof *t->diff, "a comparison", err));
+    DSB_TRY(dsb_arena_take(arena, (void **)&t->diff, most + 1, sizeof *t->diff, "a comparison", err));
     if (bs && hs) add_scheme(t, base, bs, head, hs);
     for (int64_t i = 0; i < head->n_scheme && !(bs && hs); i++) {
         const char *scheme = head->schemes[i].name, *only = bs ? bs : hs;
@@ -253,7 +288,7 @@ static dsb_status compare(dsb_db *db, dsb_arena *arena, const char *base, const 
     DSB_TRY(adjust(&t, arena, regressed, err));
     fill_grid(&t, bs && hs && strcmp(bs, hs), arena, &g);
     if (format == DSB_REPORT_JSON) return write_json(&g, base, head, *regressed, out, err);
-    dsb_text_printf(out, "base %s, head %s: %lld and %lld chunks, differences are head minus base, paired by chunk\n\n", base, head, (long long)b.run.n_chunk, (long long)h.run.n_chunk);
+    dsb_text_printf(out, "base %s, head %s: %lld and %lld chunks, differences are head minus base, paired by chunk (acc, acc_norm: by item)\n\n", base, head, (long long)b.run.n_chunk, (long long)h.run.n_chunk);
     DSB_TRY(dsb_grid_write(&g, format, out, err));
     dsb_text_printf(out, "\n%s\n", *regressed ? "Regressed: a gating metric (delta_nll, kld_mean, selection_change) got worse." : "No regression shown.");
     return dsb_text_check(out, "the comparison", err);

@@ -31,6 +31,9 @@ static void summary(dsb_page *p) {
     dsb_text_put(p->out, "<section id=\"summary\"><h2>Summary</h2><h3>Accuracy against the reference</h3>\n");
     dsb_summary_accuracy(p->s, p->arena, &g);
     dsb_page_grid(p, &g);
+    dsb_summary_choice(p->s, p->arena, &g);
+    if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>Multiple choice</h3>\n<p class=\"soft\">The answer is the choice with the largest log-likelihood (acc), or the largest per character (acc_norm), as lm-eval scores it; changes and flips are against the reference's answers.</p>\n");
+    dsb_page_grid(p, &g);
     dsb_text_put(p->out, "<h3>Size and speed</h3>\n");
     dsb_summary_cost(p->s, p->arena, &g);
     dsb_page_grid(p, &g);

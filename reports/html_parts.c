@@ -176,6 +176,8 @@ void dsb_page_facts(dsb_page *p) {
     fact(p, "its SHA-256", true, m->sha256);
     text_facts(p, "text", &r->dataset);
     text_facts(p, "calibration text", &r->calibration);
+    if (r->task_path) fact(p, "multiple choice", false, dsb_text_format(a, "%.120s, %lld items", r->task_path, (long long)r->n_item));
+    fact(p, "its SHA-256", true, r->task_sha256);
     fact(p, "convention", false, dsb_text_format(a, "%.40s: %lld chunks of %lld tokens, %lld positions scored", or_unknown(r->convention), (long long)r->n_chunk, (long long)r->n_ctx, (long long)r->n_scored));
     fact(p, "build", false, dsb_text_format(a, "dsbench %.40s %.60s", or_unknown(r->build_version), r->build_hash ? r->build_hash : ""));
     fact(p, "machine", false, dsb_text_format(a, "%.120s, %lld cores, %s memory, %.60s", or_unknown(r->host.cpu), (long long)r->host.cores, dsb_text_size(a, (double)r->host.memory_bytes), or_unknown(r->host.os)));

@@ -13,6 +13,7 @@ dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, d
     DSB_TRY(dsb_db_get_chunk_quality(db, arena, run_id, NULL, &d->chunks, &d->n_chunk_row, err));
     DSB_TRY(dsb_db_get_quality(db, arena, run_id, NULL, &d->quality, &d->n_quality, err));
     DSB_TRY(dsb_db_get_quality_detail(db, arena, run_id, NULL, &d->detail, &d->n_detail, err));
+    DSB_TRY(dsb_db_get_task_item(db, arena, run_id, NULL, &d->items, &d->n_item, err));
     DSB_TRY(dsb_db_get_throughput(db, arena, run_id, NULL, &d->speed, &d->n_speed, err));
     DSB_TRY(dsb_db_get_calibration_coverage(db, arena, run_id, NULL, &d->coverage, &d->n_coverage, err));
     return dsb_db_get_event(db, arena, run_id, NULL, &d->events, &d->n_event, err);

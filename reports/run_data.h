@@ -16,10 +16,11 @@ typedef struct dsb_run_data {
     dsb_chunk_quality *chunks;
     dsb_quality *quality;
     dsb_quality_detail *detail;
+    dsb_task_item *items;
     dsb_throughput *speed;
     dsb_calibration_coverage *coverage;
     dsb_event *events;
-    int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_speed, n_coverage, n_event;
+    int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_item, n_speed, n_coverage, n_event;
 } dsb_run_data;
 
 /* Summary and report show this many warnings; the rest is counted. */

@@ -44,6 +44,8 @@ const dsb_digest *dsb_summary_find(const dsb_summary *s, const char *scheme);
 void dsb_summary_accuracy(const dsb_summary *s, dsb_arena *arena, dsb_grid *out);
 void dsb_summary_cost(const dsb_summary *s, dsb_arena *arena, dsb_grid *out);
 void dsb_summary_claim(const dsb_summary *s, dsb_arena *arena, dsb_grid *out);
+/* Multiple choice; without a row where the run had none. */
+void dsb_summary_choice(const dsb_summary *s, dsb_arena *arena, dsb_grid *out);
 /* "not distinguishable from bf16", "ppl +2.3 %" … in the arena. */
 const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena);
 /* One or two sentences: which scheme to ship, and why. */

@@ -143,6 +143,53 @@ void dsb_summary_claim(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
     }
 }
 
+/* "48.3 [41.2, 55.4]" in per cent, or points with a sign. */
+static void share_cell(dsb_grid *g, const dsb_run_data *d, const char *scheme, const char *metric, bool sign) {
+    const dsb_quality *q = dsb_run_quality(d, scheme, metric);
+    double v = q ? q->value : NAN;
+    if (!q || isnan(q->lo)) dsb_grid_figure(g, v, sign ? "%+.2f" : "%.2f", 100 * v);
+    else dsb_grid_figure(g, v, sign ? "%+.2f [%+.2f, %+.2f]" : "%.2f [%.2f, %.2f]", 100 * v, 100 * q->lo, 100 * q->hi);
+}
+
+static void count_cell(dsb_grid *g, const dsb_run_data *d, const char *scheme, const char *metric) {
+    double v = dsb_run_value(d, scheme, metric);
+    dsb_grid_figure(g, v, "%.0f", v);
+}
+
+void dsb_summary_choice(const dsb_summary *s, dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {
+        { "scheme", "scheme", NULL, true },
+        { "acc", "acc [95 %]", "%", false },
+        { "delta_acc", "Δacc [95 %]", "points", false },
+        { "acc_changed", "changed", "% of answers", false },
+        { "acc_right_to_wrong", "right→wrong", "items", false },
+        { "acc_wrong_to_right", "wrong→right", "items", false },
+        { "acc_norm", "acc_norm [95 %]", "%", false },
+        { "delta_acc_norm", "Δacc_norm [95 %]", "points", false },
+        { "acc_norm_changed", "changed", "% of answers", false },
+        { "acc_norm_right_to_wrong", "right→wrong", "items", false },
+        { "acc_norm_wrong_to_right", "wrong→right", "items", false },
+    };
+    dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
+    for (int64_t i = 0; i < s->n; i++) {
+        const dsb_digest *d = &s->schemes[i];
+        const char *name = d->scheme->name;
+        if (!dsb_run_quality(s->data, name, "acc")) continue;
+        if (d == s->ship) g->marked = dsb_grid_rows(g);
+        dsb_grid_text(g, name);
+        share_cell(g, s->data, name, "acc", false);
+        share_cell(g, s->data, name, "delta_acc", true);
+        share_cell(g, s->data, name, "acc_changed", false);
+        count_cell(g, s->data, name, "acc_right_to_wrong");
+        count_cell(g, s->data, name, "acc_wrong_to_right");
+        share_cell(g, s->data, name, "acc_norm", false);
+        share_cell(g, s->data, name, "delta_acc_norm", true);
+        share_cell(g, s->data, name, "acc_norm_changed", false);
+        count_cell(g, s->data, name, "acc_norm_right_to_wrong");
+        count_cell(g, s->data, name, "acc_norm_wrong_to_right");
+    }
+}
+
 static const char *name_of(const dsb_digest *d, dsb_arena *arena) {
     const char *name = dsb_text_clean(arena, d->scheme->name);
     return name ? name : "?";
@@ -200,12 +247,14 @@ static json_t *warnings_json(const dsb_run_data *d, dsb_arena *arena) {
 }
 
 static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
-    dsb_grid accuracy, cost;
+    dsb_grid accuracy, cost, choice;
     dsb_summary_accuracy(s, arena, &accuracy);
     dsb_summary_cost(s, arena, &cost);
     json_t *schemes = dsb_grid_json(&accuracy), *more = dsb_grid_json(&cost), *doc = json_object();
     for (size_t i = 0; i < json_array_size(schemes); i++) json_object_update_missing(json_array_get(schemes, i), json_array_get(more, i));
     json_decref(more);
+    dsb_summary_choice(s, arena, &choice);
+    if (dsb_grid_rows(&choice)) json_object_set_new(doc, "task", dsb_grid_json(&choice));
     const char *id = dsb_text_clean(arena, s->data->run.id);
     json_object_set_new(doc, "run", json_string(id ? id : ""));
     json_object_set_new(doc, "status", s->data->run.status ? json_string(s->data->run.status) : json_null());
@@ -218,6 +267,11 @@ static json_t *merged_json(const dsb_summary *s, dsb_arena *arena) {
 static void section(const dsb_grid *g, dsb_report_format format, const char *title, dsb_text *out) {
     dsb_text_printf(out, format == DSB_REPORT_MARKDOWN ? "\n### %s\n\n" : "\n%s\n", title);
     dsb_grid_write(g, format, out, NULL);
+}
+
+static const char *task_title(const dsb_run_record *run, dsb_arena *arena) {
+    const char *path = dsb_text_clean(arena, run->task_path ? run->task_path : "?");
+    return dsb_text_format(arena, "Multiple choice: %.120s, %lld items", path ? path : "?", (long long)run->n_item);
 }
 
 static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_format format, dsb_text *out, dsb_err *err) {
@@ -240,6 +294,8 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     warnings(s->data, arena, format, out);
     dsb_summary_accuracy(s, arena, &g);
     section(&g, format, "Accuracy against the reference", out);
+    dsb_summary_choice(s, arena, &g);
+    if (dsb_grid_rows(&g)) section(&g, format, task_title(run, arena), out);
     dsb_summary_cost(s, arena, &g);
     section(&g, format, "Size and speed", out);
     dsb_summary_claim(s, arena, &g);

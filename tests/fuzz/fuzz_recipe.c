@@ -1,33 +1,20 @@
-/* Recipes and suites. Whatever suite is accepted can be written as JSON and read again to the same JSON: runs are resumed from it. */
+/* Recipes: whatever is accepted decides every role's tensors, and is read again from the JSON it stores to the same JSON. */
 #include <string.h>
 
-#include "harness/suite.h"
+#include "quantizers/recipe.h"
 #include "tests/fuzz/fuzz_file.h"
 
 static void try_recipe(const json_t *doc) {
     static const dsb_expert_facts facts = {.is_expert = true, .activity_known = true, .activity_rank = 0.2, .mean_abs_rank = 0.3, .mean_abs = 0.1};
     dsb_arena arena;
     dsb_err err;
-    const dsb_recipe *r;
-    dsb_arena_init(&arena);
-    if (!dsb_recipe_parse(&r, &arena, "r.json", doc, &err))
-        for (int role = 0; role < DSB_ROLE_COUNT; role++) dsb_recipe_match(r, (dsb_role)role, "model.layers.3.mlp.experts.7.down_proj.weight", &facts);
-    dsb_arena_release(&arena);
-}
-
-static void try_suite(const json_t *doc) {
-    dsb_arena arena;
-    dsb_suite s = {.name = "quick", .model = "m", .convention = "llama", .n_ctx = 512, .n_chunk = 16, .n_cal_chunk = 16, .isolated_every = 4, .prefill = 512, .decode = 32, .repeats = 3}, back = s;
-    dsb_err err;
+    const dsb_recipe *r, *back;
     json_t *again;
-    const char *text, *text2;
     dsb_arena_init(&arena);
-    if (!dsb_suite_apply(&s, &arena, "s.json", doc, &err)) {
-        dsb_suite_check(&s, &err);
-        MUST(dsb_suite_json(&s, &arena, &text, &err) == DSB_OK);
-        MUST(dsb_json_parse(&again, "again", text, strlen(text), &err) == DSB_OK);
-        MUST(dsb_suite_apply(&back, &arena, "again", again, &err) == DSB_OK);
-        MUST(dsb_suite_json(&back, &arena, &text2, &err) == DSB_OK && strcmp(text, text2) == 0);
+    if (!dsb_recipe_parse(&r, &arena, "r.json", doc, &err)) {
+        for (int role = 0; role < DSB_ROLE_COUNT; role++) dsb_recipe_match(r, (dsb_role)role, "model.layers.3.mlp.experts.7.down_proj.weight", &facts);
+        MUST(dsb_json_parse(&again, "again", r->json, strlen(r->json), &err) == DSB_OK);
+        MUST(dsb_recipe_parse(&back, &arena, "again", again, &err) == DSB_OK && strcmp(r->json, back->json) == 0);
         json_decref(again);
     }
     dsb_arena_release(&arena);
@@ -38,7 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     json_t *doc;
     if (dsb_json_parse(&doc, "input", (const char *)data, n, &err)) return 0;
     try_recipe(doc);
-    try_suite(doc);
     json_decref(doc);
     return 0;
 }

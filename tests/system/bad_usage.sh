@@ -43,3 +43,5 @@ refuse usage-tokenize-no-model 2 'tokenize|--model' "$dsbench" tokenize hello.tx
 check usage-nothing 2 "$dsbench"
 holds usage-nothing-helps err 'usage: dsbench COMMAND' run compare
 equal usage-no-output-left "$(ls no.safetensors* 2>/dev/null)" ''
+refuse memory-no-size 2 '--memory|4X|4G' "$dsbench" run --memory 4X
+refuse memory-too-little 2 '--memory 1M|at least' $tiny_run --schemes bf16 --db kept.db --memory 1M

@@ -26,7 +26,7 @@ static dsb_tokenizer *open_text(const char *json) {
 static dsb_chunks make(const dsb_tokenizer *tok, const char *text, dsb_convention conv, int64_t n_ctx, int64_t max, bool spread) {
     dsb_chunks c;
     dsb_err err;
-    if (dsb_chunks_make(&c, tok, "text", text, strlen(text), conv, n_ctx, max, spread, &err)) fail_msg("%s", err.text);
+    if (dsb_chunks_make(&c, tok, "text", &(dsb_text_file){.data = (char *)text, .n = strlen(text)}, conv, n_ctx, max, spread, &err)) fail_msg("%s", err.text);
     return c;
 }
 
@@ -147,14 +147,14 @@ static void test_chunks__refusals(void **state) {
     dsb_tokenizer *tok = open_text(k_plain);
     dsb_chunks c;
     dsb_err err;
-    refused(dsb_chunks_make(&c, tok, "short.txt", "0123456", 7, DSB_CONVENTION_LLAMA, 8, 0, false, &err), &err, DSB_EINPUT, "short.txt: too short: 7 tokens found, 8 are wanted", NULL);
+    refused(dsb_chunks_make(&c, tok, "short.txt", &(dsb_text_file){.data = "0123456", .n = 7}, DSB_CONVENTION_LLAMA, 8, 0, false, &err), &err, DSB_EINPUT, "short.txt: too short: 7 tokens found, 8 are wanted", NULL);
     assert_null(c.tokens);
-    refused(dsb_chunks_make(&c, tok, "empty.txt", "", 0, DSB_CONVENTION_GPTQ, 0, 0, false, &err), &err, DSB_EINPUT, "empty.txt: too short: 0 tokens found, 2048 are wanted", NULL);
-    refused(dsb_chunks_make(&c, tok, "a.txt", "0123\x80", 5, DSB_CONVENTION_LLAMA, 4, 0, false, &err), &err, DSB_EINPUT, "a.txt: byte 0x80 at offset 4", NULL);
-    refused(dsb_chunks_make(&c, tok, "a.txt", "0123", 4, DSB_CONVENTION_LLAMA, 3, 0, false, &err), &err, DSB_EUSAGE, "context: 3 tokens", "at least 4");
-    refused(dsb_chunks_make(&c, tok, "a.txt", "0123", 4, DSB_CONVENTION_LLAMA, -1, 0, false, &err), &err, DSB_EUSAGE, "context: -1", NULL);
-    refused(dsb_chunks_make(&c, tok, "a.txt", "0123", 4, DSB_CONVENTION_LLAMA, 4, -1, false, &err), &err, DSB_EUSAGE, "chunks: -1", NULL);
-    refused(dsb_chunks_make(&c, tok, "a.txt", "0123x", 5, DSB_CONVENTION_LLAMA, 4, 0, false, &err), &err, DSB_EINPUT, "a.txt: ", "byte 0x78");
+    refused(dsb_chunks_make(&c, tok, "empty.txt", &(dsb_text_file){.data = "", .n = 0}, DSB_CONVENTION_GPTQ, 0, 0, false, &err), &err, DSB_EINPUT, "empty.txt: too short: 0 tokens found, 2048 are wanted", NULL);
+    refused(dsb_chunks_make(&c, tok, "a.txt", &(dsb_text_file){.data = "0123\x80", .n = 5}, DSB_CONVENTION_LLAMA, 4, 0, false, &err), &err, DSB_EINPUT, "a.txt: byte 0x80 at offset 4", NULL);
+    refused(dsb_chunks_make(&c, tok, "a.txt", &(dsb_text_file){.data = "0123", .n = 4}, DSB_CONVENTION_LLAMA, 3, 0, false, &err), &err, DSB_EUSAGE, "context: 3 tokens", "at least 4");
+    refused(dsb_chunks_make(&c, tok, "a.txt", &(dsb_text_file){.data = "0123", .n = 4}, DSB_CONVENTION_LLAMA, -1, 0, false, &err), &err, DSB_EUSAGE, "context: -1", NULL);
+    refused(dsb_chunks_make(&c, tok, "a.txt", &(dsb_text_file){.data = "0123", .n = 4}, DSB_CONVENTION_LLAMA, 4, -1, false, &err), &err, DSB_EUSAGE, "chunks: -1", NULL);
+    refused(dsb_chunks_make(&c, tok, "a.txt", &(dsb_text_file){.data = "0123x", .n = 5}, DSB_CONVENTION_LLAMA, 4, 0, false, &err), &err, DSB_EINPUT, "a.txt: ", "byte 0x78");
     dsb_tokenizer_close(tok);
 }
 
@@ -164,6 +164,39 @@ static void test_chunks__convention_names(void **state) {
     assert_int_equal(dsb_convention_find("sliding"), DSB_CONVENTION_SLIDING);
     assert_int_equal(dsb_convention_find("Llama"), -1);
     assert_int_equal(dsb_convention_table[DSB_CONVENTION_LLAMA].n_ctx, 512);
+}
+
+static int id_of(char c) { return c == 'a' ? 10 : c - '0'; }
+
+/* More tokens than are kept: they are made twice, and chunks are the same as those cut from all of them. A letter ends each word of digits. */
+static void test_chunks__a_long_text_is_counted_and_then_picked(void **state) {
+    enum { N = (1 << 24) + 12345, CTX = 1000, CHUNKS = 7 };
+    dsb_tokenizer *tok = open_text("{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}, " MODEL "}");
+    dsb_chunks c;
+    dsb_text_file text;
+    dsb_err err;
+    temp_dir t;
+    char *digits = malloc(N);
+    assert_non_null(digits);
+    temp_make(&t);
+    for (uint32_t i = 0; i < N; i++) digits[i] = i % 64 == 63 ? 'a' : (char)('0' + (i * 2654435761u >> 16) % 10);
+    if (dsb_text_file_load(&text, temp_put(&t, "long.txt", digits, N), &err)) fail_msg("%s", err.text);
+    if (dsb_chunks_make(&c, tok, "long", &text, DSB_CONVENTION_SLIDING, CTX, CHUNKS, true, &err)) fail_msg("%s", err.text);
+    assert_int_equal(c.n_text_token, N);
+    assert_int_equal(c.n_available, (N - CTX) / (CTX / 2) + 1);
+    for (int64_t i = 0; i < CHUNKS; i++) {
+        assert_int_equal(c.start[i], i * c.n_available / CHUNKS * (CTX / 2));
+        for (int64_t p = 0; p < CTX; p++) assert_int_equal(c.tokens[i * CTX + p], id_of(digits[c.start[i] + p]));
+    }
+    dsb_chunks_release(&c);
+    if (dsb_chunks_make(&c, tok, "long", &text, DSB_CONVENTION_SLIDING, CTX, CHUNKS, false, &err)) fail_msg("%s", err.text);
+    assert_true(c.n_text_token >= (CHUNKS - 1) * CTX / 2 + CTX && c.n_text_token <= 2 << 20); /* from the start: the rest isn't read */
+    for (int64_t p = 0; p < CTX; p++) assert_int_equal(c.tokens[(CHUNKS - 1) * CTX + p], id_of(digits[(CHUNKS - 1) * CTX / 2 + p]));
+    dsb_chunks_release(&c);
+    dsb_text_file_release(&text);
+    free(digits);
+    temp_remove(&t);
+    dsb_tokenizer_close(tok);
 }
 
 int main(void) {
@@ -176,6 +209,7 @@ int main(void) {
         cmocka_unit_test(test_chunks__bytes_of_scored_tokens),
         cmocka_unit_test(test_chunks__refusals),
         cmocka_unit_test(test_chunks__convention_names),
+        cmocka_unit_test(test_chunks__a_long_text_is_counted_and_then_picked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 
 #include "db/schema.h"
 #include "db/tables.h"
@@ -357,13 +359,40 @@ static void test_db__what_is_not_ours_is_refused(void **state) {
     refused(true, DSB_EINPUT, "another program");
     unlink(path);
     dsb_db_close(opened(true));
-    sql("PRAGMA user_version = 2");
+    sql("PRAGMA user_version = 1000");
     refused(true, DSB_EINPUT, "newer dsbench");
     refused(false, DSB_EINPUT, "newer dsbench");
     unlink(path);
     assert_int_equal(mkdir(path, 0700), 0);
     refused(true, DSB_EINPUT, "regular file");
     rmdir(path);
+}
+
+/* A file as version 1 wrote it, with a run in it. */
+static void test_db__an_older_file_is_migrated(void **state) {
+    char pragma[96];
+    dsb_arena arena;
+    dsb_run_record run;
+    dsb_err err = { 0 };
+    dsb_task_item item = { .scheme = "reference", .item = 0, .gold = 1, .answer = 1, .answer_norm = -1, .loglik_gold = -2.5, .margin = NAN }, *items;
+    int64_t n = 0;
+    sql(dsb_db_migration[0]);
+    snprintf(pragma, sizeof pragma, "PRAGMA application_id = %d; PRAGMA user_version = 1", DSB_DB_APPLICATION_ID);
+    sql(pragma);
+    sql("INSERT INTO host (id) VALUES (1); INSERT INTO model (id) VALUES (1); INSERT INTO dataset (id) VALUES (1);"
+        "INSERT INTO run (id, created_utc, status, host_id, model_id, dataset_id, calibration_id) VALUES ('old', '2025', 'done', 1, 1, 1, 1);"
+        "INSERT INTO scheme (run_id, name, ordinal) VALUES ('old', 'reference', 0)");
+    dsb_db *db = opened(true);
+    dsb_arena_init(&arena);
+    assert_int_equal(dsb_db_run_get(db, &arena, "old", &run, &err), DSB_OK);
+    assert_null(run.task_path);
+    assert_int_equal(run.n_item, -1);
+    assert_int_equal(dsb_db_put_task_item(db, "old", &item, &err), DSB_OK);
+    assert_int_equal(dsb_db_get_task_item(db, &arena, "old", NULL, &items, &n, &err), DSB_OK);
+    assert_int_equal(n, 1);
+    assert_true(items[0].gold == 1 && items[0].answer_norm == -1 && items[0].loglik_gold == -2.5 && isnan(items[0].margin));
+    dsb_arena_release(&arena);
+    dsb_db_close(db);
 }
 
 static void test_db__what_cannot_be_written_is_an_output_error(void **state) {
@@ -404,6 +433,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_db__an_open_transaction_is_rolled_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__two_runs_write_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__what_is_not_ours_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__an_older_file_is_migrated, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__what_cannot_be_written_is_an_output_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__a_read_only_place_can_still_be_read, set_up, tear_down),
     };

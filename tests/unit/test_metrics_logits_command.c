@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "harness/commands.h"
+#include "metrics/llama_write.h"
 
 enum { N = 4, V = 12 };
 
@@ -139,10 +140,44 @@ static void test_logits_command__exit_codes(void **state) {
     unlink(bad);
 }
 
+/* A `_logits_` file whose every scored row is z (2); 102 rows, as llama.cpp prints nothing of fewer than 100. */
+static void llama_file_make(char path[40], const float z[2]) {
+    enum { CTX = 206 };
+    int32_t tokens[CTX] = { 0 };
+    dsb_llama_writer w;
+    dsb_err err;
+    snprintf(path, 40, "/tmp/dsb_logits_XXXXXX");
+    close(mkstemp(path));
+    assert_int_equal(dsb_llama_writer_open(&w, path, CTX, 2, 1, tokens, &err), DSB_OK);
+    for (int i = 0; i < CTX - 1 - CTX / 2; i++) assert_int_equal(dsb_llama_writer_row(&w, z, &err), DSB_OK);
+    assert_int_equal(dsb_llama_writer_finish(&w, &err), DSB_OK);
+    dsb_llama_writer_close(&w);
+}
+
+static void test_logits_command__llama_files_give_both_sets_of_figures(void **state) {
+    const float ref[2] = { logf(3), 0 }, test[2] = { 0, 0 };
+    char a[40], b[40];
+    json_t *o;
+    double kld = log(2) + 0.75 * log(0.75) + 0.25 * log(0.25);
+    llama_file_make(a, ref);
+    llama_file_make(b, test);
+    assert_int_equal(command(a, b, &o), 0);
+    near(number(o, "llama_ppl"), 2);
+    near(number(o, "ppl"), 2);
+    near(number(o, "llama_kld_mean"), kld);
+    near(number(o, "kld_mean"), kld);
+    near(number(json_object_get(o, "reference"), "nll"), -log(0.75));
+    near(number(o, "n"), 102);
+    json_decref(o);
+    unlink(a);
+    unlink(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_command__tokens_are_shifted_by_one),
         cmocka_unit_test(test_logits_command__targets_are_used_as_they_are),
+        cmocka_unit_test(test_logits_command__llama_files_give_both_sets_of_figures),
         cmocka_unit_test(test_logits_command__exit_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,10 +118,126 @@ static void test_builtin__checksum_and_absence(void **state) {
     temp_remove(&t);
 }
 
+static void expect_text(const char *path, const char *field, const char *wanted, size_t n_document) {
+    dsb_text_file text;
+    dsb_err err;
+    char sha256[65];
+    if (dsb_text_load(&text, path, field, &err)) fail_msg("%s", err.text);
+    assert_int_equal(text.n, strlen(wanted));
+    assert_memory_equal(text.data, wanted, text.n + 1);
+    assert_int_equal(text.n_document, n_document);
+    dsb_sha256_hex(wanted, text.n, sha256);
+    assert_string_equal(text.sha256, sha256);
+    dsb_text_drop(&text);
+    assert_null(text.data);
+    assert_string_equal(text.sha256, sha256);
+    dsb_text_file_release(&text);
+}
+
+static void test_text__documents_of_jsonl_are_joined_by_an_empty_line(void **state) {
+    temp_dir t;
+    temp_make(&t);
+    temp_text(&t, "a.jsonl", "{\"text\": \"one\\n\", \"body\": \"x\"}\r\n\n{\"text\": \"tw\\u00e9\", \"body\": \"\"}");
+    expect_text(t.file, NULL, "one\n\n\ntw\u00e9", 2);
+    expect_text(t.file, "body", "x\n\n", 2);
+    temp_text(&t, "a.dump", "{\"text\": \"one\"}"); /* JSONL only where a field says so */
+    expect_text(t.file, NULL, "{\"text\": \"one\"}", 1);
+    expect_text(t.file, "text", "one", 1);
+    temp_text(&t, "a.txt", "{\"text\": \"one\"}"); /* never: a field may be meant for another text of the run */
+    expect_text(t.file, "text", "{\"text\": \"one\"}", 1);
+    temp_remove(&t);
+}
+
+static void test_text__a_folder_is_its_texts_in_order_of_their_paths(void **state) {
+    temp_dir t;
+    char sub[128];
+    temp_make(&t);
+    snprintf(sub, sizeof sub, "%s/b", t.path);
+    assert_int_equal(dsb_dir_make(sub, NULL), DSB_OK);
+    temp_text(&t, "c.md", "four");
+    temp_text(&t, "b/z.txt", "three");
+    temp_text(&t, "b.jsonl", "{\"text\": \"1\"}\n{\"text\": \"2\"}\n");
+    temp_text(&t, "a.txt", "zero");
+    temp_text(&t, "a.html", "no");
+    temp_text(&t, ".hidden.txt", "no");
+    expect_text(t.path, NULL, "zero\n\n1\n\n2\n\nthree\n\nfour", 5); /* "b." comes before "b/" */
+    temp_remove(&t);
+}
+
+static void test_text__bad_documents_are_refused(void **state) {
+    dsb_text_file text;
+    dsb_err err;
+    temp_dir t;
+    char link[128], dir[128];
+    temp_make(&t);
+    refused(dsb_text_load(&text, t.path, NULL, &err), &err, DSB_EINPUT, t.path, "no *.txt, *.md or *.jsonl");
+    refused(dsb_text_load(&text, temp_text(&t, "a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}"), NULL, &err), &err, DSB_EINPUT, "a.jsonl, line 2: field \"text\" is missing", "--field");
+    refused(dsb_text_load(&text, temp_text(&t, "a.jsonl", "{\"text\": 3}"), NULL, &err), &err, DSB_EINPUT, "line 1: field \"text\" isn't a string", "--field");
+    refused(dsb_text_load(&text, temp_text(&t, "a.jsonl", "\n\n"), NULL, &err), &err, DSB_EINPUT, "a.jsonl", "holds no document");
+    refused(dsb_text_load(&text, temp_text(&t, "a.jsonl", "{\"text\": \"\xc3\"}"), NULL, &err), &err, DSB_EINPUT, "a.jsonl", "byte 0xc3 at offset 10");
+    refused(dsb_text_load(&text, temp_text(&t, "a.jsonl", "{\"text\": \"a\"} x"), NULL, &err), &err, DSB_EINPUT, "a.jsonl, line 1: not valid JSON", NULL);
+    temp_text(&t, "a.jsonl", "{\"text\": \"a\"}");
+    temp_text(&t, "b.txt", "caf\xe9");
+    refused(dsb_text_load(&text, t.path, NULL, &err), &err, DSB_EINPUT, "b.txt", "offset 3");
+    temp_text(&t, "b.txt", "b");
+    snprintf(link, sizeof link, "%s/l.txt", t.path);
+    assert_int_equal(symlink("/etc/hostname", link), 0);
+    refused(dsb_text_load(&text, t.path, NULL, &err), &err, DSB_EINPUT, "l.txt: a symbolic link", NULL);
+    unlink(link);
+    snprintf(dir, sizeof dir, "%s/d", t.path);
+    assert_int_equal(symlink("/tmp", dir), 0);
+    refused(dsb_text_load(&text, t.path, NULL, &err), &err, DSB_EINPUT, "/d: a symbolic link", NULL);
+    temp_remove(&t);
+}
+
+/* A map's last page is full, almost full, just begun: the zero byte behind the text is there. */
+static void test_text__a_zero_byte_follows_whatever_the_length(void **state) {
+    static char long_text[8194];
+    dsb_text_file text;
+    temp_dir t;
+    temp_make(&t);
+    memset(long_text, 'a', sizeof long_text);
+    for (size_t n = 4095; n <= 8193; n += n == 4097 ? 4094 : 1) {
+        assert_int_equal(dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, n), NULL), DSB_OK);
+        assert_true(text.n == n && text.data[n] == 0 && text.data[n - 1] == 'a');
+        dsb_text_file_release(&text);
+    }
+    temp_remove(&t);
+}
+
+/* Pieces of 8 MiB end between characters: a long text of three-byte characters is whole, a bad byte behind it is found where it is. */
+static void test_text__a_long_text_is_checked_in_pieces(void **state) {
+    enum { CHARS = 3000000, N = 3 * CHARS };
+    char *long_text = malloc(N + 1), sha256[65];
+    dsb_text_file text;
+    dsb_err err;
+    temp_dir t;
+    assert_non_null(long_text);
+    temp_make(&t);
+    for (int i = 0; i < N; i += 3) memcpy(long_text + i, "\u20ac", 3);
+    long_text[N] = '\x82';
+    if (dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N), &err)) fail_msg("%s", err.text);
+    dsb_sha256_hex(long_text, N, sha256);
+    assert_string_equal(text.sha256, sha256);
+    dsb_text_forget(&text, 0, N); /* it comes back from the file */
+    assert_memory_equal(text.data, long_text, N);
+    dsb_text_file_release(&text);
+    refused(dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N + 1), &err), &err, DSB_EINPUT, "a.txt: byte 0x82 at offset 9000000", NULL);
+    long_text[(8 << 20) - 1] = 'x';
+    refused(dsb_text_file_load(&text, temp_put(&t, "a.txt", long_text, N), &err), &err, DSB_EINPUT, "a.txt: byte 0xe2 at offset 8388606", NULL);
+    free(long_text);
+    temp_remove(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text__byte_for_byte), cmocka_unit_test(test_text__not_utf8_names_the_offset), cmocka_unit_test(test_text__standard_input),
         cmocka_unit_test(test_text__reflow),        cmocka_unit_test(test_builtin__checksum_and_absence),
+        cmocka_unit_test(test_text__documents_of_jsonl_are_joined_by_an_empty_line),
+        cmocka_unit_test(test_text__a_folder_is_its_texts_in_order_of_their_paths),
+        cmocka_unit_test(test_text__bad_documents_are_refused),
+        cmocka_unit_test(test_text__a_zero_byte_follows_whatever_the_length),
+        cmocka_unit_test(test_text__a_long_text_is_checked_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
