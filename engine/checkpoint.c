@@ -198,7 +198,7 @@ static const dsb_map *map_of(const dsb_checkpoint *cp, int i) { return cp->is_gg
 
 /* What was read is in buffers of the reader's own: mapped pages must not add up to the checkpoint's size. */
 static void drop_pages(const dsb_checkpoint *cp, const dsb_st_tensor *t, const uint8_t *from, size_t n) {
-    if (!t || n < 1 << 16) return;
+    if (!t || n < 1 << 14) return;
     for (int i = 0; i < maps_of(cp); i++) {
         const dsb_map *map = map_of(cp, i);
         if (from >= map->data && from < map->data + map->size) dsb_map_drop(from, n);
