@@ -25,12 +25,12 @@ static const char *time_text(double s, char buf[32]) {
     return buf;
 }
 
-static void print_plan(const dsb_memory_plan *p, int64_t program) {
+void dsb_memory_plan_print(const dsb_memory_plan *p) {
     const dsb_sweep_costs *c = &p->costs;
     char read[32], total[32], limit[32], weights[32], act[32], scratch[32], rest[32], spill[32], took[32];
     double threads = omp_get_max_threads(), compute = c->operations / (threads * k_flops) + c->encoded * k_encode_s / threads, disk = (double)c->read_bytes / k_disk_bps;
-    fprintf(stderr, "plan: %s of weights to read; memory %s of %s (weights %s, activations %s, scratch %s, program %s)", size_text((double)c->read_bytes, read), size_text((double)(c->total_bytes + program), total),
-            size_text((double)p->limit, limit), size_text((double)c->weight_bytes, weights), size_text((double)c->activation_bytes, act), size_text((double)c->scratch_bytes, scratch), size_text((double)program, rest));
+    fprintf(stderr, "plan: %s of weights to read; memory %s of %s (weights %s, activations %s, scratch %s, program %s)", size_text((double)c->read_bytes, read), size_text((double)(c->total_bytes + p->program), total),
+            size_text((double)p->limit, limit), size_text((double)c->weight_bytes, weights), size_text((double)c->activation_bytes, act), size_text((double)c->scratch_bytes, scratch), size_text((double)p->program, rest));
     if (c->spill) fprintf(stderr, "; %s of activations in a temporary file in %s", size_text((double)c->spill_bytes, spill), p->spill_dir);
     fprintf(stderr, "; about %s\n", time_text(compute > disk ? compute : disk, took));
 }
@@ -43,14 +43,14 @@ static void choose_dir(dsb_memory_plan *p, const char *beside, bool is_file) {
     else snprintf(p->spill_dir, sizeof p->spill_dir, ".");
 }
 
-dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, int64_t n_scored, int64_t limit, const char *beside, bool is_file, bool quiet, dsb_err *err) {
+dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, int64_t n_scored, int64_t limit, const char *beside, bool is_file, dsb_err *err) {
     const dsb_config *c = &plan->m->config;
     int64_t rss = dsb_rss_bytes(), tokens = plan->n_chunk * plan->n_ctx, available = dsb_memory_available_bytes(), streams = plan->n_scheme + 1;
     /* The recorder's rows of figures and changed slots, and what is sorted of them. */
     int64_t program = rss + PROGRAM + n_scored * (streams * (int64_t)sizeof(dsb_logit_row) + 128) + 4 * tokens * plan->n_scheme * c->n_layer;
     dsb_sweep_plan wanted = *plan;
     dsb_err ignored;
-    *p = (dsb_memory_plan){.limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
+    *p = (dsb_memory_plan){.program = program, .limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
     choose_dir(p, beside, is_file);
     p->sweep = p->limit - program > 1 ? p->limit - program : 1;
     wanted.memory = p->sweep;
@@ -59,7 +59,6 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
                         (long long)(p->limit >> 20), (long long)((p->costs.least_bytes + program) >> 20) + 2);
     if (p->costs.spill && access(p->spill_dir, W_OK | X_OK) != 0)
         return dsb_fail(err, DSB_EOUTPUT, "%s: no temporary file of activations can be made there: %s; set TMPDIR to a folder with room, or --memory higher", p->spill_dir, strerror(errno));
-    if (!quiet) print_plan(p, program);
     return DSB_OK;
 }
 

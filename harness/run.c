@@ -221,7 +221,7 @@ static dsb_sweep_plan sweep_plan(const run *r) {
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
     dsb_sweep_plan plan = sweep_plan(r);
-    return dsb_memory_plan_make(&r->memory, &plan, r->chunks.n_scored, r->q->memory, r->q->out ? r->q->out : r->q->db, r->q->out == NULL, r->q->quiet, err);
+    return dsb_memory_plan_make(&r->memory, &plan, r->chunks.n_scored, r->q->memory, r->q->out ? r->q->out : r->q->db, r->q->out == NULL, err);
 }
 
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
@@ -357,6 +357,7 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = plan_memory(&r, err);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
+    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory);
     dsb_progress_init(&r.progress, q->quiet);
     if (!s) s = measure(&r, err);
     run_close(&r);

@@ -1,7 +1,7 @@
 # Texts and token files that can't be measured. Sourced by run.sh.
 text_run="$dsbench run --model tiny --schemes bf16 --chunks 2 --context 32 --repeats 0 --db kept.db"
 refuse text-missing 2 'nowhere.txt|No such file' $text_run --text nowhere.txt
-refuse text-is-a-folder 2 'tiny|not a regular file' $text_run --text tiny
+refuse text-is-a-folder 2 'tiny|no *.txt, *.md or *.jsonl' $text_run --text tiny
 printf 'caf\351 au lait' >latin1.txt
 refuse text-not-utf8 2 'latin1.txt|0xe9|offset 3' $text_run --text latin1.txt
 { head -c 100000 "$text"; printf '\355\240\200'; } >surrogate.txt
