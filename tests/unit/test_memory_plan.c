@@ -21,7 +21,7 @@ static int64_t least_limit(const dsb_sweep_plan *plan) {
     dsb_memory_plan p;
     dsb_err err = {0};
     long long m = 0;
-    refused(dsb_memory_plan_make(&p, plan, TOKENS, 1, "x.db", true, true, &err), &err, DSB_EUSAGE, "--memory", "at least");
+    refused(dsb_memory_plan_make(&p, plan, TOKENS, 1, "x.db", true, &err), &err, DSB_EUSAGE, "--memory", "at least");
     const char *at = strstr(err.text, "run; --memory ");
     assert_non_null(at);
     assert_int_equal(sscanf(at, "run; --memory %lldM", &m), 1);
@@ -34,7 +34,7 @@ static void test_memory_plan__the_least_that_is_told_is_enough(void **state) {
     dsb_err err = {0};
     sr_run *r = opened(&plan);
     int64_t limit = least_limit(&plan);
-    if (dsb_memory_plan_make(&p, &plan, TOKENS, limit, "x.db", true, true, &err)) fail_msg("%s", err.text);
+    if (dsb_memory_plan_make(&p, &plan, TOKENS, limit, "x.db", true, &err)) fail_msg("%s", err.text);
     assert_true(p.limit == limit && p.sweep < limit && p.costs.total_bytes <= p.sweep);
     sr_close(r);
 }
@@ -45,16 +45,16 @@ static void test_memory_plan__the_folder_of_the_temporary_file(void **state) {
     dsb_err err = {0};
     sr_run *r = opened(&plan);
     unsetenv("TMPDIR");
-    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "some/where/x.db", true, true, &err), DSB_OK);
+    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "some/where/x.db", true, &err), DSB_OK);
     assert_string_equal(p.spill_dir, "some/where");
-    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "x.db", true, true, &err), DSB_OK);
+    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "x.db", true, &err), DSB_OK);
     assert_string_equal(p.spill_dir, ".");
-    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "out/pictures", false, true, &err), DSB_OK);
+    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "out/pictures", false, &err), DSB_OK);
     assert_string_equal(p.spill_dir, "out/pictures");
     setenv("TMPDIR", "/nonexistent/dsbench", 1);
-    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "x.db", true, true, &err), DSB_OK); /* nothing is spilled */
+    assert_int_equal(dsb_memory_plan_make(&p, &plan, TOKENS, 0, "x.db", true, &err), DSB_OK); /* nothing is spilled */
     assert_false(p.costs.spill);
-    refused(dsb_memory_plan_make(&p, &plan, TOKENS, least_limit(&plan), "x.db", true, true, &err), &err, DSB_EOUTPUT, "/nonexistent/dsbench", "TMPDIR");
+    refused(dsb_memory_plan_make(&p, &plan, TOKENS, least_limit(&plan), "x.db", true, &err), &err, DSB_EOUTPUT, "/nonexistent/dsbench", "TMPDIR");
     unsetenv("TMPDIR");
     sr_close(r);
 }
