@@ -88,6 +88,8 @@ static dsb_status each_piece(picker *p, const dsb_tokenizer *tok, const char *na
         if (!s) s = take(p, ids, (int64_t)n, err);
         dsb_text_forget(text, from, end);
     }
+    uint32_t c;
+    if (!s && dsb_token_stream_dropped(stream, &c)) s = dsb_fail(err, DSB_EINPUT, "%s: character or byte 0x%02x is in the text, but the tokenizer has no token for it; a text or a tokenizer without gaps is wanted", name, c);
     dsb_token_stream_close(stream);
     return s;
 }

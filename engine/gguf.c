@@ -148,6 +148,7 @@ static dsb_status read_tensor(cursor *c, dsb_st_tensor *t, uint64_t *offset, dsb
     size_t count = 1;
     for (int i = 0; i < t->ndim; i++) {
         DSB_TRY(take_int(c, 8, t->name, &dim, err));
+        if (dim == 0) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dimension %d is 0", f->path, t->name, i);
         if (dim > INT64_MAX || !dsb_mul(count, (size_t)dim, &count)) return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: dimension %d is absurdly large", f->path, t->name, i);
         t->shape[t->ndim - 1 - i] = (int64_t)dim; /* the file's first is the contiguous one */
     }
@@ -203,6 +204,7 @@ static dsb_status read_tensors(cursor *c, uint64_t n, dsb_err *err) {
 }
 
 static dsb_status read_file(dsb_gguf *f, dsb_err *err) {
+    if (f->map.size < 4) return dsb_fail(err, DSB_EINPUT, "%s: %zu bytes; a GGUF file is wanted", f->path, f->map.size);
     cursor c = {f, f->map.data, f->map.data + f->map.size};
     const uint8_t *magic;
     uint64_t version, n_tensor, n_value;

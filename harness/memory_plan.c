@@ -51,8 +51,7 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
     int64_t program = rss + PROGRAM + n_scored * (streams * (int64_t)sizeof(dsb_logit_row) + 128) + 4 * tokens * plan->n_scheme * c->n_layer;
     dsb_sweep_plan wanted = *plan;
     dsb_err ignored;
-    *p = (dsb_memory_plan){.limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
-    p->program = program;
+    *p = (dsb_memory_plan){.program = program, .limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
     choose_dir(p, beside, is_file);
     p->sweep = p->limit - program > 1 ? p->limit - program : 1;
     wanted.memory = p->sweep;

@@ -9,7 +9,7 @@
 
 typedef struct dsb_memory_plan {
     int64_t limit;             /* of the whole program, bytes */
-    int64_t sweep, program;    /* of that the sweep's, and all else */
+    int64_t sweep, program;    /* of that the sweep's, and what lies beside it */
     char spill_dir[PATH_MAX];  /* $TMPDIR, else the folder of the output or database */
     dsb_sweep_costs costs;
 } dsb_memory_plan;

@@ -100,7 +100,7 @@ static void test_gguf__tensors_in_place(void **state) {
 }
 
 /* Each maker writes a file that is wrong in one way. */
-static const uint64_t k_one[] = {1, 1, 1, 1, 1}, k_huge[] = {UINT64_MAX / 2, 16}, k_33[] = {33};
+static const uint64_t k_one[] = {1, 1, 1, 1, 1}, k_huge[] = {UINT64_MAX / 2, 16}, k_33[] = {33}, k_none[] = {0, 65536};
 static void m_magic(gguf_file *f) { gguf_begin(f, 3, 0, 0), f->data[0] = 'X'; }
 static void m_version1(gguf_file *f) { gguf_begin(f, 1, 0, 0); }
 static void m_version4(gguf_file *f) { gguf_begin(f, 4, 0, 0); }
@@ -120,6 +120,7 @@ static void m_deep(gguf_file *f) {
 static void m_align(gguf_file *f) { gguf_begin(f, 3, 0, 1), gguf_u32(f, "general.alignment", 24); }
 static void m_dims(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 5, k_one, 0, 0); }
 static void m_no_dims(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 0, k_one, 0, 0), gguf_number(f, 0, 8); }
+static void m_empty(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 2, k_none, 0, 0); }
 static void m_size(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 2, k_huge, 0, 0); }
 static void m_ggml(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 1, k_one, 16, 0); }
 static void m_ragged(gguf_file *f) { gguf_begin(f, 3, 1, 0), gguf_tensor(f, "w", 1, k_33, 8, 0); }
@@ -149,6 +150,7 @@ static const struct {
     {m_align, DSB_EINPUT, "general.alignment is 24; a power of two is wanted"},
     {m_dims, DSB_EINPUT, "tensor w: 5 dimensions; 1 to 4 is wanted"},
     {m_no_dims, DSB_EINPUT, "tensor w: 0 dimensions"},
+    {m_empty, DSB_EINPUT, "tensor w: dimension 0 is 0"},
     {m_size, DSB_EINPUT, "tensor w: dimension 1 is absurdly large"},
     {m_ggml, DSB_EUNSUPPORTED, "tensor w: ggml type 16 (iq2_xxs) can't be read"},
     {m_ragged, DSB_EINPUT, "tensor w: rows of 33 values don't split into q8_0 blocks of 32"},

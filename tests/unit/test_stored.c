@@ -179,6 +179,48 @@ static void test_stored__gptq_zero_points_of_both_versions_and_reordered_inputs(
     temp_remove(&t);
 }
 
+/* Three bits as AutoGPTQ's own code packs them: ten values in a word, the eleventh over its end, and so on; a zero point of 0 is stored as 7. */
+static void test_stored__gptq_3_bits(void **state) {
+    enum { IN = 32, OUT = 2 };
+    uint32_t q[OUT][IN], words[3][OUT] = {{0}}, zeros[1] = {3 | 7 << 3};
+    const float scales[OUT] = {0.5f, 2};
+    static const struct {
+        const char *name;
+        dsb_dtype dtype;
+        int64_t shape[2];
+    } k_part[] = {{"m.qweight", DSB_I32, {3, OUT}}, {"m.qzeros", DSB_I32, {1, 1}}, {"m.scales", DSB_F32, {1, OUT}}};
+    float want[OUT * IN];
+    char path[128];
+    dsb_st_writer w;
+    temp_dir t;
+    for (int o = 0; o < OUT; o++) {
+        for (int i = 0; i < IN; i++) {
+            q[o][i] = (uint32_t)(5 * i + 3 * o + i / 7) & 7;
+            want[o * IN + i] = ((float)q[o][i] - (o ? 0.0f : 4.0f)) * scales[o];
+        }
+        for (int i = 0; i < 10; i++) {
+            words[0][o] |= q[o][i] << (3 * i);
+            words[1][o] |= q[o][11 + i] << (3 * i + 1);
+            words[2][o] |= q[o][22 + i] << (3 * i + 2);
+        }
+        words[0][o] |= q[o][10] << 30;
+        words[1][o] |= (q[o][10] >> 2 & 1) | q[o][21] << 31;
+        words[2][o] |= q[o][21] >> 1 & 3;
+    }
+    temp_make(&t);
+    snprintf(path, sizeof path, "%s/model.safetensors", t.path);
+    assert_int_equal(dsb_st_writer_open(&w, path, NULL), DSB_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(dsb_st_writer_declare(&w, k_part[i].name, k_part[i].dtype, 2, k_part[i].shape, NULL), DSB_OK);
+    assert_int_equal(dsb_st_writer_write(&w, words, sizeof words, NULL), DSB_OK);
+    assert_int_equal(dsb_st_writer_write(&w, zeros, sizeof zeros, NULL), DSB_OK);
+    assert_int_equal(dsb_st_writer_write(&w, scales, sizeof scales, NULL), DSB_OK);
+    assert_int_equal(dsb_st_writer_finish(&w, NULL), DSB_OK);
+    dsb_st_writer_close(&w);
+    temp_text(&t, "quantize_config.json", "{\"bits\": 3, \"group_size\": -1, \"desc_act\": false}");
+    same_linear(&t, "m", OUT, IN, want, "int3");
+    temp_remove(&t);
+}
+
 static void test_stored__awq(void **state) {
     const as parts[] = {{"awq.qweight", "m.qweight", -1, 0, {0}}, {"awq.scales", "m.scales", -1, 0, {0}}, {"awq.qzeros", "m.qzeros", -1, 0, {0}}};
     temp_dir t;
@@ -249,6 +291,7 @@ int main(void) {
         cmocka_unit_test(test_stored__mxfp4_of_gpt_oss),
         cmocka_unit_test(test_stored__compressed_tensors),
         cmocka_unit_test(test_stored__gptq_zero_points_of_both_versions_and_reordered_inputs),
+        cmocka_unit_test(test_stored__gptq_3_bits),
         cmocka_unit_test(test_stored__awq),
         cmocka_unit_test(test_stored__nvfp4),
         cmocka_unit_test(test_stored__mxfp4_of_compressed_tensors),
