@@ -357,7 +357,7 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = plan_memory(&r, err);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
-    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory, q->json ? stderr : stdout);
+    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory);
     dsb_progress_init(&r.progress, q->quiet);
     if (!s) s = measure(&r, err);
     run_close(&r);
