@@ -25,14 +25,15 @@ static const char *time_text(double s, char buf[32]) {
     return buf;
 }
 
-void dsb_memory_plan_print(const dsb_memory_plan *p) {
+void dsb_memory_plan_print(const dsb_memory_plan *p, FILE *to) {
     const dsb_sweep_costs *c = &p->costs;
     char read[32], total[32], limit[32], weights[32], act[32], scratch[32], rest[32], spill[32], took[32];
     double threads = omp_get_max_threads(), compute = c->operations / (threads * k_flops) + c->encoded * k_encode_s / threads, disk = (double)c->read_bytes / k_disk_bps;
-    fprintf(stderr, "plan: %s of weights to read; memory %s of %s (weights %s, activations %s, scratch %s, program %s)", size_text((double)c->read_bytes, read), size_text((double)(c->total_bytes + p->program), total),
+    fprintf(to, "plan: %s of weights to read; memory %s of %s (weights %s, activations %s, scratch %s, program %s)", size_text((double)c->read_bytes, read), size_text((double)(c->total_bytes + p->program), total),
             size_text((double)p->limit, limit), size_text((double)c->weight_bytes, weights), size_text((double)c->activation_bytes, act), size_text((double)c->scratch_bytes, scratch), size_text((double)p->program, rest));
-    if (c->spill) fprintf(stderr, "; %s of activations in a temporary file in %s", size_text((double)c->spill_bytes, spill), p->spill_dir);
-    fprintf(stderr, "; about %s\n", time_text(compute > disk ? compute : disk, took));
+    if (c->spill) fprintf(to, "; %s of activations in a temporary file in %s", size_text((double)c->spill_bytes, spill), p->spill_dir);
+    fprintf(to, "; about %s\n", time_text(compute > disk ? compute : disk, took));
+    fflush(to);
 }
 
 static void choose_dir(dsb_memory_plan *p, const char *beside, bool is_file) {
@@ -50,7 +51,8 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
     int64_t program = rss + PROGRAM + n_scored * (streams * (int64_t)sizeof(dsb_logit_row) + 128) + 4 * tokens * plan->n_scheme * c->n_layer;
     dsb_sweep_plan wanted = *plan;
     dsb_err ignored;
-    *p = (dsb_memory_plan){.program = program, .limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
+    *p = (dsb_memory_plan){.limit = limit ? limit : available > 0 ? rss + available / 10 * 9 : INT64_MAX / 2};
+    p->program = program;
     choose_dir(p, beside, is_file);
     p->sweep = p->limit - program > 1 ? p->limit - program : 1;
     wanted.memory = p->sweep;
