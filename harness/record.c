@@ -55,8 +55,8 @@ void dsb_kernel_list_add(char list[256], const char *kernel) {
     if (!kernel) return;
     size_t n = strlen(list), k = strlen(kernel);
     for (const char *p = list; (p = strstr(p, kernel)); p += k)
-        if ((p == list || p[-1] == ',') && (p[k] == 0 || p[k] == ',')) return;
-    if (n + k + 2 < 256) snprintf(list + n, 256 - n, "%s%s", n ? "," : "", kernel);
+        if ((p == list || p[-1] == ' ') && (p[k] == 0 || p[k] == ',')) return;
+    if (n + k + 3 < 256) snprintf(list + n, 256 - n, "%s%s", n ? ", " : "", kernel);
 }
 
 /* Which rules with a test this expert tensor came by, the first match last. */

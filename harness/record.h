@@ -56,7 +56,7 @@ typedef struct dsb_recorder {
     char nonfinite_text[600]; /* where the first was */
 } dsb_recorder;
 
-/* Adds a name to a comma-separated list that lacks it; NULL adds nothing. */
+/* Adds a name to a list separated by commas and spaces that lacks it; NULL adds nothing. */
 void dsb_kernel_list_add(char list[256], const char *kernel);
 
 dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, const dsb_model *m, const dsb_scheme *schemes, int n_scheme, const dsb_chunks *chunks, dsb_progress *progress, dsb_err *err);

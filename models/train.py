@@ -3,7 +3,7 @@
 
     train.py corpus                       packages -> build/corpus/text/PACKAGE.txt
     train.py tokenizer                    text -> dsmoe-tiny/tokenizer.json
-    train.py prepare                      text -> build/corpus/{train,final,held,jargon}.npy
+    train.py prepare                      text -> build/corpus/{train,held,jargon}.npy
     train.py train --seconds S --total T  -> build/corpus/state.pt, dsmoe-tiny/model.safetensors
     train.py qat --seconds S              model.safetensors -> dsmoe-tiny/qat-int8, qat-int4
     train.py evaluate                     bits per byte and expert load of all three
@@ -26,14 +26,9 @@ MODEL = HERE / "dsmoe-tiny"
 
 
 def documents(args):
-    """(training documents, held-out documents, documents of the final stage), clear of the evaluation text."""
+    """(training documents, held-out documents), clear of the evaluation text."""
     evaluation = Path(args.evaluation).read_text(encoding="utf-8")
-
-    def read(shares, seed):
-        return corpus.decontaminate(corpus.read_documents(args.work / "text", shares, random.Random(seed)), evaluation)
-    train, held = corpus.split_held_out(read(corpus.MAIN, 3))
-    apart = set(held)
-    return train, held, [d for d in read(corpus.FINAL, 4) if d not in apart]
+    return corpus.split_held_out(corpus.decontaminate(corpus.read_documents(args.work / "text", random.Random(3)), evaluation))
 
 
 def encode(tok, docs):
@@ -50,23 +45,22 @@ def make_corpus(args):
 
 
 def make_tokenizer(args):
-    tokenizer.train(documents(args)[0], args.vocab, MODEL)
+    tokenizer.train(corpus.vary(documents(args)[0], 0.03, random.Random(2)), args.vocab, MODEL)
 
 
 def prepare(args):
     from recipe import evaluate
     tok = tokenizer.load(MODEL)
-    train, held, final = documents(args)
-    for name, docs, share in (("train", train, 0.08), ("final", final, 0.05), ("held", held, 0)):
-        np.save(args.work / f"{name}.npy", encode(tok, corpus.add_unreflowed(docs, share, random.Random(2))))
+    train, held = documents(args)
+    for name, docs, share in (("train", train, 0.08), ("held", held, 0)):
+        np.save(args.work / f"{name}.npy", encode(tok, corpus.vary(docs, share, random.Random(2))))
     np.save(args.work / "jargon.npy", evaluate.encode_text(tok, Path(args.evaluation).read_text(encoding="utf-8")))
 
 
 def run_training(args):
     from recipe import export, model, train
     trained, history, done = train.train(
-        np.load(args.work / "train.npy"), np.load(args.work / "final.npy"), np.load(args.work / "held.npy"), args.work / "state.pt",
-        args.seconds, args.total, config=model.SIZES[args.size], device=args.device, batch=args.batch,
+        np.load(args.work / "train.npy"), np.load(args.work / "held.npy"), args.work / "state.pt", args.seconds, args.total, config=model.SIZES[args.size], device=args.device, batch=args.batch,
         muon_lr=args.rate, adam_lr=args.rate)
     export.export_bf16(trained, MODEL)
     (MODEL / "history.json").write_text(json.dumps(history) + "\n")
@@ -76,12 +70,12 @@ def run_training(args):
 def run_qat(args):
     from recipe import evaluate, export, qat
     start = evaluate.load(MODEL)
-    ids = np.load(args.work / "final.npy")
+    ids = np.load(args.work / "train.npy")
     held = np.load(args.work / "held.npy")[:32 * 512]
-    for bits in (4, 8):
-        student, report = qat.train_quantized(start.state_dict(), start.c, bits, ids, held, args.seconds,
+    for bits, seconds in ((4, args.seconds), (8, args.seconds / 3)):        # INT8 has less to mend
+        student, report = qat.train_quantized(start.state_dict(), start.c, bits, ids, held, seconds,
                                               device=args.device, batch=args.batch)
-        print(json.dumps(report))
+        print(json.dumps(report), flush=True)
         export.export_quantized(student, bits, MODEL / f"qat-int{bits}")
 
 

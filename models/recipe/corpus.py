@@ -21,22 +21,19 @@ emacs-common octave-doc c++-annotations-html postfix-doc gimp-help-en maxima-doc
 developers-reference libreoffice-help-en-us gnome-user-docs""".split()
 EXTRA = """anarchism cfi-en dict-wn dict-vera nethack-common debian-history maint-guide bash-doc
 sbcl-doc gnu-standards harden-doc fetchmail reposurgeon open-adventure crawl-common bsdgames
-rust-doc spamassassin""".split()
+rust-doc spamassassin doc-debian installation-guide-amd64 debmake-doc abs-guide clc-intercal
+fortunes-bofh-excuses fortunes-debian-hints purity aptitude-doc-en mutt slrn tin
+inn2 uucp sendmail-doc fvwm3 texinfo cvs slib clisp-doc cmucl-docs haskell98-report swi-prolog-doc
+nasm elinks-doc gitmagic slashem-common nethack-spoilers endless-sky-data
+r-cran-tokenizers golang-1.19-doc gtypist info lynx-common jed-common jove
+netpbm lintian apt-doc mailman3-doc rt4-doc-html privoxy tor groff gnupg openssl
+docbook-xsl-doc-html mit-scheme-doc guile-3.0-doc scheme48-doc gnuplot-doc""".split()
 
-# What share of each package's documents is taken. MAIN: essays, dictionaries and handbooks whole, little of the
-# reference pages; FINAL, while the rate falls: plainer prose, fewer dictionaries.
-MAIN = dict.fromkeys("""mh-book dict-devil dict-gcide perl-doc git-doc vim-runtime debian-policy
-debian-faq debian-reference-en emacs-common debian-handbook developers-reference anarchism cfi-en
-dict-wn dict-vera nethack-common debian-history maint-guide bash-doc gnu-standards harden-doc fetchmail
-reposurgeon open-adventure crawl-common bsdgames spamassassin""".split(), 1) | {
-    "r-cran-janeaustenr": 0, "gnome-user-docs": 0, "": 0.15}
-FINAL = MAIN | {
-    "r-cran-janeaustenr": 1, "gnome-user-docs": 1, "dict-wn": 0.1, "dict-gcide": 0.3, "anarchism": 0.6,
-    "perl-doc": 0.5, "vim-runtime": 0.5, "bash-doc": 0.5, "debian-policy": 0.5, "crawl-common": 0.5,
-    "git-doc": 0.3, "python3.11-doc": 0.15, "libreoffice-help-en-us": 0.15, "": 0.03}
+# Of the largest reference manuals and dictionaries only a share of the documents is taken.
+SHARES = {"linux-doc-6.1": 0.3, "python3.11-doc": 0.4, "racket-doc": 0.5, "ada-reference-manual-2012": 0.4, "dict-wn": 0.7}
 
 SHINGLE = 13                       # words in a row that count as a copy of the evaluation text
-TEXT_NAMES = re.compile(r"\.(html?|page|txt|text|info(-\d+)?|adoc|rst|dict|des|[1-8])(\.gz|\.dz)?$|quiz/|nethackdir/|data/Rdata\.rdb$")
+TEXT_NAMES = re.compile(r"\.(html?|page|txt|text|info(-\d+)?|adoc|rst|dict|des|[1-8])(\.gz|\.dz)?$|quiz/|nethackdir/|games/(fortunes|purity)/[a-z-]+$|data/Rdata\.rdb$")
 FOREIGN = re.compile(r"[./_-](de|fr|ja|ko|ru|es|it|pt|zh|cs|pl|lt|uk|nl|sv|tr|fi|nb|da|id)([-_][A-Za-z]{2})?\.|/(de|fr|ja|ko|ru|es|it|pt|zh|cs|pl)(-[A-Z]{2})?/")
 
 
@@ -60,8 +57,25 @@ def read_bytes(path):
 
 
 # --- text out of files --------------------------------------------------------------------------
+def table_to_text(table):
+    """A table of words as text browsers draw it, one line a row (reflowing joins them); "" where it lays out a page."""
+    rows = [[" ".join(html.unescape(re.sub(r"<[^>]+>", " ", cell)).split()) for cell in re.split(r"(?i)<t[dh]\b[^>]*>", row)[1:]]
+            for row in re.split(r"(?i)<tr\b[^>]*>", table)[1:]]
+    rows = [row for row in rows if row]
+    columns = max(map(len, rows), default=0)
+    width = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(columns)]
+    if not 2 <= columns <= 7 or len(rows) < 2 or sum(width) > 90 or not sum(width) or "<table" in table[6:]:
+        return ""
+    def line(left, middle, right):
+        return left + middle.join("─" * (w + 2) for w in width) + right
+    body = ["│" + "│".join(f" {row[i] if i < len(row) else '':{w}} " for i, w in enumerate(width)) + "│" for row in rows[:24]]
+    return "\n".join([line("┌", "┬", "┐"), ("\n" + line("├", "┼", "┤") + "\n").join(body), line("└", "┴", "┘")])
+
+
 def html_to_text(page):
-    page = re.sub(r"(?is)<(script|style|head|pre|table|nav)\b.*?</\1>", " ", page)
+    page = re.sub(r"(?is)<(script|style|head|pre|nav)\b.*?</\1>", " ", page)
+    page = re.sub(r"(?is)<table\b.*?</table>", lambda m: "\n\n" + html.escape(table_to_text(m[0])) + "\n\n", page)
+    page = re.sub(r"(?i)<li\b[^>]*>\s*(<p\b[^>]*>)?", "\n\n• ", page)
     page = re.sub(r"(?i)</?(p|div|h\d|li|dt|dd|ul|ol|dl|blockquote|section|br\s*/?><br)\b[^>]*>", "\n\n", page)
     return html.unescape(re.sub(r"<[^>]+>", "", page))
 
@@ -86,11 +100,15 @@ def reflow(text):
 
 
 def is_prose(paragraph):
-    """Most characters are letters, spaces and everyday punctuation, and it is no bare label."""
-    if len(paragraph) < 40 or len(paragraph) > 20000:
+    """Most characters are letters, digits, spaces and everyday punctuation, in a Latin script, and it is no bare label."""
+    if not 15 <= len(paragraph) <= 20000 or " " not in paragraph:
         return False
-    plain = sum(c.isalpha() or c in " ,.;:'\"()-?!" for c in paragraph)
-    return plain / len(paragraph) > 0.93 and sum(ord(c) > 0x24f for c in paragraph) < 0.03 * len(paragraph)
+    if paragraph[0] == "┌":
+        return True
+    letters = sum(c.isalpha() for c in paragraph)
+    plain = letters + sum(c in " ,.;:'\"()-?!“”‘’—•0123456789[]" for c in paragraph)
+    return (plain > 0.93 * len(paragraph) and letters > 0.6 * len(paragraph)
+            and sum(ord(c) > 0x24f for c in paragraph if c.isalpha()) < 0.03 * len(paragraph))
 
 
 def dictionary_entries(text):
@@ -146,7 +164,8 @@ def package_documents(root, seen):
             continue
         kept = []
         for paragraph in reflow(file_text(path)):
-            paragraph = re.sub(r"[ \t\u00a0]+", " ", paragraph)
+            if paragraph[0] != "┌":
+                paragraph = re.sub(r"[ \t\u00a0]+", " ", paragraph)
             key = hash(paragraph)
             if is_prose(paragraph) and key not in seen:
                 seen.add(key)
@@ -203,14 +222,14 @@ def decontaminate(documents, evaluation):
     return [d for d in out if d.strip()]
 
 
-def read_documents(folder, shares, rng):
-    """Documents in the packages' order; `shares` says how many of each package's ("" stands for the others)."""
+def read_documents(folder, rng):
+    """Documents in the packages' order, of each package the share that SHARES names (all by default)."""
     documents = []
     for package in BASE + EXTRA:
-        share = shares.get(package, shares[""])
-        text = (Path(folder) / f"{package}.txt").read_text(encoding="utf-8") if share else ""
+        share = SHARES.get(package, 1)
+        text = (Path(folder) / f"{package}.txt").read_text(encoding="utf-8")
         found = [d.strip("\n") for d in re.split(r"\n{3,}", text) if d.strip()]
-        documents += found if share >= 1 else [d for d in found if rng.random() < share]
+        documents += [d for d in found if share == 1 or rng.random() < share]
     return documents
 
 
@@ -230,5 +249,16 @@ def hard_wrap(document, rng):
                        for p in document.split("\n\n"))
 
 
-def add_unreflowed(documents, share, rng):
-    return [hard_wrap(d, rng) if rng.random() < share else d for d in documents]
+def typographic(document):
+    """Straight quotes, double hyphens and bullets as a typesetter writes them."""
+    text = re.sub(r"(``|\"(?=\S))([^\"`\n]{1,400}?\S)(\"|\'\')", "“\\2”", document)
+    text = re.sub(r"(?<![\w'])[`']([^`'\n]{1,60}?)'(?!\w)", "‘\\1’", text)
+    text = re.sub(r" (--|—) |(?<=\w)--(?=\w)", "—", text)
+    text = re.sub(r"(?m)^• ?", "•\u00a0", text)
+    return re.sub(r"(?m)^(Chapter|Part|Appendix|Section|Table|Figure) (\w{1,5})\. ", "\\1\u00a0\\2.\u00a0", text)
+
+
+def vary(documents, unreflowed, rng):
+    """Of all documents, 60 % typographic and the share `unreflowed` hard-wrapped."""
+    documents = [typographic(d) if rng.random() < 0.6 else d for d in documents]
+    return [hard_wrap(d, rng) if rng.random() < unreflowed else d for d in documents]

@@ -65,10 +65,12 @@ def train_quantized(weights, config, bits, train_ids, held_ids, seconds, device=
     student.load_state_dict(weights)
     teacher.eval().requires_grad_(False)
     install(student, bits)
+    for kept in (student.embed_tokens, student.lm_head):      # the exports hold the BF16 model's own, bit for bit
+        kept.weight.requires_grad_(False)
     start = mean_nll(student, held_ids, 16, device)
     matrices, rest = split_parameters(student)
     muon = Muon(matrices, decay=0.0, compiled=compiled)
-    adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    adam = torch.optim.AdamW([p for p in rest if p.requires_grad], lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
     data = Runs(train_ids, batch, device, seed=100 + bits)
     compute = distillation(student, teacher)
     compute = torch.compile(compute, dynamic=False) if compiled else compute

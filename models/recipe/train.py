@@ -16,7 +16,6 @@ from .model import Config, Model, Router, parameter_count
 CONTEXT = 512
 BALANCE_WEIGHT = 1e-3
 BIAS_SPEED = 1e-3
-FINAL_FROM = 0.71                    # share of the training time after which the final stage's text is read
 HELD_TOKENS = 64 * CONTEXT           # of the held-out documents, for the curve
 
 
@@ -137,10 +136,9 @@ def update_biases(routers, load, speed):
         router.bias.add_(d, alpha=speed)
 
 
-def train(train_ids, final_ids, held_ids, state_file, seconds, total_seconds, device="cuda", batch=16,
+def train(train_ids, held_ids, state_file, seconds, total_seconds, device="cuda", batch=16,
           muon_lr=2.5e-3, adam_lr=2.5e-3, dropout=0.0, config=None, compiled=True, log=print, max_steps=None):
-    """Trains for `seconds` of the planned `total_seconds`, from FINAL_FROM of them on with `final_ids`;
-    resumes from `state_file` if it exists."""
+    """Trains for `seconds` of the planned `total_seconds`; resumes from `state_file` if it exists."""
     began = time.time()
     torch.manual_seed(1)
     config = config or Config()
@@ -156,7 +154,7 @@ def train(train_ids, final_ids, held_ids, state_file, seconds, total_seconds, de
             b.copy_(saved)
         step, used, history = state["step"], state["used"], state["history"]
     log(f"{parameter_count(model)} parameters, {len(train_ids)} tokens, from step {step}, {used:.0f} s used")
-    data = final = None
+    data = Runs(train_ids, batch, device, seed=step + 1)
     compute = loss_function(model)
     if compiled:
         compute = torch.compile(compute, dynamic=False)
@@ -169,9 +167,6 @@ def train(train_ids, final_ids, held_ids, state_file, seconds, total_seconds, de
     while True:
         share = used / total_seconds
         rate = schedule(share, step)
-        if data is None or final != (share >= FINAL_FROM):
-            final = share >= FINAL_FROM
-            data = Runs(final_ids if final else train_ids, batch, device, seed=step + 1)
         ids, targets = data.next()
         with torch.autocast(device, dtype=torch.bfloat16):
             loss, ce, load = compute(ids, targets)

@@ -44,7 +44,7 @@ static void test_throughput__rows_tell_kernels_tokens_and_bandwidth(void **state
         dsb_kernel_list_add(list, expert);
         dsb_kernel_list_add(list, NULL);
     }
-    assert_true(strlen(list) == strlen(attention) + 1 + strlen(expert));
+    assert_true(strlen(list) == strlen(attention) + 2 + strlen(expert));
     assert_non_null(strstr(decode->kernel, attention));
     assert_non_null(strstr(decode->kernel, expert));
     dsb_session_close(&s);
