@@ -81,7 +81,7 @@ static double scheme_bytes(const dsb_scheme *s) {
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
+        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
         if (bytes > most) most = bytes;
     }
     return most;

@@ -9,12 +9,17 @@
 #include "base/memory.h"
 
 /* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
-static float encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
-    for (int64_t i = 0; i < n; i++) {
-        float q = scale > 0 ? rintf(w[i] / scale) : 0;
-        codes[i] = (int8_t)(q > (float)qmax ? qmax : q < -(float)qmax ? -qmax : (int)q);
+static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
+    float top = (float)qmax;
+    if (!(scale > 0)) {
+        memset(codes, 0, (size_t)n);
+        return;
     }
-    return scale;
+    for (int64_t i = 0; i < n; i++) {
+        float v = w[i] / scale;
+        v = v > top ? top : v < -top ? -top : v;
+        codes[i] = (int8_t)(int32_t)((v + 12582912.0f) - 12582912.0f); /* half to even */
+    }
 }
 
 static float absmax(const float *w, int64_t n) {
@@ -57,13 +62,14 @@ static void min_max(const float *w, int64_t n, float *lo, float *hi) {
 static void encode_all(dsb_qtensor *q, const float *w, bool one_scale) {
     double bits = q->format->bits;
     int half = 1 << ((int)bits - 1);
-    float scale = 0, lo, hi;
+    float scale = 0, lo = 0, hi = 0;
     int32_t zero = 0;
     if (one_scale && !q->affine) scale = absmax(w, q->rows * q->cols) / (float)q->format->qmax;
     if (one_scale && q->affine) {
         min_max(w, q->rows * q->cols, &lo, &hi);
         affine_scale(lo, hi, bits, &scale, &zero);
     }
+#pragma omp parallel for schedule(static) firstprivate(scale, lo, hi, zero) if (q->rows * q->cols > 1 << 16)
     for (int64_t r = 0; r < q->rows; r++)
         for (int64_t g = 0; g < q->n_group; g++) {
             int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
@@ -89,33 +95,70 @@ static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
     return (size_t)((bits + 7) / 8);
 }
 
+static dsb_status check_weights(const dsb_qtensor *q, const float *w, dsb_err *err) {
+    int64_t cols = q->cols, n = q->rows * cols, bad = n;
+#pragma omp parallel for schedule(static) reduction(min : bad) if (n > 1 << 16)
+    for (int64_t r = 0; r < q->rows; r++) {
+        uint32_t top = 0;
+        for (int64_t c = 0; c < cols; c++) {
+            uint32_t u = dsb_f32_bits(w[r * cols + c]) & 0x7fffffffu;
+            top = u > top ? u : top;
+        }
+        for (int64_t c = 0; top >= 0x7f800000u && c < cols && r * cols < bad; c++)
+            if (!isfinite(w[r * cols + c])) bad = r * cols + c;
+    }
+    if (bad == n) return DSB_OK;
+    return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(bad / cols), (long long)(bad % cols), (long long)q->rows, (long long)cols, isnan(w[bad]) ? "NaN" : "infinite");
+}
+
+static dsb_status encode_raw(dsb_qtensor *q, const float *w, dsb_err *err) {
+    const dsb_format *f = q->format;
+    if (!dsb_format_divides(f, q->cols)) return dsb_fail(err, DSB_EINPUT, "rows of %lld weights don't split into %s's blocks of %lld; a fallback format is wanted", (long long)q->cols, f->name, (long long)f->block);
+    f->codec->layout(q);
+    int64_t n_scale = q->scale_rows * q->scale_cols;
+    dsb_status s = DSB_NEW(q->raw, q->raw_rows * q->raw_cols, "codes", err);
+    if (!s && n_scale && f->scale_bits == 8) s = DSB_NEW(q->scale_codes, n_scale, "scales", err);
+    if (!s && n_scale && f->scale_bits == 32) s = DSB_NEW(q->scales, n_scale, "scales", err);
+    if (!s) {
+        f->codec->encode(q, w);
+        q->stored_bytes += (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
+    }
+    return s;
+}
+
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
-    *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine};
-    for (int64_t i = 0; i < rows * cols; i++)
-        if (!isfinite(w[i]))
-            return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(i / cols), (long long)(i % cols), (long long)rows, (long long)cols, isnan(w[i]) ? "NaN" : "infinite");
+    *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
+    DSB_TRY(check_weights(out, w, err));
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
     if (format->is_float) {
         out->stored_bytes = (size_t)(rows * cols) * (size_t)format->bits / 8;
         return DSB_OK;
     }
-    dsb_status s = DSB_NEW(out->codes, rows * cols, "codes", err);
-    if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
-    if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
-    if (s) {
-        dsb_qtensor_release(out);
-        return s;
+    dsb_status s;
+    if (format->codec) {
+        s = encode_raw(out, w, err);
+    } else {
+        s = DSB_NEW(out->codes, rows * cols, "codes", err);
+        if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
+        if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
+        if (!s) {
+            encode_all(out, w, group == DSB_GROUP_TENSOR);
+            out->stored_bytes = stored(out, group);
+        }
     }
-    encode_all(out, w, group == DSB_GROUP_TENSOR);
-    out->stored_bytes = stored(out, group);
-    return DSB_OK;
+    if (s) dsb_qtensor_release(out);
+    return s;
 }
 
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst) {
     if (q->format->is_float) {
         bool half = strcmp(q->format->name, "f16") == 0, brain = strcmp(q->format->name, "bf16") == 0;
         for (int64_t i = 0; i < q->rows * q->cols; i++) dst[i] = half ? dsb_f16_to_f32(dsb_f32_to_f16(w[i])) : brain ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : w[i];
+        return;
+    }
+    if (q->format->codec) {
+        q->format->codec->decode(q, dst);
         return;
     }
     for (int64_t r = 0; r < q->rows; r++)
@@ -130,7 +173,10 @@ void dsb_qtensor_release(dsb_qtensor *q) {
     free(q->codes);
     free(q->scales);
     free(q->zeros);
+    free(q->raw);
+    free(q->scale_codes);
     q->codes = NULL;
     q->scales = NULL;
     q->zeros = NULL;
+    q->raw = q->scale_codes = NULL;
 }

@@ -27,7 +27,7 @@ static dsb_status wrong(const where *w, const char *key, const char *found, cons
 
 /* A list of known names for a message, cut where it would not fit. */
 typedef struct names {
-    char text[512];
+    char text[640];
 } names;
 
 static void names_add(names *n, const char *name) {
@@ -77,13 +77,25 @@ static dsb_status read_format(const where *w, const json_t *obj, dsb_rule *r) {
 }
 
 static bool has_codes(const dsb_rule *r) { return r->format && !r->format->is_float; }
+static bool has_integers(const dsb_rule *r) { return r->format && r->format->qmax > 0; }
+
+/* Where a format's blocks don't divide a row, this one is used. */
+static dsb_status read_fallback(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = NULL;
+    DSB_TRY(text(w, obj, "fallback", &name));
+    if (!name) return DSB_OK;
+    if (!r->format || !r->format->block) return wrong(w, "fallback", name, "none beside a format that takes rows of any length");
+    if (strcmp(name, "keep") == 0) return wrong(w, "fallback", name, "a format such as q8_0 or bf16");
+    r->fallback = dsb_format_find(name);
+    return r->fallback ? DSB_OK : wrong(w, "fallback", name, "a format of `dsbench list formats`");
+}
 
 static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *v = json_object_get(obj, "group");
-    const char *s = json_string_value(v);
-    r->group = has_codes(r) && r->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
+    const char *s = json_string_value(v), *wanted = "none with keep or a float format";
+    r->group = r->format ? r->format->group : DSB_GROUP_CHANNEL;
     if (!v) return DSB_OK;
-    if (!has_codes(r)) return wrong(w, "group", "given", "none with keep or a float format");
+    if (!has_codes(r)) return wrong(w, "group", "given", wanted);
     if (s && strcmp(s, "channel") == 0) {
         r->group = DSB_GROUP_CHANNEL;
     } else if (s && strcmp(s, "tensor") == 0) {
@@ -91,9 +103,12 @@ static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
     } else if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= 1 << 20) {
         r->group = json_integer_value(v);
     } else {
-        return wrong(w, "group", s ? s : "neither a name nor a positive integer", "tensor, channel or a number of inputs");
+        dsb_format_takes_group(r->format, 0, &wanted);
+        return wrong(w, "group", s ? s : "neither a name nor a positive integer", r->format->block ? wanted : "tensor, channel or a number of inputs");
     }
-    return DSB_OK;
+    char found[24];
+    dsb_group_name(r->group, found);
+    return dsb_format_takes_group(r->format, r->group, &wanted) ? DSB_OK : wrong(w, "group", found, wanted);
 }
 
 static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r) {
@@ -161,14 +176,14 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
     if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
     r->zero_point = json_is_true(zero);
-    if (r->zero_point && !has_codes(r)) return wrong(w, "zero_point", "true", "false with keep or a float format");
+    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", "true", "false with a format that isn't of integers");
     r->static_margin = margin ? json_number_value(margin) : 1;
     if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
     return DSB_OK;
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -176,6 +191,7 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_role(w, obj, r));
     if (!r->match && !r->role) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d has neither \"role\" nor \"match\"; one is wanted", w->name, w->rule + 1);
     DSB_TRY(read_format(w, obj, r));
+    DSB_TRY(read_fallback(w, obj, r));
     DSB_TRY(read_group(w, obj, r));
     DSB_TRY(read_activation(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
@@ -243,9 +259,14 @@ static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
     }
 }
 
-void dsb_rule_grouping(const dsb_rule *rule, char out[24]) {
-    if (rule->group > 0) snprintf(out, 24, "%lld", (long long)rule->group);
-    else snprintf(out, 24, "%s", rule->group == DSB_GROUP_CHANNEL ? "channel" : "tensor");
+void dsb_rule_grouping(const dsb_rule *rule, char out[24]) { dsb_group_name(rule->group, out); }
+
+const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group) {
+    *group = rule->group;
+    if (!rule->format || dsb_format_divides(rule->format, cols)) return rule->format;
+    if (!rule->fallback || !dsb_format_divides(rule->fallback, cols)) return NULL;
+    *group = rule->fallback->group;
+    return rule->fallback;
 }
 
 bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {

@@ -35,6 +35,7 @@ typedef struct dsb_rule {
     dsb_when when;
     double when_value;
     const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
+    const dsb_format *fallback; /* where the format's blocks don't divide a row; or NULL */
     int64_t group;
     bool zero_point;
     const char *algorithm; /* "rtn" */
@@ -69,6 +70,8 @@ dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char 
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
 /* Its grouping in words: "tensor", "channel", "32". */
 void dsb_rule_grouping(const dsb_rule *rule, char out[24]);
+/* The format and group a matrix of so many inputs gets: the rule's, or its fallback's; NULL where neither divides. */
+const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */
