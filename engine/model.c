@@ -105,16 +105,26 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     return load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
+/* The activations a product runs with: a static scale wants a calibrated range. */
+static void set_activation(const dsb_rule *rule, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    out->activation = rule->activation;
+    if (!dsb_activation_is_static(rule->activation)) return;
+    if (range && dsb_calibrated_scale(range, rule->calibrator, rule->percentile, acts[rule->activation].most, rule->static_margin, &out->static_scale)) return;
+    out->activation = acts[rule->activation].dynamic;
+    event->fell_back = true;
+    event->no_range = range && range->n_token > 0;
+}
+
 /* Integer codes to a kernel's matrix; other codes, or without integer activations, or with zero points: decoded to f32. */
 static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
-    out->activation = q->affine || !q->codes ? DSB_ACT_NONE : rule->activation;
-    if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
-    if (out->activation == DSB_ACT_INT8_STATIC && !(range && dsb_static_scale(range, 127, rule->static_margin, &out->static_scale))) {
-        out->activation = DSB_ACT_INT8_DYNAMIC;
-        event->fell_back = true;
-        event->no_range = range && range->n_token > 0;
-    }
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    bool integers = q->codes && !q->affine;
+    if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
+    if (!integers || !acts[out->activation].integer) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }
@@ -124,7 +134,7 @@ static dsb_status quantize(const dsb_rule *rule, const dsb_linear_spec *spec, co
     dsb_err inner = {0};
     int64_t group;
     const dsb_format *format = dsb_rule_format(rule, spec->cols, &group);
-    dsb_status s = dsb_quantize_rtn(out, format ? format : rule->format, group, rule->zero_point, w, spec->rows, spec->cols, &inner);
+    dsb_status s = dsb_quantize(out, format ? format : rule->format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, w, spec->rows, spec->cols, &inner);
     return s ? dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s.weight: %s", dir, spec->stem, inner.text) : DSB_OK;
 }
 

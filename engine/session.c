@@ -30,7 +30,7 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
         if (!format) return dsb_fail(err, DSB_EINPUT, "scheme %s: rows of %lld weights of the embedding don't split into %s's blocks; a \"fallback\" that does is wanted", scheme->name, (long long)d, rule->format->name);
         if (!dsb_format_by_rows(format, group, d)) return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s: the embedding can't be quantized with scales that rows share; channel or a group size is wanted", scheme->name);
         dsb_qtensor q;
-        DSB_TRY(dsb_quantize_rtn(&q, format, group, rule->zero_point, out, n, d, err));
+        DSB_TRY(dsb_quantize(&q, format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, out, n, d, err));
         dsb_dequantize(&q, out, out);
         dsb_qtensor_release(&q);
     }

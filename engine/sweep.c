@@ -81,7 +81,7 @@ static double scheme_bytes(const dsb_scheme *s) {
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
+        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->activation >= DSB_ACT_FP8_DYNAMIC || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
         if (bytes > most) most = bytes;
     }
     return most;
@@ -211,6 +211,8 @@ dsb_status dsb_sweep_run(const dsb_sweep_plan *plan, dsb_calibration *cal, dsb_e
     sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal};
     *cal = (dsb_calibration){0};
     DSB_TRY(dsb_calibration_init(cal, &plan->m->config, err));
+    for (int i = 0; i < plan->n_scheme; i++)
+        if (plan->schemes[i].recipe && plan->schemes[i].recipe->needs_histogram) DSB_TRY(dsb_calibration_count(cal, err));
     cal->n_token = plan->n_cal_chunk * plan->n_ctx;
     dsb_status s = sweep_open(&sw, err);
     if (!s) s = sweep_blocks(&sw, err);

@@ -26,6 +26,7 @@ static const char MORE[] =
 
 typedef struct options {
     const dsb_format *format;
+    const dsb_algorithm *algorithm;
     const char *in, *out;
     int64_t group; /* DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL or inputs per scale */
     bool affine, json, help;
@@ -57,15 +58,16 @@ static dsb_status format_read(options *o, const char *name, dsb_err *err) {
     return dsb_fail(err, DSB_EUSAGE, "tensor: --format %s is unknown; one of %s is wanted", name, known);
 }
 
-static dsb_status algorithm_check(const char *name, dsb_err *err) {
+static dsb_status algorithm_read(options *o, const char *name, dsb_err *err) {
     char known[256] = "";
     const dsb_algorithm *rows;
+    o->algorithm = dsb_algorithm_find(name);
+    if (o->algorithm && o->algorithm->range != DSB_RANGE_WHOLE && o->format->qmax == 0) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: format %s has scales of its own; rtn, or an integer format, is wanted", name, o->format->name);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
         size_t at = strlen(known);
-        if (strcmp(rows[i].name, name) == 0) return DSB_OK;
         snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", rows[i].name);
     }
-    return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s is unknown; one of %s is wanted", name, known);
+    return o->algorithm ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s is unknown; one of %s is wanted", name, known);
 }
 
 static dsb_status group_read(options *o, const char *text, dsb_err *err) {
@@ -113,7 +115,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     o->in = parsed.arg[0];
     if (!o->out) return dsb_fail(err, DSB_EUSAGE, "tensor: -o FILE is missing; it names the file to write");
     DSB_TRY(format_read(o, format, err));
-    DSB_TRY(algorithm_check(algorithm, err));
+    DSB_TRY(algorithm_read(o, algorithm, err));
     return group_read(o, group, err);
 }
 
@@ -216,7 +218,7 @@ static dsb_status quantize_one(const options *o, dsb_st_writer *out, result *r, 
     dsb_qtensor q;
     dsb_err inner = {0};
     dsb_widen_f32(t->dtype, t->data, (size_t)n, b->w);
-    dsb_status s = dsb_quantize_rtn(&q, o->format, o->group, o->affine, b->w, rows, cols, &inner);
+    dsb_status s = dsb_quantize(&q, o->format, o->algorithm, o->group, o->affine, b->w, rows, cols, &inner);
     /* A bad weight is a bad input here, no figure of a model. */
     if (s) return dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s: %s", o->in, t->name, inner.text);
     dsb_dequantize(&q, b->w, b->dequant);

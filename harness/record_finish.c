@@ -238,7 +238,7 @@ static bool wants_static(const dsb_recorder *r, int scheme, const dsb_calibratio
     dsb_expert_facts facts = dsb_calibration_facts(cal, &specs[0]);
     snprintf(tensor, sizeof tensor, "%s.weight", specs[0].stem);
     const dsb_rule *rule = dsb_recipe_match(r->schemes[scheme].recipe, DSB_ROLE_EXPERT_GATE, tensor, &facts);
-    return rule && rule->activation == DSB_ACT_INT8_STATIC;
+    return rule && dsb_activation_is_static(rule->activation);
 }
 
 static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibration *cal, dsb_err *err) {

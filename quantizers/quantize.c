@@ -7,9 +7,13 @@
 
 #include "base/format.h"
 #include "base/memory.h"
+#include "quantizers/codec.h"
+
+/* Half to even, |v| < 2^22. */
+static inline float round_code(float v) { return (v + 12582912.0f) - 12582912.0f; }
 
 /* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
-static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
+DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
     float top = (float)qmax;
     if (!(scale > 0)) {
         memset(codes, 0, (size_t)n);
@@ -18,7 +22,7 @@ static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, i
     for (int64_t i = 0; i < n; i++) {
         float v = w[i] / scale;
         v = v > top ? top : v < -top ? -top : v;
-        codes[i] = (int8_t)(int32_t)((v + 12582912.0f) - 12582912.0f); /* half to even */
+        codes[i] = (int8_t)(int32_t)round_code(v);
     }
 }
 
@@ -41,13 +45,12 @@ static void affine_scale(float lo, float hi, double bits, float *scale, int32_t 
     *zero = (int32_t)(z < 0 ? 0 : z > qmax ? qmax : z);
 }
 
-static void encode_affine(const float *w, int64_t n, double bits, float scale, int32_t zero, int8_t *codes) {
+DSB_CLONES static void encode_affine(const float *w, int64_t n, double bits, float scale, int32_t zero, int8_t *codes) {
     int qmax = (1 << (int)bits) - 1, half = 1 << ((int)bits - 1);
     float inverse = 1.0f / scale;
     for (int64_t i = 0; i < n; i++) {
-        float q = rintf(w[i] * inverse) + (float)zero;
-        int c = q < 0 ? 0 : q > (float)qmax ? qmax : (int)q;
-        codes[i] = (int8_t)(c - half);
+        float v = w[i] * inverse, q = round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + (float)zero;
+        codes[i] = (int8_t)(int32_t)((q < 0 ? 0 : q > (float)qmax ? (float)qmax : q) - (float)half);
     }
 }
 
@@ -59,33 +62,122 @@ static void min_max(const float *w, int64_t n, float *lo, float *hi) {
     }
 }
 
-static void encode_all(dsb_qtensor *q, const float *w, bool one_scale) {
-    double bits = q->format->bits;
-    int half = 1 << ((int)bits - 1);
-    float scale = 0, lo = 0, hi = 0;
-    int32_t zero = 0;
-    if (one_scale && !q->affine) scale = absmax(w, q->rows * q->cols) / (float)q->format->qmax;
-    if (one_scale && q->affine) {
-        min_max(w, q->rows * q->cols, &lo, &hi);
-        affine_scale(lo, hi, bits, &scale, &zero);
+/* The range of a group: its ends, 0 inside; symmetric: its largest magnitude as hi. */
+static void whole_range(const float *w, int64_t n, bool affine, float *lo, float *hi) {
+    if (affine) {
+        min_max(w, n, lo, hi);
+    } else {
+        *hi = absmax(w, n);
+        *lo = 0;
     }
-#pragma omp parallel for schedule(static) firstprivate(scale, lo, hi, zero) if (q->rows * q->cols > 1 << 16)
-    for (int64_t r = 0; r < q->rows; r++)
-        for (int64_t g = 0; g < q->n_group; g++) {
-            int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
-            if (q->affine) {
-                if (!one_scale) {
-                    min_max(w + at, n, &lo, &hi);
-                    affine_scale(lo, hi, bits, &scale, &zero);
-                }
-                encode_affine(w + at, n, bits, scale, zero, q->codes + at);
-                q->zeros[r * q->n_group + g] = zero - half;
-            } else {
-                if (!one_scale) scale = absmax(w + at, n) / (float)q->format->qmax;
-                encode_symmetric(w + at, n, q->format->qmax, scale, q->codes + at);
+}
+
+static int descending(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Leaves out the n/1000 largest on either side. */
+static void percentile_range(const float *w, int64_t n, bool affine, float *lo, float *hi, float *scratch) {
+    int64_t drop = n / 1000;
+    whole_range(w, n, affine, lo, hi);
+    if (drop == 0) return;
+    for (int64_t i = 0; i < n; i++) scratch[i] = affine ? w[i] : fabsf(w[i]);
+    qsort(scratch, (size_t)n, sizeof *scratch, descending);
+    *hi = scratch[drop] > 0 ? scratch[drop] : 0;
+    *lo = affine && scratch[n - 1 - drop] < 0 ? scratch[n - 1 - drop] : 0;
+}
+
+/* Scale and zero point of a range. */
+static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, int32_t *zero) {
+    if (q->affine) affine_scale(lo, hi, q->format->bits, scale, zero);
+    else *scale = hi / (float)q->format->qmax;
+}
+
+/* Squared error over n weights, in f64 by eight lanes: the same on every machine. */
+DSB_CLONES static double range_error(const float *w, int64_t n, float scale, float zero, float low, float high) {
+    double a[8] = {0};
+    float inverse = scale > 0 ? 1.0f / scale : 0;
+    if (!(scale > 0) || isinf(inverse)) {
+        for (int64_t i = 0; i < n; i++) a[i % 8] += (double)w[i] * (double)w[i];
+    } else {
+        int64_t i = 0;
+        for (; i + 8 <= n; i += 8)
+            for (int j = 0; j < 8; j++) {
+                float v = w[i + j] * inverse + zero, e = w[i + j] - (round_code(v > high ? high : v < low ? low : v) - zero) * scale;
+                a[j] += (double)(e * e);
             }
-            q->scales[r * q->n_group + g] = scale;
+        for (int j = 0; i + j < n; j++) {
+            float v = w[i + j] * inverse + zero, e = w[i + j] - (round_code(v > high ? high : v < low ? low : v) - zero) * scale;
+            a[j] += (double)(e * e);
         }
+    }
+    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+}
+
+static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo, float *hi) {
+    enum { STEPS = 40 };
+    float all_lo, all_hi, scale;
+    double best = INFINITY;
+    whole_range(w, n, q->affine, &all_lo, &all_hi);
+    *lo = all_lo;
+    *hi = all_hi;
+    for (int k = 0; k < STEPS; k++) {
+        int32_t zero = 0;
+        float share = 1 - (float)k / 60, low = q->affine ? 0 : (float)-q->format->qmax, high = q->affine ? (float)((1 << (int)q->format->bits) - 1) : (float)q->format->qmax;
+        range_scale(q, all_lo * share, all_hi * share, &scale, &zero);
+        double e = range_error(w, n, scale, (float)zero, low, high);
+        if (e >= best) continue;
+        best = e;
+        *lo = all_lo * share;
+        *hi = all_hi * share;
+    }
+}
+
+static void group_scale(const dsb_qtensor *q, dsb_range range, const float *w, int64_t n, float *scratch, float *scale, int32_t *zero) {
+    float lo, hi;
+    if (range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
+    else if (range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
+    else whole_range(w, n, q->affine, &lo, &hi);
+    range_scale(q, lo, hi, scale, zero);
+}
+
+static void encode_row(dsb_qtensor *q, dsb_range range, const float *w, int64_t r, bool one_scale, float scale, int32_t zero, float *scratch) {
+    int half = 1 << ((int)q->format->bits - 1);
+    for (int64_t g = 0; g < q->n_group; g++) {
+        int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
+        if (!one_scale) group_scale(q, range, w + at, n, scratch, &scale, &zero);
+        if (q->affine) encode_affine(w + at, n, q->format->bits, scale, zero, q->codes + at);
+        else encode_symmetric(w + at, n, q->format->qmax, scale, q->codes + at);
+        if (q->affine) q->zeros[r * q->n_group + g] = zero - half;
+        q->scales[r * q->n_group + g] = scale;
+    }
+}
+
+static dsb_status encode_all(dsb_qtensor *q, dsb_range range, const float *w, dsb_err *err) {
+    bool one_scale = q->asked == DSB_GROUP_TENSOR, ok = true;
+    int64_t room = range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
+    float scale = 0, *scratch = NULL;
+    int32_t zero = 0;
+    if (one_scale) {
+        DSB_TRY(DSB_NEW(scratch, room, "weights in order", err));
+        group_scale(q, range, w, q->rows * q->cols, scratch, &scale, &zero);
+        free(scratch);
+        room = 1;
+    }
+#pragma omp parallel private(scratch) if (q->rows * q->cols > 1 << 16)
+    {
+        scratch = malloc((size_t)room * sizeof *scratch);
+        if (!scratch) {
+#pragma omp atomic write
+            ok = false;
+        }
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < q->rows; r++)
+            if (scratch) encode_row(q, range, w, r, one_scale, scale, zero, scratch);
+        free(scratch);
+    }
+    return ok ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for weights in order");
 }
 
 /* Codes at their bits, packed a row; scales in f32, as the kernels read them; zero points at the codes' bits. */
@@ -127,6 +219,10 @@ static dsb_status encode_raw(dsb_qtensor *q, const float *w, dsb_err *err) {
 }
 
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    return dsb_quantize(out, format, dsb_algorithm_find("rtn"), group, affine, w, rows, cols, err);
+}
+
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
     DSB_TRY(check_weights(out, w, err));
     out->group = group > 0 && group < cols ? group : cols;
@@ -142,10 +238,8 @@ dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t 
         s = DSB_NEW(out->codes, rows * cols, "codes", err);
         if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
         if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
-        if (!s) {
-            encode_all(out, w, group == DSB_GROUP_TENSOR);
-            out->stored_bytes = stored(out, group);
-        }
+        if (!s) s = encode_all(out, algorithm->range, w, err);
+        out->stored_bytes = stored(out, group);
     }
     if (s) dsb_qtensor_release(out);
     return s;

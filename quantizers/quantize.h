@@ -49,9 +49,12 @@ double dsb_format_bpw(const dsb_format *f);
 void dsb_group_name(int64_t group, char out[24]);
 
 /* One row of the algorithm table (table 2). Needs of observers come with later algorithms. */
+typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
 typedef struct dsb_algorithm {
     const char *name, *what;
+    dsb_range range; /* other than the whole one: of integer formats only */
 } dsb_algorithm;
+const dsb_algorithm *dsb_algorithm_find(const char *name); /* NULL if unknown */
 int dsb_algorithm_list(const dsb_algorithm **rows);
 
 /* A quantized matrix on the host. Float formats hold no codes: dequant is the whole result. */
@@ -74,6 +77,8 @@ struct dsb_qtensor {
 /* Encodes w (rows, cols) by round-to-nearest absmax (or min-max when affine). group as above. DSB_ENOMEM;
  * DSB_ENONFINITE names the first bad element; DSB_EINPUT: the format's blocks don't divide a row. Float formats: codes stay NULL, only stored_bytes is set. */
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
+/* The same with an algorithm's choice of range; a float or raw format takes the whole one alone. */
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 /* dst (rows, cols) = S·(Q − Z), or what the format's codec says; for float formats rounds `w` through the format (w may equal dst). */
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst);
 void dsb_qtensor_release(dsb_qtensor *q);

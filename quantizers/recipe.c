@@ -121,6 +121,22 @@ static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r
     if (found == n) return unknown_name(w, "activation", name, &known);
     r->activation = (dsb_activation)found;
     if (found != DSB_ACT_NONE && !has_codes(r)) return wrong(w, "activation", name, "none with keep or a float format");
+    if (rows[found].integer && !has_integers(r)) return wrong(w, "activation", name, "an integer format beside it, or fp8-dynamic, fp8-static or none,");
+    return DSB_OK;
+}
+
+/* How a static scale is found. */
+static dsb_status read_calibrator(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = NULL;
+    const json_t *p = json_object_get(obj, "percentile");
+    DSB_TRY(text(w, obj, "calibrator", &name));
+    int c = name ? dsb_calibrator_find(name) : DSB_CAL_MINMAX;
+    if (c < 0) return wrong(w, "calibrator", name, "one of minmax, percentile, mse, kl");
+    if (name && !dsb_activation_is_static(r->activation)) return wrong(w, "calibrator", name, "a static activation beside it");
+    if (p && c != DSB_CAL_PERCENTILE) return wrong(w, "percentile", "given", "the calibrator percentile beside it");
+    r->calibrator = (dsb_calibrator)c;
+    r->percentile = p ? json_number_value(p) : 99.99;
+    if (!(r->percentile > 0 && r->percentile <= 100)) return wrong(w, "percentile", "out of range", "a number above 0, at most 100,");
     return DSB_OK;
 }
 
@@ -129,11 +145,10 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     names known = {""};
     r->algorithm = "rtn";
     DSB_TRY(text(w, obj, "algorithm", &r->algorithm));
-    for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
-        if (strcmp(rows[i].name, r->algorithm) == 0) return DSB_OK;
-        names_add(&known, rows[i].name);
-    }
-    return unknown_name(w, "algorithm", r->algorithm, &known);
+    const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
+    for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
+    if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
+    return a->range == DSB_RANGE_WHOLE || has_integers(r) ? DSB_OK : wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
 }
 
 /* A glob that no role matches would be a rule that never applies: a misspelling. */
@@ -183,7 +198,7 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "calibrator", "percentile", "static_margin", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -194,6 +209,7 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_fallback(w, obj, r));
     DSB_TRY(read_group(w, obj, r));
     DSB_TRY(read_activation(w, obj, r));
+    DSB_TRY(read_calibrator(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
     return read_numbers(w, obj, r);
@@ -232,7 +248,8 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     r->rules = list;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
-        r->needs_calibration |= list[w.rule].activation == DSB_ACT_INT8_STATIC || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+        r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+        r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
     }
     char *json = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS); /* one text for one recipe */
     r->json = json ? dsb_arena_strdup(arena, json) : NULL;

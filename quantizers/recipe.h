@@ -10,13 +10,18 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "quantizers/observer.h"
 #include "quantizers/quantize.h"
 
-typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
+typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACT_INT4_DYNAMIC, DSB_ACT_FP8_DYNAMIC, DSB_ACT_FP8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
 typedef struct dsb_activation_row {
     const char *name, *what;
+    bool integer;           /* wants integer weights */
+    int most;               /* largest code */
+    dsb_activation dynamic; /* where a static one has no calibrated range; itself otherwise */
 } dsb_activation_row;
 int dsb_activation_list(const dsb_activation_row **rows); /* indexed by dsb_activation */
+static inline bool dsb_activation_is_static(dsb_activation a) { return a == DSB_ACT_INT8_STATIC || a == DSB_ACT_FP8_STATIC; }
 
 typedef enum dsb_role {
     DSB_ROLE_EMBED, DSB_ROLE_ATTN_Q, DSB_ROLE_ATTN_Q_A, DSB_ROLE_ATTN_Q_B, DSB_ROLE_ATTN_KV_A, DSB_ROLE_ATTN_KV_B,
@@ -40,6 +45,8 @@ typedef struct dsb_rule {
     bool zero_point;
     const char *algorithm; /* "rtn" */
     dsb_activation activation;
+    dsb_calibrator calibrator; /* of a static scale */
+    double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */
     double static_margin;  /* widen a static scale by this factor (1) */
 } dsb_rule;
 
@@ -49,7 +56,8 @@ typedef struct dsb_recipe {
     bool carrier_bf16;   /* inputs and outputs of products and the residual are BF16: every scheme but the reference */
     int n_rule;
     const dsb_rule *rules;
-    bool needs_calibration; /* a rule has int8-static or an activity rank */
+    bool needs_calibration; /* a rule has static activations or an activity rank */
+    bool needs_histogram;   /* of what calibration sees: a calibrator other than minmax */
     const char *json;       /* its canonical text, stored with the run */
 } dsb_recipe;
 
