@@ -2,6 +2,7 @@
 #ifndef DSB_QUANTIZERS_CODEC_H
 #define DSB_QUANTIZERS_CODEC_H
 
+#include "base/format.h"
 #include "base/ggml.h"
 #include "quantizers/quantize.h"
 
@@ -16,6 +17,16 @@ void dsb_encode_q3_K(const float *w, uint8_t *block);
 void dsb_encode_q4_K(const float *w, uint8_t *block);
 void dsb_encode_q5_K(const float *w, uint8_t *block);
 void dsb_encode_q6_K(const float *w, uint8_t *block);
+
+/* Magnitudes are ordered as their bits are: integers, so that the loop vectorises. */
+static inline float dsb_largest(const float *w, int64_t n) {
+    uint32_t top = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = dsb_f32_bits(w[i]) & 0x7fffffffu;
+        top = u > top ? u : top;
+    }
+    return dsb_f32_from_bits(top);
+}
 
 /* Loops over weights are compiled for this machine's vectors too: the same operations in the same order, so the same bits. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

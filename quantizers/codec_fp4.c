@@ -3,14 +3,7 @@
 #include <math.h>
 
 #include "base/blocks.h"
-#include "base/format.h"
 #include "quantizers/codec.h"
-
-static float absmax(const float *w, int64_t n) {
-    float top = 0;
-    for (int64_t i = 0; i < n; i++) top = fabsf(w[i]) > top ? fabsf(w[i]) : top;
-    return top;
-}
 
 /* NF4 as bitsandbytes has it: groups run through the matrix as one row, the first of two codes is the high nibble. */
 
@@ -44,7 +37,7 @@ static void nf4_encode(dsb_qtensor *q, const float *w) {
 #pragma omp parallel for schedule(static) if (n > 1 << 16)
     for (int64_t g = 0; g < q->scale_rows; g++) {
         int64_t end = (g + 1) * group < n ? (g + 1) * group : n;
-        q->scales[g] = absmax(w + g * group, end - g * group);
+        q->scales[g] = dsb_largest(w + g * group, end - g * group);
     }
     /* Pieces are even, so that no byte has two writers. */
 #pragma omp parallel for schedule(static) if (n > 1 << 16)
@@ -88,17 +81,19 @@ static void mxfp4_layout(dsb_qtensor *q) {
     q->scale_cols = q->cols / MX_BLOCK;
 }
 
-/* Products with the inverse, a power of two, are exact but where they would be subnormal: far below half a step. 2^-127's inverse is 2^127. */
-DSB_CLONES static void mxfp4_block(const float *w, float inverse, uint8_t *packed) {
-    for (int i = 0; i < MX_BLOCK; i += 2) packed[i / 2] = (uint8_t)(dsb_f32_to_e2m1(w[i] * inverse) | dsb_f32_to_e2m1(w[i + 1] * inverse) << 4);
+/* Products with an MX scale's inverse, a power of two, are exact but where they would be subnormal: far below half a step. */
+DSB_CLONES static void e2m1_block(const float *w, int n, float inverse, uint8_t *packed) {
+    uint8_t codes[MX_BLOCK];
+    for (int i = 0; i < n; i++) codes[i] = dsb_f32_to_e2m1(w[i] * inverse);
+    for (int i = 0; i < n; i += 2) packed[i / 2] = (uint8_t)(codes[i] | codes[i + 1] << 4);
 }
 
 static void mxfp4_encode(dsb_qtensor *q, const float *w) {
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t b = 0; b < q->scale_rows * q->scale_cols; b++) {
         const float *x = w + b * MX_BLOCK;
-        q->scale_codes[b] = e8m0_scale(absmax(x, MX_BLOCK), E2M1_EXPONENT);
-        mxfp4_block(x, ldexpf(1, 127 - q->scale_codes[b]), q->raw + b * MX_BLOCK / 2);
+        q->scale_codes[b] = e8m0_scale(dsb_largest(x, MX_BLOCK), E2M1_EXPONENT);
+        e2m1_block(x, MX_BLOCK, ldexpf(1, 127 - q->scale_codes[b]), q->raw + b * MX_BLOCK / 2);
     }
 }
 
@@ -122,7 +117,7 @@ static void mxfp8_encode(dsb_qtensor *q, const float *w) {
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t b = 0; b < q->scale_rows * q->scale_cols; b++) {
         const float *x = w + b * MX_BLOCK;
-        q->scale_codes[b] = e8m0_scale(absmax(x, MX_BLOCK), E4M3_EXPONENT);
+        q->scale_codes[b] = e8m0_scale(dsb_largest(x, MX_BLOCK), E4M3_EXPONENT);
         mxfp8_block(x, ldexpf(1, 127 - q->scale_codes[b]), q->raw + b * MX_BLOCK);
     }
 }
@@ -145,22 +140,18 @@ static void nvfp4_layout(dsb_qtensor *q) {
     q->stored_bytes = sizeof q->global;
 }
 
-DSB_CLONES static void nvfp4_block(const float *w, float inverse, uint8_t *packed) {
-    for (int i = 0; i < NV_BLOCK; i += 2) packed[i / 2] = (uint8_t)(dsb_f32_to_e2m1(w[i] * inverse) | dsb_f32_to_e2m1(w[i + 1] * inverse) << 4);
-}
-
 static void nvfp4_encode(dsb_qtensor *q, const float *w) {
     float top = 0;
 #pragma omp parallel for schedule(static) reduction(max : top) if (q->rows * q->cols > 1 << 16)
-    for (int64_t r = 0; r < q->rows; r++) top = fmaxf(top, absmax(w + r * q->cols, q->cols));
+    for (int64_t r = 0; r < q->rows; r++) top = fmaxf(top, dsb_largest(w + r * q->cols, q->cols));
     q->global = top / (448.0f * 6.0f);
     float inverse = q->global > 0 && isfinite(1.0f / q->global) ? 1.0f / q->global : 0; /* all but nothing: codes 0 */
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t b = 0; b < q->scale_rows * q->scale_cols; b++) {
         const float *x = w + b * NV_BLOCK;
-        float s = inverse > 0 ? absmax(x, NV_BLOCK) / 6.0f / q->global : 0;
+        float s = inverse > 0 ? dsb_largest(x, NV_BLOCK) / 6.0f / q->global : 0;
         q->scale_codes[b] = dsb_f32_to_e4m3(s < 0x1p-6f ? 0x1p-6f : s);
-        nvfp4_block(x, inverse / dsb_e4m3_to_f32(q->scale_codes[b]), q->raw + b * NV_BLOCK / 2);
+        e2m1_block(x, NV_BLOCK, inverse / dsb_e4m3_to_f32(q->scale_codes[b]), q->raw + b * NV_BLOCK / 2);
     }
 }
 

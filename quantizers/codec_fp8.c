@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/blocks.h"
-#include "base/format.h"
 #include "quantizers/codec.h"
 
 static bool is_e5m2(const dsb_qtensor *q) { return strcmp(q->format->name, "fp8_e5m2") == 0; }
@@ -17,15 +16,6 @@ static void layout(dsb_qtensor *q) {
     q->raw_cols = q->cols;
     q->scale_rows = blocks_of(q->rows, block_rows(q));
     q->scale_cols = blocks_of(q->cols, block_cols(q));
-}
-
-static float absmax(const float *w, int64_t n) {
-    uint32_t top = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u = dsb_f32_bits(w[i]) & 0x7fffffffu;
-        top = u > top ? u : top;
-    }
-    return dsb_f32_from_bits(top);
 }
 
 /* A scale of 0 gives codes 0; a subnormal one is coarse: values may pass the largest. */
@@ -50,7 +40,7 @@ static void encode(dsb_qtensor *q, const float *w) {
         for (int64_t j = 0; j < q->scale_cols; j++) {
             int64_t n = (j + 1) * bc < q->cols ? bc : q->cols - j * bc, end = (i + 1) * br < q->rows ? (i + 1) * br : q->rows;
             float top = 0;
-            for (int64_t r = i * br; r < end; r++) top = fmaxf(top, absmax(w + r * q->cols + j * bc, n));
+            for (int64_t r = i * br; r < end; r++) top = fmaxf(top, dsb_largest(w + r * q->cols + j * bc, n));
             float scale = top / most;
             q->scales[i * q->scale_cols + j] = scale;
             for (int64_t r = i * br; r < end; r++) encode_values(w + r * q->cols + j * bc, n, scale, most, e5m2, q->raw + r * q->cols + j * bc);

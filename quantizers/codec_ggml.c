@@ -15,20 +15,22 @@ static float extreme(const float *w, int n) {
     return best;
 }
 
-/* Halves away from zero, as the definition has it. */
-static float round_away(float x) {
-    float a = truncf(fabsf(x)), r = fabsf(x) - a >= 0.5f ? a + 1 : a;
-    return x < 0 ? -r : r;
+/* Halves away from zero, as the definition has it. |x| < 2^31. */
+static inline int32_t round_away(float x) {
+    float a = fabsf(x);
+    int32_t t = (int32_t)a;
+    t += a - (float)t >= 0.5f;
+    return x < 0 ? -t : t;
 }
 
 DSB_CLONES static void encode_q8_0(const float *w, uint8_t *block) {
     dsb_block_q8_0 *b = (dsb_block_q8_0 *)block;
-    float d = fabsf(extreme(w, 32)) / 127, inverse = d > 0 ? 1 / d : 0;
+    float d = dsb_largest(w, 32) / 127, inverse = d > 0 ? 1 / d : 0;
     dsb_put_half(b->d, d);
-    for (int i = 0; i < 32; i++) {
-        float q = isinf(inverse) ? w[i] / d : w[i] * inverse;
-        b->q[i] = (int8_t)round_away(q > 127 ? 127 : q < -127 ? -127 : q);
-    }
+    if (isinf(inverse)) /* a subnormal scale, which f16 has not */
+        memset(b->q, 0, sizeof b->q);
+    else
+        for (int i = 0; i < 32; i++) b->q[i] = (int8_t)round_away(w[i] * inverse);
 }
 
 /* The extreme value is the code -half; q = trunc(w/d + half + 1/2). */
@@ -82,12 +84,12 @@ static inline __attribute__((always_inline)) void level_sums(const float *w, flo
 
 /* Scales that put the extreme value at either end and around, each then refitted by least squares; the one that leaves least. */
 DSB_CLONES static void encode_iq4_nl(const float *w, uint8_t *block) {
-    enum { TRIES = 17 };
+    enum { TRIES = 8 };
     dsb_block_iq4_nl *b = (dsb_block_iq4_nl *)block;
     float top = extreme(w, 32), best = -1, d = 0, dot, square;
     uint8_t codes[32];
     for (int k = -TRIES; k <= TRIES && top != 0; k++) {
-        float end = k < 0 ? -127 + 2.0f * (float)(k + TRIES - 6) : 113 + 2.0f * (float)(k - 6), s = top / end;
+        float end = k < 0 ? -127 + 4.0f * (float)(k + TRIES - 3) : 113 + 4.0f * (float)(k - 3), s = top / end;
         for (int fit = 0; fit < 2 && s != 0 && isfinite(1 / s); fit++) {
             level_sums(w, 1 / s, &dot, &square);
             if (dot * dot > best * square) {

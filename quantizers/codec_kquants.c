@@ -7,47 +7,79 @@
 #include "quantizers/ggml_blocks.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { N = 256, MOST_SUB = 16, ROUNDS = 2 };
+enum { N = 256, MOST_SUB = 16, ROUNDS = 1 };
 
-INLINE float nearest(float v) { return (v + 12582912.0f) - 12582912.0f; }
+/* Eight lanes: two SSE registers or one of AVX, the same sums. Only + - * of them, and loads. */
+typedef float lanes __attribute__((vector_size(32)));
+INLINE void load(lanes *v, const float *p) { memcpy(v, p, sizeof *v); }
+INLINE float sum_lanes(const lanes *v) {
+    float a[8];
+    memcpy(a, v, sizeof a);
+    return dsb_lanes(a);
+}
+
 INLINE float clamp(float v, float lo, float hi) {
     v = v > lo ? v : lo;
     return v < hi ? v : hi;
 }
+static const float k_magic = 12582912.0f; /* 1.5 · 2^23: a sum with it is rounded to an integer, half to even */
+INLINE float nearest(float v) { return (v + k_magic) - k_magic; }
+INLINE int32_t bits_of(float x) { return (int32_t)dsb_f32_bits(x); }
 
-/* Sums over a sub-block's codes q = clamp(round((x + m)·inverse)). */
+/* q = clamp(round((x + m)·inverse), lo, hi). The clamp compares bits of the sum with the magic number, as integers: they rise with it. */
+INLINE void code_row(const float *x, int n, float m, float inverse, float lo, float hi, float *q) {
+    int32_t least = bits_of(k_magic + lo), most = bits_of(k_magic + hi);
+    for (int i = 0; i < n; i++) {
+        int32_t u = bits_of((x[i] + m) * inverse + k_magic);
+        u = u > least ? u : least;
+        u = u < most ? u : most;
+        q[i] = dsb_f32_from_bits((uint32_t)u) - k_magic;
+    }
+}
+
+/* Sums over a sub-block's codes. */
 typedef struct sums {
     float q, qq, xq;
 } sums;
 
 INLINE sums code_sums(const float *x, int n, float m, float inverse, float lo, float hi) {
-    float a[8] = {0}, b[8] = {0}, c[8] = {0};
-    for (int i = 0; i < n; i += 8)
-        for (int j = 0; j < 8; j++) {
-            float q = nearest(clamp((x[i + j] + m) * inverse, lo, hi));
-            a[j] += q;
-            b[j] += q * q;
-            c[j] += x[i + j] * q;
-        }
-    return (sums){dsb_lanes(a), dsb_lanes(b), dsb_lanes(c)};
+    lanes a = {0}, b = {0}, c = {0};
+    float q[32];
+    code_row(x, n, m, inverse, lo, hi, q);
+    for (int i = 0; i < n; i += 8) {
+        lanes v, y;
+        load(&v, q + i);
+        load(&y, x + i);
+        a += v;
+        b += v * v;
+        c += y * v;
+    }
+    return (sums){sum_lanes(&a), sum_lanes(&b), sum_lanes(&c)};
 }
 
 /* Σ (d·q − m − x)² over the best codes. */
 INLINE float error_of(const float *x, int n, float d, float m, float lo, float hi) {
-    float a[8] = {0}, inverse = d != 0 ? 1 / d : 0;
-    for (int i = 0; i < n; i += 8)
-        for (int j = 0; j < 8; j++) {
-            float e = d * nearest(clamp((x[i + j] + m) * inverse, lo, hi)) - m - x[i + j];
-            a[j] += e * e;
-        }
-    return dsb_lanes(a);
+    lanes a = {0};
+    float q[32];
+    code_row(x, n, m, d != 0 ? 1 / d : 0, lo, hi, q);
+    for (int i = 0; i < n; i += 8) {
+        lanes v, y;
+        load(&v, q + i);
+        load(&y, x + i);
+        v = v * d - m - y;
+        a += v * v;
+    }
+    return sum_lanes(&a);
 }
 
 INLINE float sum_of(const float *x, int n) {
-    float a[8] = {0};
-    for (int i = 0; i < n; i += 8)
-        for (int j = 0; j < 8; j++) a[j] += x[i + j];
-    return dsb_lanes(a);
+    lanes a = {0};
+    for (int i = 0; i < n; i += 8) {
+        lanes y;
+        load(&y, x + i);
+        a += y;
+    }
+    return sum_lanes(&a);
 }
 
 /* Where a scale is so small that its inverse is none, codes are 0. */
@@ -74,8 +106,8 @@ INLINE void refit(const sums *s, float sx, float n, float *d, float *m) {
 }
 
 INLINE void fit_affine(const float *x, int n, float hi, float *best_d, float *best_m) {
-    enum { TRIES = 9 };
-    float lo = 0, top = 0, sx = sum_of(x, n), best = INFINITY;
+    int tries = hi > 3 ? 9 : 4; /* of ranges around the whole one, in codes */
+    float first = hi > 3 ? hi * -0.09375f : -0.3f, step = hi > 3 ? hi * 0.03125f : 0.5f, lo = 0, top = 0, sx = sum_of(x, n), best = INFINITY;
     for (int i = 0; i < n; i++) {
         lo = x[i] < lo ? x[i] : lo;
         top = x[i] > top ? x[i] : top;
@@ -83,8 +115,8 @@ INLINE void fit_affine(const float *x, int n, float hi, float *best_d, float *be
     *best_d = 0;
     *best_m = -lo;
     if (!usable((top - lo) / hi)) return;
-    for (int k = 0; k < TRIES; k++) {
-        float inverse = (hi + hi * 0.0625f * (float)(k - 3) * (hi > 3 ? 0.5f : 1.5f)) / (top - lo), d = 1 / inverse, m = -lo;
+    for (int k = 0; k < tries; k++) {
+        float d = (top - lo) / (hi + first + step * (float)k), m = -lo;
         for (int fit = 0; fit < 2 && usable(d); fit++) {
             sums s = code_sums(x, n, m, 1 / d, 0, hi);
             refit(&s, sx, (float)n, &d, &m);
@@ -173,12 +205,12 @@ INLINE void affine_block(const float *x, int sub, int hi, int most, affine *out,
 /* Formats without: x ≈ d·q, lo ≤ q ≤ −lo − 1, scales of either sign */
 
 INLINE float fit_signed(const float *x, int n, float lo) {
-    enum { TRIES = 9 };
+    int tries = lo > -8 ? 5 : 9;
     float top = 0, best = 0, best_d = 0;
     for (int i = 0; i < n; i++) top = fabsf(x[i]) > fabsf(top) ? x[i] : top;
-    for (int k = 0; k < 2 * TRIES && usable(top / lo); k++) {
+    for (int k = 0; k < (lo > -8 ? 2 : 1) * tries && usable(top / lo); k++) { /* many codes: either end does */
         /* The extreme value at the very end comes first: it stays where nothing is better by more than rounding. */
-        float d = top / ((k < TRIES ? lo : -lo - 1) * (1 + (lo > -8 ? 0.06f : 0.0078125f) * (float)((k + 5) % TRIES - 5)));
+        float d = top / ((k < tries ? lo : -lo - 1) * (1 + (lo > -8 ? 0.1f : 0.0078125f) * (float)((k + tries / 2) % tries - tries / 2)));
         for (int fit = 0; fit < 2 && usable(d); fit++) {
             sums s = code_sums(x, n, 0, 1 / d, lo, -lo - 1);
             if (!(s.qq > 0)) break;

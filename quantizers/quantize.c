@@ -26,12 +26,6 @@ DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, flo
     }
 }
 
-static float absmax(const float *w, int64_t n) {
-    float a = 0;
-    for (int64_t i = 0; i < n; i++) a = fabsf(w[i]) > a ? fabsf(w[i]) : a;
-    return a;
-}
-
 /* Min-max with zero inside, as torchao: the scale is at least the smallest normal number, q multiplies by its reciprocal. */
 static void affine_scale(float lo, float hi, double bits, float *scale, int32_t *zero) {
     float qmax = (float)((1 << (int)bits) - 1);
@@ -67,7 +61,7 @@ static void whole_range(const float *w, int64_t n, bool affine, float *lo, float
     if (affine) {
         min_max(w, n, lo, hi);
     } else {
-        *hi = absmax(w, n);
+        *hi = dsb_largest(w, n);
         *lo = 0;
     }
 }
@@ -94,25 +88,28 @@ static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, 
     else *scale = hi / (float)q->format->qmax;
 }
 
-/* Squared error over n weights, in f64 by eight lanes: the same on every machine. */
+/* Squared error over n weights: codes in a loop of their own, sums in eight lanes, so that both vectorise; the same on every machine. */
 DSB_CLONES static double range_error(const float *w, int64_t n, float scale, float zero, float low, float high) {
-    double a[8] = {0};
-    float inverse = scale > 0 ? 1.0f / scale : 0;
-    if (!(scale > 0) || isinf(inverse)) {
-        for (int64_t i = 0; i < n; i++) a[i % 8] += (double)w[i] * (double)w[i];
-    } else {
-        int64_t i = 0;
-        for (; i + 8 <= n; i += 8)
-            for (int j = 0; j < 8; j++) {
-                float v = w[i + j] * inverse + zero, e = w[i + j] - (round_code(v > high ? high : v < low ? low : v) - zero) * scale;
-                a[j] += (double)(e * e);
-            }
-        for (int j = 0; i + j < n; j++) {
-            float v = w[i + j] * inverse + zero, e = w[i + j] - (round_code(v > high ? high : v < low ? low : v) - zero) * scale;
-            a[j] += (double)(e * e);
+    enum { PIECE = 256 };
+    float e[PIECE], inverse = scale > 0 ? 1.0f / scale : 0, a[8];
+    double sum = 0;
+    int32_t least = (int32_t)dsb_f32_bits(12582912.0f + low), most = (int32_t)dsb_f32_bits(12582912.0f + high);
+    if (isinf(inverse)) return INFINITY; /* a subnormal scale: the whole range does */
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t size = at + PIECE < n ? PIECE : n - at, i = 0;
+        memset(a, 0, sizeof a);
+        for (int64_t k = 0; k < size; k++) { /* the clamp compares bits of what is near 1.5 · 2^23, as integers: they rise with it */
+            int32_t u = (int32_t)dsb_f32_bits(w[at + k] * inverse + (12582912.0f + zero));
+            u = u > least ? u : least;
+            u = u < most ? u : most;
+            e[k] = w[at + k] - (dsb_f32_from_bits((uint32_t)u) - 12582912.0f - zero) * scale;
         }
+        for (; i + 8 <= size; i += 8)
+            for (int j = 0; j < 8; j++) a[j] += e[i + j] * e[i + j];
+        for (int j = 0; i + j < size; j++) a[j] += e[i + j] * e[i + j];
+        sum += (double)(((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])));
     }
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+    return sum;
 }
 
 static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo, float *hi) {
