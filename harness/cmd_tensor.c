@@ -21,7 +21,7 @@ static const char MORE[] =
     "NAME.zeros (I32, --affine only), NAME.global_scale (F32, NVFP4 only), NAME.dequant (F32).\n"
     "Without --group: channel for int8 and FP8, 64 for nf4, else 32 or the format's own block. The last group of a row may be\n"
     "short; FP8 with --group 128 has a scale a block of 128 x 128.\n"
-    "Tensors that are not 2-D or hold no floats are skipped, and named on stderr.\n"
+    "Tensors that are not 2-D, hold no floats or have rows that the format's blocks don't divide are skipped, and named on stderr.\n"
     "Exit: 0 done, 1 dequantized values that are not finite, 2 bad input, 4 output.\n";
 
 typedef struct options {
@@ -131,13 +131,12 @@ static dsb_status select_tensors(const options *o, const dsb_st_file *f, result 
     for (int64_t i = 0; i < f->n_tensor; i++) {
         const dsb_st_tensor *t = &f->tensors[i];
         const char *why = skip_reason(t);
-        if (!why && !dsb_format_divides(o->format, t->shape[1]))
-            return dsb_fail(err, DSB_EINPUT, "%s: tensor %s: rows of %lld weights don't split into %s's blocks of %lld; another format is wanted", o->in, t->name, (long long)t->shape[1], o->format->name, (long long)o->format->block);
+        if (!why && !dsb_format_divides(o->format, t->shape[1])) why = "its rows don't split into the format's blocks";
         if (!why) list[(*n)++].t = t;
         else fprintf(stderr, "dsbench: %s: tensor %s skipped: %s (%d-D %s)\n", o->in, t->name, why, t->ndim, dsb_dtype_name(t->dtype));
     }
     if (*n) return DSB_OK;
-    return dsb_fail(err, DSB_EINPUT, "%s: none of its %lld tensors is a 2-D float tensor; at least one is wanted", o->in, (long long)f->n_tensor);
+    return dsb_fail(err, DSB_EINPUT, "%s: none of its %lld tensors is a 2-D float tensor whose rows format %s takes; at least one is wanted", o->in, (long long)f->n_tensor, o->format->name);
 }
 
 static int64_t scale_rows(const options *o, const dsb_st_tensor *t) { return o->group == DSB_GROUP_TENSOR ? 1 : t->shape[0]; }
