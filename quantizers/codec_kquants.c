@@ -136,7 +136,8 @@ typedef struct affine {
     int scale[MOST_SUB], min[MOST_SUB];
 } affine;
 
-INLINE float half_of(float x) { return dsb_f16_to_f32(dsb_f32_to_f16(x)); }
+/* What f16 gives back of a scale; beyond its range the largest, so that blocks stay finite. */
+INLINE float half_of(float x) { return dsb_f16_to_f32(dsb_f32_to_f16(clamp(x, -65504.0f, 65504.0f))); }
 
 /* The integers around d/D and m/M that leave least; the sum of what they leave. */
 INLINE float choose_integers(const float *x, int sub, float hi, int most, const float *d, const float *m, affine *a) {

@@ -230,6 +230,20 @@ static void test_codecs__odd_blocks(void **state) {
     }
 }
 
+/* Scales beyond f16's range stop at its end. */
+static void test_codecs__k_formats_stay_finite(void **state) {
+    static const char *const k_format[] = {"q2_K", "q3_K", "q4_K", "q5_K", "q6_K"};
+    float w[256] = {0};
+    for (int i = 0; i < 256; i += 3) w[i] = i % 2 ? 3e9f : -4e9f;
+    for (int f = 0; f < COUNT(k_format); f++) {
+        dsb_qtensor q;
+        quantize(&q, k_format[f], 256, w, 1, 256);
+        double e = square_error(&q, w);
+        assert_true(isfinite(e) && e < 86 * 16e18);
+        dsb_qtensor_release(&q);
+    }
+}
+
 /* ---- the oracle ---- */
 
 static const dsb_st_tensor *part(const dsb_st_file *f, const char *family, const char *matrix, const char *name) {
@@ -376,6 +390,7 @@ int main(void) {
         cmocka_unit_test(test_codecs__mx_scales_are_powers_of_two),
         cmocka_unit_test(test_codecs__searched_blocks_beat_plain_rounding),
         cmocka_unit_test(test_codecs__odd_blocks),
+        cmocka_unit_test(test_codecs__k_formats_stay_finite),
         cmocka_unit_test(test_codecs__oracle_fp8_is_exact),
         cmocka_unit_test(test_codecs__oracle_fp4_is_exact),
         cmocka_unit_test(test_codecs__oracle_nf4_is_exact),
