@@ -19,7 +19,6 @@ static int code_of(double v, double scale, int qmax) {
 
 static double value_of(int code, double scale, int qmax) { return scale * (qmax == 448 ? (double)dsb_e4m3_to_f32((uint8_t)code) : (double)code); }
 
-static double middle(int i) { return i == 0 ? 0 : 0.5 * ((double)dsb_bin_edge(i) + (double)dsb_bin_edge(i + 1)); }
 static double width(int i) { return (double)dsb_bin_edge(i + 1) - (double)dsb_bin_edge(i); }
 
 /* Mean squared error of a bin's values: at four points of it, or of a step where many lie in it. */
@@ -40,36 +39,60 @@ static double square_error(const uint64_t *bins, double range, int qmax) {
     return sum;
 }
 
-/* KL(seen, clipped to the range ‖ quantized), exact zeros and what is almost one left out: a code's mass spreads over the bins it came from in proportion to their width. What was
- * clipped stands at the range's end in the one and nowhere in the other. */
-static double divergence(const uint64_t *bins, double range, int qmax) {
-    enum { CODES = 512 };
-    double mass[CODES] = {0}, room[CODES] = {0}, inside = 0, all = 0, sum = 0;
-    int last = 0; /* the highest bin inside: none, and the sum stays 0, where all is zeros */
-    for (int i = 1; i < DSB_BINS; i++) {
-        all += (double)bins[i];
-        if (!bins[i] || (double)dsb_bin_edge(i) >= range) continue;
-        int c = code_of(middle(i), range / qmax, qmax);
-        mass[c] += (double)bins[i];
-        room[c] += width(i);
-        inside += (double)bins[i];
-        last = i;
+/* The histogram in even bins up to top: a bin's counts spread over those it covers. What is nearly 0 weighs no more than its neighbours. */
+enum { EVEN = 2048, EVEN_STEP = 16 };
+static void even_bins(const uint64_t *bins, double top, double even[EVEN]) {
+    double each = top / EVEN;
+    for (int i = 0; i < EVEN; i++) even[i] = 0;
+    for (int b = 1; b < DSB_BINS; b++) {
+        double lo = (double)dsb_bin_edge(b), hi = fmin((double)dsb_bin_edge(b + 1), top), w = hi - lo;
+        if (bins[b] && !(w > 0)) even[EVEN - 1] += (double)bins[b];
+        for (int i = (int)(lo / each); bins[b] && w > 0 && i < EVEN && i * each < hi; i++) {
+            double share = fmin(hi, (i + 1) * each) - fmax(lo, i * each);
+            if (share > 0) even[i] += (double)bins[b] * share / w;
+        }
     }
-    for (int i = 1; i <= last; i++) {
-        if (!bins[i]) continue;
-        int c = code_of(middle(i), range / qmax, qmax);
-        double p = ((double)bins[i] + (i == last ? all - inside : 0)) / all, q = mass[c] * width(i) / room[c] / inside;
-        sum += p * log(p / q);
+    even[0] = even[1];
+}
+
+/* KL(seen, clipped to the first n bins ‖ quantized): a code's mass spreads over those of its bins that hold something. What was clipped
+ * stands in the last bin in the one and nowhere in the other. */
+static double divergence(const double even[EVEN], int n, double each, int qmax) {
+    enum { CODES = 512 };
+    double mass[CODES] = {0}, filled[CODES] = {0}, inside = 0, all = 0, sum = 0;
+    for (int i = 0; i < EVEN; i++) all += even[i];
+    for (int i = 0; i < n; i++) {
+        int c = code_of((i + 0.5) * each, n * each / qmax, qmax);
+        mass[c] += even[i];
+        filled[c] += even[i] > 0;
+        inside += even[i];
+    }
+    for (int i = 0; i < n; i++) {
+        int c = code_of((i + 0.5) * each, n * each / qmax, qmax);
+        double p = (even[i] + (i == n - 1 ? all - inside : 0)) / all, q = even[i] > 0 ? mass[c] / filled[c] / inside : 0;
+        if (p > 0) sum += p * log(p / fmax(q, 1e-12));
     }
     return sum;
 }
 
-static double least(const dsb_range_observer *o, int qmax, double (*cost)(const uint64_t *bins, double range, int qmax)) {
-    double range = (double)o->absmax, best = cost(o->bins, range, qmax);
+static double least_divergence(const dsb_range_observer *o, int qmax) {
+    double even[EVEN], each = (double)o->absmax / EVEN, best = INFINITY, range = (double)o->absmax;
+    even_bins(o->bins, (double)o->absmax, even);
+    for (int n = EVEN; n >= 128; n -= EVEN_STEP) {
+        double d = divergence(even, n, each, qmax);
+        if (!(d < best)) continue;
+        best = d;
+        range = n * each;
+    }
+    return range;
+}
+
+static double least_square(const dsb_range_observer *o, int qmax) {
+    double range = (double)o->absmax, best = square_error(o->bins, range, qmax);
     for (int i = DSB_BINS - 1; i > 0 && (double)dsb_bin_edge(i) > (double)o->absmax / 128; i--) {
         double edge = (double)dsb_bin_edge(i), c;
         if (edge >= (double)o->absmax) continue;
-        c = cost(o->bins, edge, qmax);
+        c = square_error(o->bins, edge, qmax);
         if (c < best) {
             best = c;
             range = edge;
@@ -81,8 +104,8 @@ static double least(const dsb_range_observer *o, int qmax, double (*cost)(const 
 double dsb_calibrated_range(const dsb_range_observer *o, dsb_calibrator how, double percentile, int qmax) {
     double all = 0, below = 0;
     if (!o->bins || how == DSB_CAL_MINMAX || !(o->absmax > 0)) return (double)o->absmax;
-    if (how == DSB_CAL_MSE) return least(o, qmax, square_error);
-    if (how == DSB_CAL_KL) return least(o, qmax, divergence);
+    if (how == DSB_CAL_MSE) return least_square(o, qmax);
+    if (how == DSB_CAL_KL) return least_divergence(o, qmax);
     for (int i = 0; i < DSB_BINS; i++) all += (double)o->bins[i];
     for (int i = 0; i < DSB_BINS; i++) {
         below += (double)o->bins[i];
