@@ -1,13 +1,23 @@
 /* Number formats that share a scale among a block of values, decoded to f32 exactly as their definitions say.
  * E2M1: 0 .5 1 1.5 2 3 4 6 and their negatives. Sources: OCP Microscaling Formats v1.0;
- * DeepSeek-V3's weight_scale_inv. Vectors: the oracle's fp8_block128.*, mxfp4.*, nvfp4.*. */
+ * DeepSeek-V3's weight_scale_inv. Vectors: the oracle's fp8_block128.*, mxfp4.*, nvfp4.*, nf4.*. */
 #ifndef DSB_BASE_BLOCKS_H
 #define DSB_BASE_BLOCKS_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
 extern const float dsb_e2m1_value[16];
+/* NF4: quantiles of the normal distribution, ascending from -1 to 1. Source: QLoRA, bitsandbytes' table. */
+extern const float dsb_nf4_value[16];
+
+/* The nearest E2M1 code, ties to the even one, beyond 6 the largest; the sign of a zero stays. */
+static inline uint8_t dsb_f32_to_e2m1(float x) {
+    float a = fabsf(x);
+    int c = (a > 0.25f) + (a >= 0.75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) + (a >= 3.5f) + (a > 5);
+    return (uint8_t)(c | (signbit(x) ? 8 : 0));
+}
 
 /* MXFP4: n values (a multiple of 32): two codes a byte, the even one in the low nibble, (n/2) bytes; scales: E8M0, (n/32). */
 void dsb_decode_mxfp4(const uint8_t *packed, const uint8_t *scales, size_t n, float *dst);

@@ -63,29 +63,12 @@ float dsb_e4m3_to_f32(uint8_t c) {
     return dsb_f32_from_bits((uint32_t)(c & 0x80) << 24 | (uint32_t)(c & 0x7f) << 20) * 0x1p120f;
 }
 
-uint8_t dsb_f32_to_e4m3(float x) {
-    uint8_t sign = dsb_f32_bits(x) >> 24 & 0x80u;
-    if (isnan(x)) return sign | 0x7f;
-    float a = fabsf(x);
-    if (a >= 448) return sign | 0x7e;
-    uint32_t c = f32_to_small(a, 3, 7);
-    return sign | (uint8_t)(c > 0x7e ? 0x7e : c);
-}
-
 float dsb_e5m2_to_f32(uint8_t c) {
     if ((c & 0x7c) == 0x7c) return c & 3 ? NAN : (c & 0x80 ? -INFINITY : INFINITY);
     return dsb_f32_from_bits((uint32_t)(c & 0x80) << 24 | (uint32_t)(c & 0x7f) << 21) * 0x1p112f;
 }
 
 float dsb_e8m0_to_f32(uint8_t c) { return c == 255 ? NAN : ldexpf(1, (int)c - 127); }
-
-uint8_t dsb_f32_to_e5m2(float x) {
-    uint8_t sign = dsb_f32_bits(x) >> 24 & 0x80u;
-    if (isnan(x)) return sign | 0x7f;
-    float a = fabsf(x);
-    if (a >= 61440) return sign | 0x7c;
-    return sign | (uint8_t)f32_to_small(a, 2, 15);
-}
 
 /* Files promise no alignment. */
 static uint16_t load_u16(const uint8_t *p) {

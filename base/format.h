@@ -40,9 +40,23 @@ static inline uint16_t dsb_f32_to_bf16(float x) {
 float dsb_f16_to_f32(uint16_t h);
 uint16_t dsb_f32_to_f16(float x);
 float dsb_e4m3_to_f32(uint8_t c);
-uint8_t dsb_f32_to_e4m3(float x);
 float dsb_e5m2_to_f32(uint8_t c);
 float dsb_e8m0_to_f32(uint8_t c); /* 2^(c - 127); 255 is NaN */
-uint8_t dsb_f32_to_e5m2(float x);
+
+/* Normal results round on the bits; subnormal ones by a sum whose last place is theirs. No branch, so that loops vectorise. */
+static inline uint8_t dsb_f32_to_e4m3(float x) {
+    uint32_t u = dsb_f32_bits(x), a = u & 0x7fffffffu;
+    uint32_t low = dsb_f32_bits(dsb_f32_from_bits(a < 0x3c800000u ? a : 0) + 0x1p14f) - 0x46800000u;
+    uint32_t code = a < 0x3c800000u ? low : ((a + 0x7ffffu + (a >> 20 & 1u)) >> 20) - 960u;
+    code = a >= 0x43e00000u ? 0x7eu : code; /* 448 */
+    return (uint8_t)((u >> 24 & 0x80u) | (a > 0x7f800000u ? 0x7fu : code));
+}
+static inline uint8_t dsb_f32_to_e5m2(float x) {
+    uint32_t u = dsb_f32_bits(x), a = u & 0x7fffffffu;
+    uint32_t low = dsb_f32_bits(dsb_f32_from_bits(a < 0x38800000u ? a : 0) + 0x1p7f) - 0x43000000u;
+    uint32_t code = a < 0x38800000u ? low : ((a + 0xfffffu + (a >> 21 & 1u)) >> 21) - 448u;
+    code = a >= 0x47700000u ? 0x7cu : code; /* 61440 */
+    return (uint8_t)((u >> 24 & 0x80u) | (a > 0x7f800000u ? 0x7fu : code));
+}
 
 #endif

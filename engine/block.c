@@ -33,18 +33,29 @@ dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **
 
 #define TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(ws, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
 
-/* x as `l` reads it: f32, or quantized to int8. */
+/* x as `l` reads it: f32, rounded to FP8, or quantized to integers. */
 static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, dsb_workspace *ws, dsb_act *act, dsb_err *err) {
     int64_t cols = l->w.cols;
     *act = (dsb_act){.n = n, .cols = cols, .f32 = x};
     if (l->activation == DSB_ACT_NONE) return DSB_OK;
     int8_t *q;
     float *scale;
+    if (l->activation == DSB_ACT_FP8_DYNAMIC || l->activation == DSB_ACT_FP8_STATIC) {
+        float *rounded;
+        bool fixed = l->activation == DSB_ACT_FP8_STATIC;
+        TAKE(WS_CODES, rounded, n * cols);
+        ws->clipped += ws->be->round_e4m3(x, n, cols, fixed ? l->static_scale : 0, rounded);
+        ws->static_values += fixed ? n * cols : 0;
+        act->f32 = rounded;
+        return DSB_OK;
+    }
     TAKE(WS_CODES, q, n * cols);
     TAKE(WS_SCALES, scale, n);
     if (l->activation == DSB_ACT_INT8_STATIC) {
         ws->clipped += ws->be->quantize_static(x, n, cols, l->static_scale, q, scale);
         ws->static_values += n * cols;
+    } else if (l->activation == DSB_ACT_INT4_DYNAMIC) {
+        ws->be->quantize_int4(x, n, cols, q, scale);
     } else {
         ws->be->quantize_dynamic(x, n, cols, q, scale);
     }
@@ -52,7 +63,7 @@ static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, ds
     return DSB_OK;
 }
 
-static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->activation == b->activation && (a->activation != DSB_ACT_INT8_STATIC || a->static_scale == b->static_scale); }
+static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->activation == b->activation && (!dsb_activation_is_static(a->activation) || a->static_scale == b->static_scale); }
 
 static void multiply(const dsb_model *m, const dsb_linear *l, const dsb_act *act, bool bf16, float *y) {
     m->be->gemm(&l->w, act, y);

@@ -16,9 +16,21 @@ dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, ds
     return DSB_OK;
 }
 
+dsb_status dsb_calibration_count(dsb_calibration *c, dsb_err *err) {
+    int64_t n = DSB_ROLE_COUNT + c->n_expert * 3;
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        dsb_layer_calibration *x = &c->layers[l];
+        if (x->bins) continue;
+        DSB_TRY(DSB_NEW(x->bins, n * DSB_BINS, "calibration histograms", err));
+        for (int64_t i = 0; i < n; i++) (i < DSB_ROLE_COUNT ? &x->role[i] : &x->expert[i - DSB_ROLE_COUNT])->bins = x->bins + i * DSB_BINS;
+    }
+    return DSB_OK;
+}
+
 void dsb_calibration_release(dsb_calibration *c) {
     for (int64_t l = 0; c->layers && l < c->n_layer; l++) {
         free(c->layers[l].expert);
+        free(c->layers[l].bins);
         free(c->layers[l].activity);
         free(c->layers[l].mean_abs);
         free(c->layers[l].activity_rank);
@@ -28,7 +40,10 @@ void dsb_calibration_release(dsb_calibration *c) {
     *c = (dsb_calibration){0};
 }
 
-void dsb_range_observe(const dsb_backend *be, dsb_range_observer *r, const float *x, int64_t n, int64_t cols) { dsb_range_observer_add(r, be->absmax(x, n * cols), n); }
+void dsb_range_observe(const dsb_backend *be, dsb_range_observer *r, const float *x, int64_t n, int64_t cols) {
+    dsb_range_observer_add(r, be->absmax(x, n * cols), n);
+    if (r->bins) be->histogram(x, n * cols, r->bins);
+}
 
 void dsb_rank(const double *value, int64_t n, double *rank) {
     for (int64_t i = 0; i < n; i++) {

@@ -11,6 +11,7 @@ typedef struct dsb_layer_calibration {
     double *mean_abs;                     /* (n_expert): mean |W| of its three matrices; zeros unless a recipe asks or no scheme ran */
     double *activity_rank, *mean_abs_rank; /* (n_expert): share of the layer's experts with a smaller figure */
     bool activity_known;
+    uint64_t *bins; /* (DSB_ROLE_COUNT + 3 n_expert, DSB_BINS) of all ranges, owned; NULL: not counted */
 } dsb_layer_calibration;
 
 typedef struct dsb_calibration {
@@ -20,6 +21,8 @@ typedef struct dsb_calibration {
 } dsb_calibration;
 
 dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, dsb_err *err);
+/* From now on ranges count histograms too. */
+dsb_status dsb_calibration_count(dsb_calibration *c, dsb_err *err);
 void dsb_calibration_release(dsb_calibration *c);
 
 /* Widens a range by n rows of an input. */

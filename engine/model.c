@@ -86,7 +86,7 @@ double dsb_scheme_weight_bytes(const dsb_scheme *s) {
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : r->activation == DSB_ACT_NONE || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
+        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->activation >= DSB_ACT_FP8_DYNAMIC || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
         if (bytes > most) most = bytes;
     }
     return most;
@@ -122,44 +122,59 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     return load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
-/* Integer codes to a kernel's matrix; without integer activations, or with zero points, tiles are decoded to f32. */
+/* The activations a product runs with: a static scale wants a calibrated range. */
+static void set_activation(const dsb_rule *rule, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    out->activation = rule->activation;
+    if (!dsb_activation_is_static(rule->activation)) return;
+    if (range && dsb_calibrated_scale(range, rule->calibrator, rule->percentile, acts[rule->activation].most, rule->static_margin, &out->static_scale)) return;
+    out->activation = acts[rule->activation].dynamic;
+    event->fell_back = true;
+    event->no_range = range && range->n_token > 0;
+}
+
+/* Integer codes to a kernel's matrix; other codes, or without integer activations, or with zero points: decoded to f32. */
 static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
-    out->activation = q->affine ? DSB_ACT_NONE : rule->activation;
-    if (out->activation == DSB_ACT_NONE) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
-    if (out->activation == DSB_ACT_INT8_STATIC && !(range && dsb_static_scale(range, 127, rule->static_margin, &out->static_scale))) {
-        out->activation = DSB_ACT_INT8_DYNAMIC;
-        event->fell_back = true;
-        event->no_range = range && range->n_token > 0;
-    }
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    bool integers = q->codes && !q->affine;
+    if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
+    if (!integers || !acts[out->activation].integer) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }
 
 /* A weight that is NaN or Inf is a bad input: the checkpoint and the tensor are named. */
-static dsb_status quantize(const dsb_rule *rule, int64_t group, bool affine, const dsb_linear_spec *spec, const char *dir, const float *w, dsb_qtensor *out, dsb_err *err) {
+static dsb_status quantize(const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *w, dsb_qtensor *out, dsb_err *err) {
     dsb_err inner = {0};
-    dsb_status s = dsb_quantize_rtn(out, rule->format, group, affine, w, spec->rows, spec->cols, &inner);
+    int64_t group;
+    const dsb_format *format = dsb_rule_format(rule, spec->cols, &group);
+    dsb_status s = dsb_quantize(out, format ? format : rule->format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, w, spec->rows, spec->cols, &inner);
     return s ? dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s.weight: %s", dir, spec->stem, inner.text) : DSB_OK;
 }
 
 static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
-    event->format = rule->format->name;
+    const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
+    event->format = format ? format->name : rule->format->name;
+    event->other_format = format != rule->format;
     DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
-    if (rule->format->is_float) {
+    if (format && format->is_float) {
         dsb_qtensor q;
-        DSB_TRY(quantize(rule, DSB_GROUP_CHANNEL, false, spec, dir, own, &q, err));
+        DSB_TRY(quantize(rule, spec, dir, own, &q, err));
         dsb_dequantize(&q, own, l->w_deq);
         event->stored_bytes = q.stored_bytes;
         dsb_qtensor_release(&q);
-        dsb_wkind kind = strcmp(rule->format->name, "f16") == 0 ? DSB_W_F16 : strcmp(rule->format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
+        dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
         return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
     }
     if (!codes->format || codes->format->qmax == 0) {
-        DSB_TRY(quantize(rule, rule->group, rule->zero_point, spec, dir, own, codes, err));
+        DSB_TRY(quantize(rule, spec, dir, own, codes, err));
     } else { /* stored integers stay as they are */
         event->format = codes->format->name;
+        event->other_format = false;
         event->stored_bytes = codes->stored_bytes;
         if (!codes->codes) {
             memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);

@@ -61,6 +61,8 @@ typedef struct dsb_tensor_event {
     const char *format, *kernel;
     dsb_activation activation;
     size_t stored_bytes;
+    int64_t group;     /* granularity of its scales, where a rule quantized it */
+    bool other_format; /* the rule's format doesn't divide its rows: the rule's fallback */
     bool fell_back; /* wanted a static scale, calibration gave none: dynamic instead */
     bool no_range;  /* fell back though calibration saw tokens: only zeros, or a value that is not finite */
 } dsb_tensor_event;

@@ -42,6 +42,43 @@ dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err
     return DSB_OK;
 }
 
+/* Every rule that may decide it: those with a test, and the first without. */
+static dsb_status check_rules(const dsb_recipe *r, const dsb_linear_spec *s, dsb_err *err) {
+    char tensor[300];
+    snprintf(tensor, sizeof tensor, "%s.weight", s->stem);
+    for (int i = 0; i < r->n_rule; i++) {
+        const dsb_rule *rule = &r->rules[i];
+        int64_t group;
+        if (!dsb_rule_covers(rule, s->role, tensor)) continue;
+        if (rule->format && !dsb_rule_format(rule, s->cols, &group))
+            return dsb_fail(err, DSB_EINPUT, "scheme %s: rule %d: tensor %s: rows of %lld weights don't split into %s's blocks of %lld%s; a \"fallback\" format that takes them is wanted", r->name, i + 1, tensor, (long long)s->cols,
+                            rule->format->name, (long long)rule->format->block, rule->fallback ? ", nor its fallback's" : "");
+        if (rule->when == DSB_WHEN_ALWAYS) return DSB_OK;
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    dsb_linear_spec s[5];
+    if (!recipe) return DSB_OK;
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+        bool moe = dsb_layer_is_moe(c, l);
+        for (int64_t e = 0; e < (moe ? c->n_expert : 1); e++) {
+            dsb_ffn_specs(c, l, moe ? DSB_ROLE_EXPERT_GATE : DSB_ROLE_DENSE_GATE, moe ? e : -1, s);
+            for (int i = 0; i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+        }
+        if (!moe) continue;
+        dsb_router_spec(c, l, s);
+        DSB_TRY(check_rules(recipe, s, err));
+        if (c->n_shared) dsb_ffn_specs(c, l, DSB_ROLE_SHARED_GATE, -1, s);
+        for (int i = 0; c->n_shared && i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+    }
+    dsb_head_spec(c, s);
+    return check_rules(recipe, s, err);
+}
+
 dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err) {
     if (n <= m->config.max_pos) return DSB_OK;
     return dsb_fail(err, DSB_EINPUT, "%s: %lld tokens; at most %lld, max_position_embeddings of %s/config.json, are wanted", what, (long long)n, (long long)m->config.max_pos, dir);

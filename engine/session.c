@@ -24,9 +24,12 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
     }
     const dsb_rule *rule = scheme->recipe ? dsb_recipe_match(scheme->recipe, DSB_ROLE_EMBED, k_name, NULL) : NULL;
     if (rule && rule->format) {
-        if (rule->group == DSB_GROUP_TENSOR) return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s: the embedding can't be quantized with one scale; channel or a group size is wanted", scheme->name);
+        int64_t group;
+        const dsb_format *format = dsb_rule_format(rule, d, &group);
+        if (!format) return dsb_fail(err, DSB_EINPUT, "scheme %s: rows of %lld weights of the embedding don't split into %s's blocks; a \"fallback\" that does is wanted", scheme->name, (long long)d, rule->format->name);
+        if (!dsb_format_by_rows(format, group, d)) return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s: the embedding can't be quantized with scales that rows share; channel or a group size is wanted", scheme->name);
         dsb_qtensor q;
-        DSB_TRY(dsb_quantize_rtn(&q, rule->format, rule->group, rule->zero_point, out, n, d, err));
+        DSB_TRY(dsb_quantize(&q, format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, out, n, d, err));
         dsb_dequantize(&q, out, out);
         dsb_qtensor_release(&q);
     }

@@ -6,9 +6,6 @@
 
 #include "base/blocks.h"
 
-/* What a kept weight is called where the format table has no row for it. */
-static const dsb_format k_e4m3 = {"fp8_e4m3", "", 8, 0, false}, k_e5m2 = {"fp8_e5m2", "", 8, 0, false}, k_nvfp4 = {"nvfp4", "", 4, 0, false}, k_mxfp4 = {"mxfp4", "", 4, 0, false};
-
 static const char *shape_text(const dsb_st_tensor *t, char buf[96]) {
     size_t used = 0;
     buf[0] = 0;
@@ -54,11 +51,11 @@ static void plain_row(const dsb_stored *s, int64_t r, float *dst, float *scales)
 static void gguf_row(const dsb_stored *s, int64_t r, float *dst, float *scratch) { dsb_st_row(s->w, r, dst); }
 
 static dsb_status find_gguf(dsb_stored *s) {
-    static const dsb_format k_type[] = {{"q4_0", "", 4, 0, false}, {"q4_1", "", 4, 0, false}, {"q5_0", "", 5, 0, false}, {"q5_1", "", 5, 0, false}, {"q8_0", "", 8, 0, false}, {"q2_K", "", 2, 0, false}, {"q3_K", "", 3, 0, false},
-                                        {"q4_K", "", 4, 0, false}, {"q5_K", "", 5, 0, false}, {"q6_K", "", 6, 0, false}, {"iq4_nl", "", 4, 0, false}, {"iq4_xs", "", 4, 0, false}, {"mxfp4", "", 4, 0, false}};
+    static const dsb_format k_read_only[] = {{.name = "q4_1", .what = "", .bits = 4}, {.name = "q5_1", .what = "", .bits = 5}, {.name = "iq4_xs", .what = "", .bits = 4}};
     s->row = gguf_row;
-    for (size_t i = 0; s->w->blocks && i < sizeof k_type / sizeof *k_type; i++)
-        if (strcmp(k_type[i].name, s->w->blocks->name) == 0) s->format = &k_type[i];
+    if (s->w->blocks) s->format = dsb_format_find(s->w->blocks->name);
+    for (size_t i = 0; s->w->blocks && i < sizeof k_read_only / sizeof *k_read_only; i++)
+        if (strcmp(k_read_only[i].name, s->w->blocks->name) == 0) s->format = &k_read_only[i];
     return DSB_OK;
 }
 
@@ -74,7 +71,7 @@ static dsb_status find_fp8(dsb_stored *s, dsb_err *err) {
     const dsb_checkpoint *cp = s->cp;
     const dsb_st_tensor *t = s->scale;
     s->row = fp8_row;
-    s->format = s->w->dtype == DSB_FP8_E5M2 ? &k_e5m2 : &k_e4m3;
+    s->format = s->w->dtype == DSB_FP8_E5M2 ? dsb_format_find("fp8_e5m2") : dsb_format_find("fp8_e4m3");
     s->block_rows = 1;
     DSB_TRY(stored_want_type(cp, t, dsb_dtype_is_float(t->dtype), "a float type", err));
     s->one_scale = t->ndim == 0 || (t->ndim == 1 && t->shape[0] == 1);
@@ -112,7 +109,7 @@ static dsb_status find_fp4(dsb_stored *s, const char *stem, dsb_err *err) {
     WANT(s->w, s->rows, s->cols / 2);
     WANT(s->scale, s->rows, s->n_group);
     s->row = nv ? nvfp4_row : mxfp4_row;
-    s->format = nv ? &k_nvfp4 : &k_mxfp4;
+    s->format = dsb_format_find(nv ? "nvfp4" : "mxfp4");
     if (!nv) return DSB_OK;
     DSB_TRY(stored_need(cp, stem, ".weight_global_scale", " beside the NVFP4 codes", &s->global, err));
     DSB_TRY(stored_want_type(cp, s->global, dsb_dtype_is_float(s->global->dtype), "a float type", err));
@@ -164,7 +161,7 @@ static dsb_status find_fused_mxfp4(dsb_stored *s, const fused_name *f, const cha
     s->first = f->expert * all + (f->part == 1);
     s->step = f->part == 2 ? 1 : 2;
     s->row = mxfp4_row;
-    s->format = &k_mxfp4;
+    s->format = dsb_format_find("mxfp4");
     return DSB_OK;
 }
 

@@ -95,7 +95,7 @@ static dsb_status set_groups(dsb_stored *s, const dsb_st_tensor *t, int64_t n_gr
 static dsb_status name_format(dsb_stored *s, dsb_err *err) {
     char name[16];
     snprintf(name, sizeof name, "int%d", s->bits);
-    static const dsb_format k_odd[9] = {[5] = {"int5", "", 5, 15, false}, [6] = {"int6", "", 6, 31, false}, [7] = {"int7", "", 7, 63, false}};
+    static const dsb_format k_odd[9] = {[5] = {.name = "int5", .bits = 5, .qmax = 15}, [6] = {.name = "int6", .bits = 6, .qmax = 31}, [7] = {.name = "int7", .bits = 7, .qmax = 63}};
     s->format = dsb_format_find(name);
     if (!s->format && s->bits >= 5 && s->bits <= 7) s->format = &k_odd[s->bits];
     return s->format ? DSB_OK : dsb_fail(err, DSB_EUNSUPPORTED, "%s: tensor %s: %d-bit codes can't be read", s->cp->dir, s->w->name, s->bits);

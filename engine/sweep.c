@@ -239,6 +239,8 @@ dsb_status dsb_sweep_run(const dsb_sweep_plan *plan, dsb_calibration *cal, dsb_e
     sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal, .spill = {.fd = -1}};
     *cal = (dsb_calibration){0};
     DSB_TRY(dsb_calibration_init(cal, &plan->m->config, err));
+    for (int i = 0; i < plan->n_scheme; i++)
+        if (plan->schemes[i].recipe && plan->schemes[i].recipe->needs_histogram) DSB_TRY(dsb_calibration_count(cal, err));
     cal->n_token = plan->n_cal_chunk * plan->n_ctx;
     dsb_status s = sweep_open(&sw, err);
     if (!s) s = sweep_blocks(&sw, err);

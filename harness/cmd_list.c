@@ -31,13 +31,18 @@ static void list_schemes(dsb_arena *arena, dsb_grid *g) {
 }
 
 static void list_formats(dsb_arena *arena, dsb_grid *g) {
-    static const dsb_grid_head heads[] = { { "name", "format", NULL, true }, { "bits", "bits", NULL, false }, { "what", "what", NULL, true } };
+    static const dsb_grid_head heads[] = { { "name", "format", NULL, true }, { "bits", "bits", NULL, false }, { "bpw", "bpw", NULL, false }, { "group", "group", NULL, true }, { "what", "what", NULL, true } };
     const dsb_format *rows;
     int n = dsb_format_list(&rows);
     dsb_grid_init(g, arena, heads, COUNT(heads));
     for (int i = 0; i < n; i++) {
         dsb_grid_text(g, rows[i].name);
+        char group[24] = "";
+        if (!rows[i].is_float) dsb_group_name(rows[i].group, group);
+        const char *kept = dsb_arena_strdup(arena, group);
         dsb_grid_figure(g, rows[i].bits, "%g", rows[i].bits);
+        dsb_grid_figure(g, dsb_format_bpw(&rows[i]), "%g", dsb_format_bpw(&rows[i]));
+        dsb_grid_text(g, kept ? kept : "");
         dsb_grid_text(g, rows[i].what);
     }
 }

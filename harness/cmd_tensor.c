@@ -16,14 +16,17 @@
 #include "quantizers/quantize.h"
 
 static const char MORE[] =
-    "Of each tensor NAME: NAME.codes (I8 in the tensor's shape; U8 with --affine; the raw bytes of a float format),\n"
-    "NAME.scales (F32, rows or 1 by groups) and NAME.zeros (I32, --affine only) of integer formats, NAME.dequant (F32).\n"
-    "Without --group: channel for int8, 32 for int4, int3 and int2. The last group of a row may be short.\n"
-    "Tensors that are not 2-D or hold no floats are skipped, and named on stderr.\n"
+    "Of each tensor NAME: NAME.codes (I8 in the tensor's shape; U8 with --affine; the raw bytes of all other formats),\n"
+    "NAME.scales (F32, rows or 1 by groups; U8 of MX formats and NVFP4; none where they lie in the codes' blocks),\n"
+    "NAME.zeros (I32, --affine only), NAME.global_scale (F32, NVFP4 only), NAME.dequant (F32).\n"
+    "Without --group: channel for int8 and FP8, 64 for nf4, else 32 or the format's own block. The last group of a row may be\n"
+    "short; FP8 with --group 128 has a scale a block of 128 x 128.\n"
+    "Tensors that are not 2-D, hold no floats or have rows that the format's blocks don't divide are skipped, and named on stderr.\n"
     "Exit: 0 done, 1 dequantized values that are not finite, 2 bad input, 4 output.\n";
 
 typedef struct options {
     const dsb_format *format;
+    const dsb_algorithm *algorithm;
     const char *in, *out;
     int64_t group; /* DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL or inputs per scale */
     bool affine, json, help;
@@ -55,24 +58,26 @@ static dsb_status format_read(options *o, const char *name, dsb_err *err) {
     return dsb_fail(err, DSB_EUSAGE, "tensor: --format %s is unknown; one of %s is wanted", name, known);
 }
 
-static dsb_status algorithm_check(const char *name, dsb_err *err) {
+static dsb_status algorithm_read(options *o, const char *name, dsb_err *err) {
     char known[256] = "";
     const dsb_algorithm *rows;
+    o->algorithm = dsb_algorithm_find(name);
+    if (o->algorithm && o->algorithm->range != DSB_RANGE_WHOLE && o->format->qmax == 0) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: format %s has scales of its own; rtn, or an integer format, is wanted", name, o->format->name);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
         size_t at = strlen(known);
-        if (strcmp(rows[i].name, name) == 0) return DSB_OK;
         snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", rows[i].name);
     }
-    return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s is unknown; one of %s is wanted", name, known);
+    return o->algorithm ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s is unknown; one of %s is wanted", name, known);
 }
 
 static dsb_status group_read(options *o, const char *text, dsb_err *err) {
+    if (o->affine && o->format->qmax == 0 && !o->format->is_float) return dsb_fail(err, DSB_EUSAGE, "tensor: --affine: format %s has no zero points; leave --affine out", o->format->name);
     if (o->format->is_float) {
         if (text) return dsb_fail(err, DSB_EUSAGE, "tensor: --group %s: format %s has no scales; leave --group out", text, o->format->name);
         if (o->affine) return dsb_fail(err, DSB_EUSAGE, "tensor: --affine: format %s has no zero points; leave --affine out", o->format->name);
         return DSB_OK;
     }
-    o->group = o->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
+    o->group = o->format->group;
     if (!text) return DSB_OK;
     if (strcmp(text, "channel") == 0) {
         o->group = DSB_GROUP_CHANNEL;
@@ -86,6 +91,8 @@ static dsb_status group_read(options *o, const char *text, dsb_err *err) {
             return dsb_fail(err, DSB_EUSAGE, "tensor: --group %s is no granularity; tensor, channel or a number of inputs is wanted", text);
         o->group = n;
     }
+    const char *wanted;
+    if (!dsb_format_takes_group(o->format, o->group, &wanted)) return dsb_fail(err, DSB_EUSAGE, "tensor: --group %s: format %s takes %s", text, o->format->name, wanted);
     return DSB_OK;
 }
 
@@ -93,7 +100,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     const char *format = NULL, *group = NULL, *algorithm = "rtn";
     *o = (options){0};
     const dsb_option rows[] = {
-        {"format", 0, DSB_OPT_STRING, &format, "F", "f32, f16, bf16, int8, int4, int3 or int2", 0, 0},
+        {"format", 0, DSB_OPT_STRING, &format, "F", "one of `dsbench list formats`", 0, 0},
         {"group", 0, DSB_OPT_STRING, &group, "G", "one scale a tensor, a channel, or N inputs of a row", 0, 0},
         {"algorithm", 0, DSB_OPT_STRING, &algorithm, "A", "how codes are chosen (default rtn)", 0, 0},
         {"affine", 0, DSB_OPT_FLAG, &o->affine, NULL, "codes with a zero point instead of symmetric ones", 0, 0},
@@ -108,7 +115,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     o->in = parsed.arg[0];
     if (!o->out) return dsb_fail(err, DSB_EUSAGE, "tensor: -o FILE is missing; it names the file to write");
     DSB_TRY(format_read(o, format, err));
-    DSB_TRY(algorithm_check(algorithm, err));
+    DSB_TRY(algorithm_read(o, algorithm, err));
     return group_read(o, group, err);
 }
 
@@ -124,11 +131,12 @@ static dsb_status select_tensors(const options *o, const dsb_st_file *f, result 
     for (int64_t i = 0; i < f->n_tensor; i++) {
         const dsb_st_tensor *t = &f->tensors[i];
         const char *why = skip_reason(t);
+        if (!why && !dsb_format_divides(o->format, t->shape[1])) why = "its rows don't split into the format's blocks";
         if (!why) list[(*n)++].t = t;
         else fprintf(stderr, "dsbench: %s: tensor %s skipped: %s (%d-D %s)\n", o->in, t->name, why, t->ndim, dsb_dtype_name(t->dtype));
     }
     if (*n) return DSB_OK;
-    return dsb_fail(err, DSB_EINPUT, "%s: none of its %lld tensors is a 2-D float tensor; at least one is wanted", o->in, (long long)f->n_tensor);
+    return dsb_fail(err, DSB_EINPUT, "%s: none of its %lld tensors is a 2-D float tensor whose rows format %s takes; at least one is wanted", o->in, (long long)f->n_tensor, o->format->name);
 }
 
 static int64_t scale_rows(const options *o, const dsb_st_tensor *t) { return o->group == DSB_GROUP_TENSOR ? 1 : t->shape[0]; }
@@ -142,10 +150,23 @@ static dsb_status declare_part(dsb_st_writer *out, const dsb_st_tensor *t, const
     return s;
 }
 
+static bool has_global(const options *o) { return strcmp(o->format->name, "nvfp4") == 0; }
+
+/* Raw codes and their scales, as the codec lays them out. */
+static dsb_status declare_raw(const options *o, dsb_st_writer *out, const dsb_st_tensor *t, dsb_err *err) {
+    dsb_qtensor q = {.format = o->format, .rows = t->shape[0], .cols = t->shape[1], .asked = o->group};
+    o->format->codec->layout(&q);
+    DSB_TRY(declare_part(out, t, "codes", DSB_U8, q.raw_rows, q.raw_cols, err));
+    if (o->format->scale_bits) DSB_TRY(declare_part(out, t, "scales", o->format->scale_bits == 8 ? DSB_U8 : DSB_F32, q.scale_rows, q.scale_cols, err));
+    return has_global(o) ? declare_part(out, t, "global_scale", DSB_F32, 1, 1, err) : DSB_OK;
+}
+
 static dsb_status declare(const options *o, dsb_st_writer *out, const dsb_st_tensor *t, dsb_err *err) {
     int64_t rows = t->shape[0], cols = t->shape[1], bytes = (int64_t)o->format->bits / 8;
     if (o->format->is_float) {
         DSB_TRY(declare_part(out, t, "codes", DSB_U8, rows, cols * bytes, err));
+    } else if (o->format->codec) {
+        DSB_TRY(declare_raw(o, out, t, err));
     } else {
         DSB_TRY(declare_part(out, t, "codes", o->affine ? DSB_U8 : DSB_I8, rows, cols, err));
         DSB_TRY(declare_part(out, t, "scales", DSB_F32, scale_rows(o, t), scale_cols(o, t), err));
@@ -183,20 +204,29 @@ static dsb_status write_codes(const options *o, dsb_st_writer *out, const dsb_qt
     return DSB_OK;
 }
 
+static dsb_status write_raw(dsb_st_writer *out, const dsb_qtensor *q, dsb_err *err) {
+    size_t n_scale = (size_t)(q->scale_rows * q->scale_cols);
+    DSB_TRY(dsb_st_writer_write(out, q->raw, (size_t)(q->raw_rows * q->raw_cols), err));
+    if (q->scale_codes) return dsb_st_writer_write(out, q->scale_codes, n_scale, err);
+    return q->scales ? dsb_st_writer_write(out, q->scales, n_scale * sizeof(float), err) : DSB_OK;
+}
+
 static dsb_status quantize_one(const options *o, dsb_st_writer *out, result *r, buffers *b, dsb_err *err) {
     const dsb_st_tensor *t = r->t;
     int64_t rows = t->shape[0], cols = t->shape[1], n = rows * cols;
     dsb_qtensor q;
     dsb_err inner = {0};
     dsb_widen_f32(t->dtype, t->data, (size_t)n, b->w);
-    dsb_status s = dsb_quantize_rtn(&q, o->format, o->group, o->affine, b->w, rows, cols, &inner);
+    dsb_status s = dsb_quantize(&q, o->format, o->algorithm, o->group, o->affine, b->w, rows, cols, &inner);
     /* A bad weight is a bad input here, no figure of a model. */
     if (s) return dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s: %s", o->in, t->name, inner.text);
     dsb_dequantize(&q, b->w, b->dequant);
     dsb_backend_cpu(NULL)->moments(b->w, b->dequant, n, &r->moments);
     r->bpw = 8.0 * (double)q.stored_bytes / (double)n;
     if (o->format->is_float) s = dsb_st_writer_write(out, b->codes, float_bytes(o->format, b->dequant, n, b->codes), err);
+    else if (o->format->codec) s = write_raw(out, &q, err);
     else s = write_codes(o, out, &q, b, err);
+    if (!s && has_global(o)) s = dsb_st_writer_write(out, &q.global, sizeof q.global, err);
     if (!s) s = dsb_st_writer_write(out, b->dequant, (size_t)n * sizeof(float), err);
     dsb_qtensor_release(&q);
     return s;

@@ -87,6 +87,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     }
     r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
     r->fallbacks[scheme].no_range += e->no_range;
+    r->fallbacks[scheme].format += e->other_format;
     r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
     dsb_kernel_list_add(r->kernels[scheme + 1], e->kernel);
     dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
@@ -97,7 +98,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     if (!tensor) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's name");
     if (e->spec->expert >= 0) count_tests(r, scheme, e, tensor);
     if (quantized) {
-        dsb_rule_grouping(e->rule, group);
+        dsb_group_name(e->group, group);
         grouping = dsb_arena_strdup(&r->block, group);
         if (!grouping) return dsb_fail(err, DSB_ENOMEM, "no memory for a tensor's grouping");
     }

@@ -17,6 +17,7 @@ typedef struct dsb_rec_bad {
 /* Linears of one scheme that did not get what their rule names. */
 typedef struct dsb_rec_fallbacks {
     int64_t uncovered, no_range; /* dynamic scales for static ones: no token seen, no range to be had from those seen */
+    int64_t format;              /* tensors that the rule's format doesn't divide */
     int64_t as_float;            /* products in f32: integer ones take no zero points */
 } dsb_rec_fallbacks;
 

@@ -222,7 +222,8 @@ static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_rec_fallbacks *f = &r->fallbacks[scheme];
     if (f->uncovered) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)f->uncovered));
     if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
-    if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, which integer products don't take: they run as f32 products, without the INT8 activations that their rules name", (long long)f->as_float));
+    if (f->format) DSB_TRY(put_event(r, scheme, -1, "fallback", err, "%lld tensors have rows that their rule's format doesn't divide: they are stored in its fallback format", (long long)f->format));
+    if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, or no integer codes, which integer products don't take: they run as f32 products, without the activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
         if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
@@ -239,7 +240,7 @@ static bool wants_static(const dsb_recorder *r, int scheme, const dsb_calibratio
     dsb_expert_facts facts = dsb_calibration_facts(cal, &specs[0]);
     snprintf(tensor, sizeof tensor, "%s.weight", specs[0].stem);
     const dsb_rule *rule = dsb_recipe_match(r->schemes[scheme].recipe, DSB_ROLE_EXPERT_GATE, tensor, &facts);
-    return rule && rule->activation == DSB_ACT_INT8_STATIC;
+    return rule && dsb_activation_is_static(rule->activation);
 }
 
 static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibration *cal, dsb_err *err) {

@@ -63,6 +63,11 @@ typedef struct dsb_router_shape {
     float scale;           /* routed_scaling_factor */
 } dsb_router_shape;
 
+/* Magnitudes by their leading bits: bin i holds dsb_bin_edge(i) <= |x| < dsb_bin_edge(i + 1), 16 a power of two from 2^-28 to 2^20; what is
+ * smaller is in the first, what is larger in the last. */
+enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
+static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
+
 typedef struct dsb_backend {
     const char *name; /* "cpu" */
     const char *isa;  /* "ref", "avx2" */
@@ -89,6 +94,12 @@ typedef struct dsb_backend {
     void (*quantize_dynamic)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
     /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
+
+    /* The same per token within ±7: scale = absmax/7. */
+    void (*quantize_int4)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
+    /* y = e4m3(x/scale)·scale in f32, scale = absmax/448 a token, or the given one where it is positive; returns how many saturated.
+     * A row that holds NaN or Inf is NaN. */
+    int64_t (*round_e4m3)(const float *x, int64_t n, int64_t cols, float given, float *y);
 
     void (*rms_norm)(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride);
     /* Rotates the first `dim` values of each head in place by position pos[row]: pairs (2i, 2i+1), or (i, i + dim/2) where half;
@@ -121,6 +132,7 @@ typedef struct dsb_backend {
     /* Reductions that metrics need. `x` NULL means zeros. */
     void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
     float (*absmax)(const float *x, int64_t n); /* NaN if one is NaN; 0 if n is 0 */
+    void (*histogram)(const float *x, int64_t n, uint64_t *bins); /* bins (DSB_BINS) host += magnitudes of finite values */
     /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;

@@ -1,9 +1,19 @@
 /* Table 2 of a recipe: how codes and scales are chosen. A row is a line. */
+#include <string.h>
+
 #include "quantizers/quantize.h"
 
 static const dsb_algorithm k_algorithm[] = {
-    {"rtn", "round to nearest; the scale is absmax (symmetric) or min-max (affine) over its group"},
+    {"rtn", "round to nearest; the scale is absmax (symmetric) or min-max (affine) over its group, or what the format's own definition says", DSB_RANGE_WHOLE},
+    {"rtn-percentile", "the same over the range that holds 99.9 % of a group's magnitudes (of either side, affine); groups under 1000 weights keep all", DSB_RANGE_PERCENTILE},
+    {"rtn-mse", "the same over the share of the range, from all down to a third, that leaves the least squared error in a group", DSB_RANGE_MSE},
 };
+
+const dsb_algorithm *dsb_algorithm_find(const char *name) {
+    for (size_t i = 0; i < sizeof k_algorithm / sizeof *k_algorithm; i++)
+        if (strcmp(k_algorithm[i].name, name) == 0) return &k_algorithm[i];
+    return NULL;
+}
 
 int dsb_algorithm_list(const dsb_algorithm **rows) {
     *rows = k_algorithm;

@@ -29,6 +29,42 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"int4-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
     {"int3-rtn", "W3A8: INT3 weights in groups of 32 by round-to-nearest, activations INT8 per token",
      "{\"name\":\"int3-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int3\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+    {"w4a4", "W4A4: INT4 weights in groups of 32, activations INT4 per token",
+     "{\"name\":\"w4a4\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\"}]}"},
+    {"int4-mse", "W4A8: INT4 weights in groups of 32, each over the range of least squared error",
+     "{\"name\":\"int4-mse\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"algorithm\":\"rtn-mse\",\"activation\":\"int8-dynamic\"}]}"},
+    {"fp8", "W8A8: FP8 E4M3 weights per output channel, activations E4M3 per token",
+     "{\"name\":\"fp8\",\"rules\":[{\"role\":\"*\",\"format\":\"fp8_e4m3\",\"activation\":\"fp8-dynamic\"}]}"},
+    {"fp8-static", "W8A8: FP8 E4M3 weights per output channel, activations E4M3 with one calibrated scale a tensor",
+     "{\"name\":\"fp8-static\",\"rules\":[{\"role\":\"*\",\"format\":\"fp8_e4m3\",\"activation\":\"fp8-static\"}]}"},
+    {"fp8-block", "W8A8: FP8 E4M3 weights in blocks of 128 x 128 as DeepSeek-V3 stores them, activations E4M3 per token",
+     "{\"name\":\"fp8-block\",\"rules\":[{\"role\":\"*\",\"format\":\"fp8_e4m3\",\"group\":128,\"activation\":\"fp8-dynamic\"}]}"},
+    {"nf4", "NF4 weights in groups of 64, activations as the carrier",
+     "{\"name\":\"nf4\",\"rules\":[{\"role\":\"*\",\"format\":\"nf4\"}]}"},
+    {"mxfp4", "MXFP4 weights (32), activations as the carrier; q8_0 where blocks do not divide a row",
+     "{\"name\":\"mxfp4\",\"rules\":[{\"role\":\"*\",\"format\":\"mxfp4\",\"fallback\":\"q8_0\"}]}"},
+    {"mxfp8", "MXFP8 weights (32), activations as the carrier; q8_0 where blocks do not divide a row",
+     "{\"name\":\"mxfp8\",\"rules\":[{\"role\":\"*\",\"format\":\"mxfp8\",\"fallback\":\"q8_0\"}]}"},
+    {"nvfp4", "NVFP4 weights (16), activations as the carrier; q8_0 where blocks do not divide a row",
+     "{\"name\":\"nvfp4\",\"rules\":[{\"role\":\"*\",\"format\":\"nvfp4\",\"fallback\":\"q8_0\"}]}"},
+    {"q8_0", "GGUF q8_0 weights, activations as the carrier; BF16 where 32 does not divide a row",
+     "{\"name\":\"q8_0\",\"rules\":[{\"role\":\"*\",\"format\":\"q8_0\",\"fallback\":\"bf16\"}]}"},
+    {"q5_0", "GGUF q5_0 weights, activations as the carrier; BF16 where 32 does not divide a row",
+     "{\"name\":\"q5_0\",\"rules\":[{\"role\":\"*\",\"format\":\"q5_0\",\"fallback\":\"bf16\"}]}"},
+    {"q4_0", "GGUF q4_0 weights, activations as the carrier; BF16 where 32 does not divide a row",
+     "{\"name\":\"q4_0\",\"rules\":[{\"role\":\"*\",\"format\":\"q4_0\",\"fallback\":\"bf16\"}]}"},
+    {"iq4_nl", "GGUF iq4_nl weights, activations as the carrier; BF16 where 32 does not divide a row",
+     "{\"name\":\"iq4_nl\",\"rules\":[{\"role\":\"*\",\"format\":\"iq4_nl\",\"fallback\":\"bf16\"}]}"},
+    {"q6_K", "GGUF q6_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q6_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q6_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q5_K", "GGUF q5_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q5_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q5_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q4_K", "GGUF q4_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q4_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q4_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q3_K", "GGUF q3_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q3_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q3_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q2_K", "GGUF q2_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q2_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q2_K\",\"fallback\":\"q8_0\"}]}"},
 };
 
 int dsb_preset_list(const dsb_preset_row **rows) {
@@ -37,7 +73,7 @@ int dsb_preset_list(const dsb_preset_row **rows) {
 }
 
 dsb_status dsb_recipe_preset(const dsb_recipe **out, dsb_arena *arena, const char *name, dsb_err *err) {
-    char known[512] = "";
+    char known[1024] = "";
     for (size_t i = 0; i < sizeof k_preset / sizeof *k_preset; i++) {
         if (strcmp(k_preset[i].name, name) == 0) {
             json_t *doc;

@@ -7,27 +7,23 @@
 
 #include "base/format.h"
 #include "base/memory.h"
+#include "quantizers/codec.h"
 
-/* Half to even; exact for |v| < 2^22, and codes are far below. */
-static inline float round_even(float v) { return (v + 12582912.0f) - 12582912.0f; }
-static inline float clamp(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; }
+/* Half to even, |v| < 2^22. */
+static inline float round_code(float v) { return (v + 12582912.0f) - 12582912.0f; }
 
-/* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. Clamping first changes nothing: the limits are integers. */
-static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
+/* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
+DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
     float top = (float)qmax;
     if (!(scale > 0)) {
         memset(codes, 0, (size_t)n);
         return;
     }
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) codes[i] = (int8_t)(int32_t)round_even(clamp(w[i] / scale, -top, top));
-}
-
-static float absmax(const float *w, int64_t n) {
-    float a = 0;
-#pragma omp simd reduction(max : a)
-    for (int64_t i = 0; i < n; i++) a = fabsf(w[i]) > a ? fabsf(w[i]) : a;
-    return a;
+    for (int64_t i = 0; i < n; i++) {
+        float v = w[i] / scale;
+        v = v > top ? top : v < -top ? -top : v;
+        codes[i] = (int8_t)(int32_t)round_code(v);
+    }
 }
 
 /* Min-max with zero inside, as torchao: the scale is at least the smallest normal number, q multiplies by its reciprocal. */
@@ -43,13 +39,12 @@ static void affine_scale(float lo, float hi, double bits, float *scale, int32_t 
     *zero = (int32_t)(z < 0 ? 0 : z > qmax ? qmax : z);
 }
 
-static void encode_affine(const float *w, int64_t n, double bits, float scale, int32_t zero, int8_t *codes) {
+DSB_CLONES static void encode_affine(const float *w, int64_t n, double bits, float scale, int32_t zero, int8_t *codes) {
     int qmax = (1 << (int)bits) - 1, half = 1 << ((int)bits - 1);
     float inverse = 1.0f / scale;
     for (int64_t i = 0; i < n; i++) {
-        float q = rintf(w[i] * inverse) + (float)zero;
-        int c = q < 0 ? 0 : q > (float)qmax ? qmax : (int)q;
-        codes[i] = (int8_t)(c - half);
+        float v = w[i] * inverse, q = round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + (float)zero;
+        codes[i] = (int8_t)(int32_t)((q < 0 ? 0 : q > (float)qmax ? (float)qmax : q) - (float)half);
     }
 }
 
@@ -61,36 +56,125 @@ static void min_max(const float *w, int64_t n, float *lo, float *hi) {
     }
 }
 
-static void encode_row(dsb_qtensor *q, const float *w, int64_t r, bool one_scale, float scale, int32_t zero) {
-    double bits = q->format->bits;
+/* The range of a group: its ends, 0 inside; symmetric: its largest magnitude as hi. */
+static void whole_range(const float *w, int64_t n, bool affine, float *lo, float *hi) {
+    if (affine) {
+        min_max(w, n, lo, hi);
+    } else {
+        *hi = dsb_largest(w, n);
+        *lo = 0;
+    }
+}
+
+static int descending(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Leaves out the n/1000 largest on either side. */
+static void percentile_range(const float *w, int64_t n, bool affine, float *lo, float *hi, float *scratch) {
+    int64_t drop = n / 1000;
+    whole_range(w, n, affine, lo, hi);
+    if (drop == 0) return;
+    for (int64_t i = 0; i < n; i++) scratch[i] = affine ? w[i] : fabsf(w[i]);
+    qsort(scratch, (size_t)n, sizeof *scratch, descending);
+    *hi = scratch[drop] > 0 ? scratch[drop] : 0;
+    *lo = affine && scratch[n - 1 - drop] < 0 ? scratch[n - 1 - drop] : 0;
+}
+
+/* Scale and zero point of a range. */
+static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, int32_t *zero) {
+    if (q->affine) affine_scale(lo, hi, q->format->bits, scale, zero);
+    else *scale = hi / (float)q->format->qmax;
+}
+
+/* Squared error over n weights: codes in a loop of their own, sums in eight lanes, so that both vectorise; the same on every machine. */
+DSB_CLONES static double range_error(const float *w, int64_t n, float scale, float zero, float low, float high) {
+    enum { PIECE = 256 };
+    float e[PIECE], inverse = scale > 0 ? 1.0f / scale : 0, a[8];
+    double sum = 0;
+    int32_t least = (int32_t)dsb_f32_bits(12582912.0f + low), most = (int32_t)dsb_f32_bits(12582912.0f + high);
+    if (isinf(inverse)) return INFINITY; /* a subnormal scale: the whole range does */
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t size = at + PIECE < n ? PIECE : n - at, i = 0;
+        memset(a, 0, sizeof a);
+        for (int64_t k = 0; k < size; k++) { /* the clamp compares bits of what is near 1.5 · 2^23, as integers: they rise with it */
+            int32_t u = (int32_t)dsb_f32_bits(w[at + k] * inverse + (12582912.0f + zero));
+            u = u > least ? u : least;
+            u = u < most ? u : most;
+            e[k] = w[at + k] - (dsb_f32_from_bits((uint32_t)u) - 12582912.0f - zero) * scale;
+        }
+        for (; i + 8 <= size; i += 8)
+            for (int j = 0; j < 8; j++) a[j] += e[i + j] * e[i + j];
+        for (int j = 0; i + j < size; j++) a[j] += e[i + j] * e[i + j];
+        sum += (double)(((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])));
+    }
+    return sum;
+}
+
+static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo, float *hi) {
+    enum { STEPS = 40 };
+    float all_lo, all_hi, scale;
+    double best = INFINITY;
+    whole_range(w, n, q->affine, &all_lo, &all_hi);
+    *lo = all_lo;
+    *hi = all_hi;
+    for (int k = 0; k < STEPS; k++) {
+        int32_t zero = 0;
+        float share = 1 - (float)k / 60, low = q->affine ? 0 : (float)-q->format->qmax, high = q->affine ? (float)((1 << (int)q->format->bits) - 1) : (float)q->format->qmax;
+        range_scale(q, all_lo * share, all_hi * share, &scale, &zero);
+        double e = range_error(w, n, scale, (float)zero, low, high);
+        if (e >= best) continue;
+        best = e;
+        *lo = all_lo * share;
+        *hi = all_hi * share;
+    }
+}
+
+static void group_scale(const dsb_qtensor *q, dsb_range range, const float *w, int64_t n, float *scratch, float *scale, int32_t *zero) {
     float lo, hi;
+    if (range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
+    else if (range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
+    else whole_range(w, n, q->affine, &lo, &hi);
+    range_scale(q, lo, hi, scale, zero);
+}
+
+static void encode_row(dsb_qtensor *q, dsb_range range, const float *w, int64_t r, bool one_scale, float scale, int32_t zero, float *scratch) {
+    int half = 1 << ((int)q->format->bits - 1);
     for (int64_t g = 0; g < q->n_group; g++) {
         int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
-        if (q->affine) {
-            if (!one_scale) {
-                min_max(w + at, n, &lo, &hi);
-                affine_scale(lo, hi, bits, &scale, &zero);
-            }
-            encode_affine(w + at, n, bits, scale, zero, q->codes + at);
-            q->zeros[r * q->n_group + g] = zero - (1 << ((int)bits - 1));
-        } else {
-            if (!one_scale) scale = absmax(w + at, n) / (float)q->format->qmax;
-            encode_symmetric(w + at, n, q->format->qmax, scale, q->codes + at);
-        }
+        if (!one_scale) group_scale(q, range, w + at, n, scratch, &scale, &zero);
+        if (q->affine) encode_affine(w + at, n, q->format->bits, scale, zero, q->codes + at);
+        else encode_symmetric(w + at, n, q->format->qmax, scale, q->codes + at);
+        if (q->affine) q->zeros[r * q->n_group + g] = zero - half;
         q->scales[r * q->n_group + g] = scale;
     }
 }
 
-static void encode_all(dsb_qtensor *q, const float *w, bool one_scale) {
-    float scale = 0, lo, hi;
+static dsb_status encode_all(dsb_qtensor *q, dsb_range range, const float *w, dsb_err *err) {
+    bool one_scale = q->asked == DSB_GROUP_TENSOR, ok = true;
+    int64_t room = range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
+    float scale = 0, *scratch = NULL;
     int32_t zero = 0;
-    if (one_scale && !q->affine) scale = absmax(w, q->rows * q->cols) / (float)q->format->qmax;
-    if (one_scale && q->affine) {
-        min_max(w, q->rows * q->cols, &lo, &hi);
-        affine_scale(lo, hi, q->format->bits, &scale, &zero);
+    if (one_scale) {
+        DSB_TRY(DSB_NEW(scratch, room, "weights in order", err));
+        group_scale(q, range, w, q->rows * q->cols, scratch, &scale, &zero);
+        free(scratch);
+        room = 1;
     }
-#pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
-    for (int64_t r = 0; r < q->rows; r++) encode_row(q, w, r, one_scale, scale, zero);
+#pragma omp parallel private(scratch) if (q->rows * q->cols > 1 << 16)
+    {
+        scratch = malloc((size_t)room * sizeof *scratch);
+        if (!scratch) {
+#pragma omp atomic write
+            ok = false;
+        }
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < q->rows; r++)
+            if (scratch) encode_row(q, range, w, r, one_scale, scale, zero, scratch);
+        free(scratch);
+    }
+    return ok ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for weights in order");
 }
 
 /* Codes at their bits, packed a row; scales in f32, as the kernels read them; zero points at the codes' bits. */
@@ -100,44 +184,72 @@ static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
     return (size_t)((bits + 7) / 8);
 }
 
-/* By their bits: exponents of ones alone are NaN or Inf. */
-static bool all_finite(const float *w, int64_t n) {
-    uint32_t top = 0;
-#pragma omp parallel for simd schedule(static) reduction(max : top) if (parallel : n > 1 << 16)
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u = dsb_f32_bits(w[i]) & 0x7fffffffu;
-        top = u > top ? u : top;
+static dsb_status check_weights(const dsb_qtensor *q, const float *w, dsb_err *err) {
+    int64_t cols = q->cols, n = q->rows * cols, bad = n;
+#pragma omp parallel for schedule(static) reduction(min : bad) if (n > 1 << 16)
+    for (int64_t r = 0; r < q->rows; r++) {
+        uint32_t top = 0;
+        for (int64_t c = 0; c < cols; c++) {
+            uint32_t u = dsb_f32_bits(w[r * cols + c]) & 0x7fffffffu;
+            top = u > top ? u : top;
+        }
+        for (int64_t c = 0; top >= 0x7f800000u && c < cols && r * cols < bad; c++)
+            if (!isfinite(w[r * cols + c])) bad = r * cols + c;
     }
-    return top < 0x7f800000u;
+    if (bad == n) return DSB_OK;
+    return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(bad / cols), (long long)(bad % cols), (long long)q->rows, (long long)cols, isnan(w[bad]) ? "NaN" : "infinite");
+}
+
+static dsb_status encode_raw(dsb_qtensor *q, const float *w, dsb_err *err) {
+    const dsb_format *f = q->format;
+    if (!dsb_format_divides(f, q->cols)) return dsb_fail(err, DSB_EINPUT, "rows of %lld weights don't split into %s's blocks of %lld; a fallback format is wanted", (long long)q->cols, f->name, (long long)f->block);
+    f->codec->layout(q);
+    int64_t n_scale = q->scale_rows * q->scale_cols;
+    dsb_status s = DSB_NEW(q->raw, q->raw_rows * q->raw_cols, "codes", err);
+    if (!s && n_scale && f->scale_bits == 8) s = DSB_NEW(q->scale_codes, n_scale, "scales", err);
+    if (!s && n_scale && f->scale_bits == 32) s = DSB_NEW(q->scales, n_scale, "scales", err);
+    if (!s) {
+        f->codec->encode(q, w);
+        q->stored_bytes += (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
+    }
+    return s;
 }
 
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
-    *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine};
-    for (int64_t i = all_finite(w, rows * cols) ? rows * cols : 0; i < rows * cols; i++)
-        if (!isfinite(w[i]))
-            return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(i / cols), (long long)(i % cols), (long long)rows, (long long)cols, isnan(w[i]) ? "NaN" : "infinite");
+    return dsb_quantize(out, format, dsb_algorithm_find("rtn"), group, affine, w, rows, cols, err);
+}
+
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
+    DSB_TRY(check_weights(out, w, err));
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
     if (format->is_float) {
         out->stored_bytes = (size_t)(rows * cols) * (size_t)format->bits / 8;
         return DSB_OK;
     }
-    dsb_status s = DSB_NEW(out->codes, rows * cols, "codes", err);
-    if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
-    if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
-    if (s) {
-        dsb_qtensor_release(out);
-        return s;
+    dsb_status s;
+    if (format->codec) {
+        s = encode_raw(out, w, err);
+    } else {
+        s = DSB_NEW(out->codes, rows * cols, "codes", err);
+        if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
+        if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
+        if (!s) s = encode_all(out, algorithm->range, w, err);
+        out->stored_bytes = stored(out, group);
     }
-    encode_all(out, w, group == DSB_GROUP_TENSOR);
-    out->stored_bytes = stored(out, group);
-    return DSB_OK;
+    if (s) dsb_qtensor_release(out);
+    return s;
 }
 
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst) {
     if (q->format->is_float) {
         bool half = strcmp(q->format->name, "f16") == 0, brain = strcmp(q->format->name, "bf16") == 0;
         for (int64_t i = 0; i < q->rows * q->cols; i++) dst[i] = half ? dsb_f16_to_f32(dsb_f32_to_f16(w[i])) : brain ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : w[i];
+        return;
+    }
+    if (q->format->codec) {
+        q->format->codec->decode(q, dst);
         return;
     }
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
@@ -155,7 +267,10 @@ void dsb_qtensor_release(dsb_qtensor *q) {
     free(q->codes);
     free(q->scales);
     free(q->zeros);
+    free(q->raw);
+    free(q->scale_codes);
     q->codes = NULL;
     q->scales = NULL;
     q->zeros = NULL;
+    q->raw = q->scale_codes = NULL;
 }

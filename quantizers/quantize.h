@@ -13,39 +13,73 @@
 /* Scale granularity: DSB_GROUP_TENSOR one scale, DSB_GROUP_CHANNEL one a row, > 0 that many inputs of a row. */
 enum { DSB_GROUP_TENSOR = -1, DSB_GROUP_CHANNEL = 0 };
 
+typedef struct dsb_qtensor dsb_qtensor;
+
+/* How a format of raw bytes lies, is encoded and decoded: the rest of its row. layout fills shapes from rows, cols and asked. */
+typedef struct dsb_codec {
+    void (*layout)(dsb_qtensor *q);
+    void (*encode)(dsb_qtensor *q, const float *w);
+    void (*decode)(const dsb_qtensor *q, float *dst);
+} dsb_codec;
+
 /* One row of the format table (table 1 of a recipe). */
 typedef struct dsb_format {
     const char *name;  /* "int4" */
     const char *what;  /* one line for `list formats` */
     double bits;       /* of a code: 4 */
-    int qmax;          /* integer formats: 7; 0 for float formats and keep */
+    int qmax;          /* integer formats: 7; 0 for others */
     bool is_float;     /* f32 f16 bf16 */
+    int64_t group;     /* where a rule names none: DSB_GROUP_CHANNEL or inputs per scale */
+    const dsb_codec *codec; /* NULL: floats and integers */
+    int scale_bits;    /* of one scale: 32, 8 */
+    int64_t block;     /* values of a block, that must divide a row; 0: rows of any length */
+    uint32_t ggml;     /* its type in a GGUF file, 0: none */
 } dsb_format;
 const dsb_format *dsb_format_find(const char *name); /* NULL if unknown */
 int dsb_format_list(const dsb_format **rows);
+/* Whether scales may be of such groups; *wanted (may be NULL) says what may be. */
+bool dsb_format_takes_group(const dsb_format *f, int64_t group, const char **wanted);
+/* Whether rows of so many inputs can be stored. */
+bool dsb_format_divides(const dsb_format *f, int64_t cols);
+/* Whether each row is encoded by itself, so that rows can be taken from a matrix before. */
+bool dsb_format_by_rows(const dsb_format *f, int64_t group, int64_t cols);
+/* Bits a weight with the scales of its own group; those of a tensor or channel not counted. */
+double dsb_format_bpw(const dsb_format *f);
+/* "tensor", "channel", "32". */
+void dsb_group_name(int64_t group, char out[24]);
 
 /* One row of the algorithm table (table 2). Needs of observers come with later algorithms. */
+typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
 typedef struct dsb_algorithm {
     const char *name, *what;
+    dsb_range range; /* other than the whole one: of integer formats only */
 } dsb_algorithm;
+const dsb_algorithm *dsb_algorithm_find(const char *name); /* NULL if unknown */
 int dsb_algorithm_list(const dsb_algorithm **rows);
 
 /* A quantized matrix on the host. Float formats hold no codes: dequant is the whole result. */
-typedef struct dsb_qtensor {
+struct dsb_qtensor {
     const dsb_format *format;
     int64_t rows, cols, group; /* group: inputs per scale, resolved (cols for channel and tensor) */
     int64_t n_group;           /* ceil(cols / group) */
+    int64_t asked;             /* the granularity that was asked for: DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL or inputs */
     bool affine;
-    int8_t *codes;             /* (rows, cols), owned; affine codes are q - 2^(b-1) so that they fit int8 */
-    float *scales;             /* (rows, n_group), owned; a per-tensor scale is repeated */
+    int8_t *codes;             /* integers: (rows, cols), owned; affine codes are q - 2^(b-1) so that they fit int8 */
+    float *scales;             /* integers: (rows, n_group), owned; a per-tensor scale is repeated. FP8, NF4: (scale_rows, scale_cols) */
     int32_t *zeros;            /* (rows, n_group) in the same shifted codes, owned; NULL if symmetric */
-    size_t stored_bytes;       /* real: codes at their bits, scales as f16 for groups and f32 else, zeros at code bits */
-} dsb_qtensor;
+    uint8_t *raw;              /* other formats: (raw_rows, raw_cols) bytes of codes, owned; of GGUF formats whole blocks */
+    uint8_t *scale_codes;      /* MX and NVFP4: (scale_rows, scale_cols) E8M0 or E4M3, owned */
+    int64_t raw_rows, raw_cols, scale_rows, scale_cols;
+    float global;              /* NVFP4: multiplies all scales */
+    size_t stored_bytes;       /* real: codes at their bits, scales and zero points included */
+};
 
 /* Encodes w (rows, cols) by round-to-nearest absmax (or min-max when affine). group as above. DSB_ENOMEM;
- * DSB_ENONFINITE names the first bad element. Float formats: codes stay NULL, only stored_bytes is set. */
+ * DSB_ENONFINITE names the first bad element; DSB_EINPUT: the format's blocks don't divide a row. Float formats: codes stay NULL, only stored_bytes is set. */
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
-/* dst (rows, cols) = S·(Q − Z); for float formats rounds `w` through the format (w may equal dst). */
+/* The same with an algorithm's choice of range; a float or raw format takes the whole one alone. */
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
+/* dst (rows, cols) = S·(Q − Z), or what the format's codec says; for float formats rounds `w` through the format (w may equal dst). */
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst);
 void dsb_qtensor_release(dsb_qtensor *q);
 

@@ -27,7 +27,7 @@ static dsb_status wrong(const where *w, const char *key, const char *found, cons
 
 /* A list of known names for a message, cut where it would not fit. */
 typedef struct names {
-    char text[512];
+    char text[640];
 } names;
 
 static void names_add(names *n, const char *name) {
@@ -77,13 +77,25 @@ static dsb_status read_format(const where *w, const json_t *obj, dsb_rule *r) {
 }
 
 static bool has_codes(const dsb_rule *r) { return r->format && !r->format->is_float; }
+static bool has_integers(const dsb_rule *r) { return r->format && r->format->qmax > 0; }
+
+/* Where a format's blocks don't divide a row, this one is used. */
+static dsb_status read_fallback(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = NULL;
+    DSB_TRY(text(w, obj, "fallback", &name));
+    if (!name) return DSB_OK;
+    if (!r->format || !r->format->block) return wrong(w, "fallback", name, "none beside a format that takes rows of any length");
+    if (strcmp(name, "keep") == 0) return wrong(w, "fallback", name, "a format such as q8_0 or bf16");
+    r->fallback = dsb_format_find(name);
+    return r->fallback ? DSB_OK : wrong(w, "fallback", name, "a format of `dsbench list formats`");
+}
 
 static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *v = json_object_get(obj, "group");
-    const char *s = json_string_value(v);
-    r->group = has_codes(r) && r->format->bits < 8 ? 32 : DSB_GROUP_CHANNEL;
+    const char *s = json_string_value(v), *wanted = "none with keep or a float format";
+    r->group = r->format ? r->format->group : DSB_GROUP_CHANNEL;
     if (!v) return DSB_OK;
-    if (!has_codes(r)) return wrong(w, "group", "given", "none with keep or a float format");
+    if (!has_codes(r)) return wrong(w, "group", "given", wanted);
     if (s && strcmp(s, "channel") == 0) {
         r->group = DSB_GROUP_CHANNEL;
     } else if (s && strcmp(s, "tensor") == 0) {
@@ -91,9 +103,12 @@ static dsb_status read_group(const where *w, const json_t *obj, dsb_rule *r) {
     } else if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) <= 1 << 20) {
         r->group = json_integer_value(v);
     } else {
-        return wrong(w, "group", s ? s : "neither a name nor a positive integer", "tensor, channel or a number of inputs");
+        dsb_format_takes_group(r->format, 0, &wanted);
+        return wrong(w, "group", s ? s : "neither a name nor a positive integer", r->format->block ? wanted : "tensor, channel or a number of inputs");
     }
-    return DSB_OK;
+    char found[24];
+    dsb_group_name(r->group, found);
+    return dsb_format_takes_group(r->format, r->group, &wanted) ? DSB_OK : wrong(w, "group", found, wanted);
 }
 
 static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r) {
@@ -106,6 +121,22 @@ static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r
     if (found == n) return unknown_name(w, "activation", name, &known);
     r->activation = (dsb_activation)found;
     if (found != DSB_ACT_NONE && !has_codes(r)) return wrong(w, "activation", name, "none with keep or a float format");
+    if (rows[found].integer && !has_integers(r)) return wrong(w, "activation", name, "an integer format beside it, or fp8-dynamic, fp8-static or none,");
+    return DSB_OK;
+}
+
+/* How a static scale is found. */
+static dsb_status read_calibrator(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = NULL;
+    const json_t *p = json_object_get(obj, "percentile");
+    DSB_TRY(text(w, obj, "calibrator", &name));
+    int c = name ? dsb_calibrator_find(name) : DSB_CAL_MINMAX;
+    if (c < 0) return wrong(w, "calibrator", name, "one of minmax, percentile, mse, kl");
+    if (name && !dsb_activation_is_static(r->activation)) return wrong(w, "calibrator", name, "a static activation beside it");
+    if (p && c != DSB_CAL_PERCENTILE) return wrong(w, "percentile", "given", "the calibrator percentile beside it");
+    r->calibrator = (dsb_calibrator)c;
+    r->percentile = p ? json_number_value(p) : 99.99;
+    if (!(r->percentile > 0 && r->percentile <= 100)) return wrong(w, "percentile", "out of range", "a number above 0, at most 100,");
     return DSB_OK;
 }
 
@@ -114,11 +145,10 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     names known = {""};
     r->algorithm = "rtn";
     DSB_TRY(text(w, obj, "algorithm", &r->algorithm));
-    for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
-        if (strcmp(rows[i].name, r->algorithm) == 0) return DSB_OK;
-        names_add(&known, rows[i].name);
-    }
-    return unknown_name(w, "algorithm", r->algorithm, &known);
+    const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
+    for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
+    if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
+    return a->range == DSB_RANGE_WHOLE || has_integers(r) ? DSB_OK : wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
 }
 
 /* A glob that no role matches would be a rule that never applies: a misspelling. */
@@ -161,14 +191,14 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
     if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
     r->zero_point = json_is_true(zero);
-    if (r->zero_point && !has_codes(r)) return wrong(w, "zero_point", "true", "false with keep or a float format");
+    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", "true", "false with a format that isn't of integers");
     r->static_margin = margin ? json_number_value(margin) : 1;
     if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
     return DSB_OK;
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "group", "zero_point", "algorithm", "activation", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "calibrator", "percentile", "static_margin", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -176,8 +206,10 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_role(w, obj, r));
     if (!r->match && !r->role) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d has neither \"role\" nor \"match\"; one is wanted", w->name, w->rule + 1);
     DSB_TRY(read_format(w, obj, r));
+    DSB_TRY(read_fallback(w, obj, r));
     DSB_TRY(read_group(w, obj, r));
     DSB_TRY(read_activation(w, obj, r));
+    DSB_TRY(read_calibrator(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
     return read_numbers(w, obj, r);
@@ -216,7 +248,8 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     r->rules = list;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
-        r->needs_calibration |= list[w.rule].activation == DSB_ACT_INT8_STATIC || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+        r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+        r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
     }
     char *json = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS); /* one text for one recipe */
     r->json = json ? dsb_arena_strdup(arena, json) : NULL;
@@ -243,9 +276,14 @@ static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
     }
 }
 
-void dsb_rule_grouping(const dsb_rule *rule, char out[24]) {
-    if (rule->group > 0) snprintf(out, 24, "%lld", (long long)rule->group);
-    else snprintf(out, 24, "%s", rule->group == DSB_GROUP_CHANNEL ? "channel" : "tensor");
+void dsb_rule_grouping(const dsb_rule *rule, char out[24]) { dsb_group_name(rule->group, out); }
+
+const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group) {
+    *group = rule->group;
+    if (!rule->format || dsb_format_divides(rule->format, cols)) return rule->format;
+    if (!rule->fallback || !dsb_format_divides(rule->fallback, cols)) return NULL;
+    *group = rule->fallback->group;
+    return rule->fallback;
 }
 
 bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {

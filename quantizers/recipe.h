@@ -10,13 +10,18 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "quantizers/observer.h"
 #include "quantizers/quantize.h"
 
-typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
+typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACT_INT4_DYNAMIC, DSB_ACT_FP8_DYNAMIC, DSB_ACT_FP8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
 typedef struct dsb_activation_row {
     const char *name, *what;
+    bool integer;           /* wants integer weights */
+    int most;               /* largest code */
+    dsb_activation dynamic; /* where a static one has no calibrated range; itself otherwise */
 } dsb_activation_row;
 int dsb_activation_list(const dsb_activation_row **rows); /* indexed by dsb_activation */
+static inline bool dsb_activation_is_static(dsb_activation a) { return a == DSB_ACT_INT8_STATIC || a == DSB_ACT_FP8_STATIC; }
 
 typedef enum dsb_role {
     DSB_ROLE_EMBED, DSB_ROLE_ATTN_Q, DSB_ROLE_ATTN_Q_A, DSB_ROLE_ATTN_Q_B, DSB_ROLE_ATTN_KV_A, DSB_ROLE_ATTN_KV_B,
@@ -35,10 +40,13 @@ typedef struct dsb_rule {
     dsb_when when;
     double when_value;
     const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
+    const dsb_format *fallback; /* where the format's blocks don't divide a row; or NULL */
     int64_t group;
     bool zero_point;
     const char *algorithm; /* "rtn" */
     dsb_activation activation;
+    dsb_calibrator calibrator; /* of a static scale */
+    double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */
     double static_margin;  /* widen a static scale by this factor (1) */
 } dsb_rule;
 
@@ -48,7 +56,8 @@ typedef struct dsb_recipe {
     bool carrier_bf16;   /* inputs and outputs of products and the residual are BF16: every scheme but the reference */
     int n_rule;
     const dsb_rule *rules;
-    bool needs_calibration; /* a rule has int8-static or an activity rank */
+    bool needs_calibration; /* a rule has static activations or an activity rank */
+    bool needs_histogram;   /* of what calibration sees: a calibrator other than minmax */
     const char *json;       /* its canonical text, stored with the run */
 } dsb_recipe;
 
@@ -69,6 +78,8 @@ dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char 
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err);
 /* Its grouping in words: "tensor", "channel", "32". */
 void dsb_rule_grouping(const dsb_rule *rule, char out[24]);
+/* The format and group a matrix of so many inputs gets: the rule's, or its fallback's; NULL where neither divides. */
+const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */

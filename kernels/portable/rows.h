@@ -28,16 +28,22 @@ static float pr_row_max(const float *x, int64_t n) {
 
 static inline float pr_clamp_code(float r) { return r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r; }
 
-static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
+static inline void pr_quantize_rows(const float *x, int64_t n, int64_t cols, float most, int8_t *q, float *scale) {
 #pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * cols;
-        float top = pr_row_max(row, cols), s = top <= FLT_MAX ? top / 127.0f : NAN;
+        float top = pr_row_max(row, cols), s = top <= FLT_MAX ? top / most : NAN;
         scale[i] = s;
-        /* A subnormal scale is a coarse one: codes may pass 127. */
-        for (int64_t k = 0; k < cols; k++) q[i * cols + k] = s > 0 ? (int8_t)(int32_t)pr_clamp_code(pr_round_code(row[k] / s)) : 0;
+        /* A subnormal scale is a coarse one: codes may pass the largest. */
+        for (int64_t k = 0; k < cols; k++) {
+            float r = pr_round_code(row[k] / s);
+            q[i * cols + k] = s > 0 ? (int8_t)(int32_t)(r > most ? most : r < -most ? -most : r) : 0;
+        }
     }
 }
+
+static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 127.0f, q, scale); }
+static void pr_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 7.0f, q, scale); }
 
 static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
     int64_t clipped = 0;

@@ -27,6 +27,16 @@ recipe rule-unknown-algorithm 'rule 1|magic|rtn' '{ "name": "x", "rules": [{ "ro
 recipe rule-unknown-activation 'rule 1|int7|int8-dynamic' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "activation": "int7" }] }'
 recipe rule-bad-group 'rule 1|group' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "group": -4 }] }'
 recipe rule-bad-test 'rule 1|activity_rank_below' '{ "name": "x", "rules": [{ "role": "expert.*", "format": "int8", "when": { "activity_rank_below": 7 } }] }'
+recipe rule-block-group 'rule 1|"group" is 16|32' '{ "name": "x", "rules": [{ "role": "*", "format": "mxfp4", "group": 16 }] }'
+recipe rule-unknown-fallback 'rule 1|"fallback" is q9' '{ "name": "x", "rules": [{ "role": "*", "format": "q4_K", "fallback": "q9" }] }'
+recipe rule-integer-activation 'rule 1|int8-dynamic|integer' '{ "name": "x", "rules": [{ "role": "*", "format": "nf4", "activation": "int8-dynamic" }] }'
+recipe rule-calibrator-of-nothing 'rule 1|"calibrator"|static' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "calibrator": "kl" }] }'
+recipe rule-range-of-no-integers 'rule 1|rtn-mse|integer' '{ "name": "x", "rules": [{ "role": "*", "format": "fp8_e4m3", "algorithm": "rtn-mse" }] }'
+# Rows of the tiny model are of 16 weights and less: found before any work.
+for rule in '"format": "q4_K"' '"format": "mxfp4", "fallback": "q8_0"'; do
+    printf '{ "name": "x", "rules": [{ "role": "*", %s }] }' "$rule" >r.json
+    refuse "rule-block-without-fallback" 2 'scheme x: rule 1|blocks of|"fallback"' $run --recipe r.json
+done
 recipe rule-no-object 'rule 1' '{ "name": "x", "rules": [8] }'
 recipe rule-without-match 'rule 1|role' '{ "name": "x", "rules": [{ "format": "int8" }] }'
 

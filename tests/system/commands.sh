@@ -86,6 +86,12 @@ holds tensor-names codes.safetensors lm_head.weight.codes lm_head.weight.scales 
 check tensor-affine 0 "$dsbench" tensor tiny/model.safetensors --format int8 --group channel --affine --json -o codes.safetensors
 holds tensor-affine-names codes.safetensors lm_head.weight.zeros
 holds tensor-json out '"sqnr_db"'
+check tensor-fp8-blocks 0 "$dsbench" tensor tiny/model.safetensors --format fp8_e4m3 --group 128 -o codes.safetensors
+holds tensor-fp8-names codes.safetensors lm_head.weight.codes lm_head.weight.scales lm_head.weight.dequant
+check tensor-nvfp4 0 "$dsbench" tensor tiny/model.safetensors --format nvfp4 -o codes.safetensors
+holds tensor-nvfp4-names codes.safetensors lm_head.weight.scales lm_head.weight.global_scale
+check list-formats 0 "$dsbench" list formats --json
+holds list-formats-bpw out '"bpw": 2.625' '"mxfp8"' '"iq4_nl"'
 
 check tokenize 0 "$dsbench" tokenize --model tiny hello.txt
 ids=$(cat out)

@@ -14,11 +14,12 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "engine/model_check.h"
 #include "engine/session.h"
 #include "engine/sweep.h"
 #include "harness/scheme_source.h"
 
-enum { SR_SCHEMES = 12, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
+enum { SR_SCHEMES = 36, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
 static const char sr_model[] = "models/dsmoe-tiny";
 
 typedef struct sr_tensor {
@@ -113,6 +114,10 @@ static inline void sr_add(sr_run *r, const dsb_recipe *recipe) {
     if (dsb_scheme_source_open(&r->sources[r->n_scheme], &r->m, r->dir, recipe, NULL, &err)) fail_msg("%s", err.text);
     r->schemes[r->n_scheme] = r->sources[r->n_scheme].scheme;
     r->n_scheme++;
+}
+/* Presets whose blocks divide no row of a small model are left out, as a run would refuse them. */
+static inline void sr_add_if_it_fits(sr_run *r, const dsb_recipe *recipe) {
+    if (!dsb_model_check_recipe(&r->m, recipe, NULL)) sr_add(r, recipe);
 }
 static inline void sr_add_preset(sr_run *r, const char *name) {
     const dsb_recipe *recipe;

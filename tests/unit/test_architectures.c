@@ -17,7 +17,7 @@ static void add_schemes(sr_run *r) {
         const dsb_recipe *recipe;
         dsb_err err = {0};
         if (dsb_recipe_preset(&recipe, &r->arena, presets[i].name, &err)) fail_msg("%s", err.text);
-        if (!recipe->source) sr_add(r, recipe);
+        if (!recipe->source) sr_add_if_it_fits(r, recipe);
     }
     sr_add_json(r, k_whole);
 }
@@ -99,6 +99,42 @@ static void test_architectures__another_checkpoint_is_read_whole(void **state) {
     }
 }
 
+/* Rows that 32 doesn't divide take the fallback, and run; without one the scheme is refused before any work. */
+static void test_architectures__rows_that_do_not_divide_take_the_fallback(void **state) {
+    int divides = 0, refused = 0;
+    for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) {
+        char dir[128];
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_model[i]);
+        sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
+        int here = 0;
+        sr_add_json(r, "{\"name\": \"blocks\", \"rules\": [{\"role\": \"*\", \"format\": \"mxfp4\", \"fallback\": \"nf4\", \"activation\": \"fp8-dynamic\"}]}");
+        sr_sweep(r, 1);
+        for (int64_t l = 0; l < r->m.config.n_layer; l++) {
+            dsb_linear_spec specs[5];
+            for (int j = 0, n = dsb_attn_specs(&r->m.config, l, specs); j < n; j++) {
+                const sr_tensor *t = &r->other[0][l][specs[j].role];
+                here += specs[j].cols % 32 != 0;
+                divides += specs[j].cols % 32 == 0;
+                assert_string_equal(t->format, specs[j].cols % 32 ? "nf4" : "mxfp4");
+                assert_int_equal(t->activation, DSB_ACT_FP8_DYNAMIC);
+            }
+        }
+        dsb_scheme_source source;
+        dsb_recipe alone = *r->schemes[0].recipe;
+        dsb_rule rule = alone.rules[0];
+        dsb_err err = {0};
+        rule.fallback = NULL;
+        alone.rules = &rule;
+        if (here) {
+            assert_int_equal(dsb_scheme_source_open(&source, &r->m, dir, &alone, NULL, &err), DSB_EINPUT);
+            assert_non_null(strstr(err.text, "scheme blocks: rule 1: tensor model.layers.0."));
+            refused++;
+        }
+        sr_close(r);
+    }
+    assert_true(divides + refused > 0);
+}
+
 /* BF16 is the noise floor, 8 bits are more, 3 bits more still: on weights whose products matter. */
 static void test_architectures__fewer_bits_cost_more(void **state) {
     for (size_t i = 0; i < sizeof k_model / sizeof *k_model; i++) {
@@ -122,6 +158,7 @@ int main(void) {
         cmocka_unit_test(test_architectures__both_drivers_agree_with_every_scheme),
         cmocka_unit_test(test_architectures__both_drivers_agree_on_stored_low_bits),
         cmocka_unit_test(test_architectures__another_checkpoint_is_read_whole),
+        cmocka_unit_test(test_architectures__rows_that_do_not_divide_take_the_fallback),
         cmocka_unit_test(test_architectures__fewer_bits_cost_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

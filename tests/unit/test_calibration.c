@@ -29,6 +29,61 @@ static void test_calibration__a_range_is_the_largest_of_all_batches(void **state
     assert_false(dsb_static_scale(&o, 127, 1, &scale)); /* underflows */
 }
 
+static void count(uint64_t *bins, float x, uint64_t n) { /* n values of one magnitude */
+    uint64_t one[DSB_BINS] = {0};
+    dsb_backend_cpu(NULL)->histogram(&x, 1, one);
+    for (int i = 0; i < DSB_BINS; i++) bins[i] += n * one[i];
+}
+
+/* 1 % of the values are 64 times as large as all others. */
+static void test_calibration__calibrators_cut_what_few_values_need(void **state) {
+    uint64_t bins[DSB_BINS] = {0};
+    dsb_range_observer o = {.absmax = 64, .n_token = 10, .bins = bins};
+    float scale;
+    for (int i = 1; i <= 99; i++) count(bins, (float)i / 99, 1000);
+    count(bins, 64, 1000);
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_MINMAX, 0, 127) == 64);
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_PERCENTILE, 99.5, 127) == 64);
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_PERCENTILE, 99, 127) == 1.0625); /* the end of 1's bin */
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_PERCENTILE, 50, 127) < 0.55);
+    /* Whole, a step is 1/2 and leaves 1/48 for 99 %; cut to 1 it leaves 63² for 1 %: the mean square keeps the few, for 8 bits and FP8. */
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_MSE, 0, 127) > 60 && dsb_calibrated_range(&o, DSB_CAL_MSE, 0, 448) > 60);
+    assert_true(dsb_calibrated_scale(&o, DSB_CAL_PERCENTILE, 99, 127, 2, &scale) && scale == 2.125f / 127);
+    o.bins = NULL; /* without a histogram the range is the largest magnitude */
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_MSE, 0, 127) == 64);
+    o = (dsb_range_observer){.n_token = 3, .bins = bins};
+    for (int c = 0; c < DSB_CALIBRATOR_COUNT; c++) {
+        assert_false(dsb_calibrated_scale(&o, (dsb_calibrator)c, 99, 127, 1, &scale)); /* only zeros */
+        assert_int_equal(dsb_calibrator_find(dsb_calibrator_name((dsb_calibrator)c)), c);
+    }
+    assert_int_equal(dsb_calibrator_find("max"), -1);
+}
+
+/* A falling density, and one value in 10 000 at 64. Whole, all but it lies in three codes, whose shape is lost: the logarithm of the density
+ * spreads by some 0.3 in the first, 0.01 of divergence and more; cut near 1 the clipped 1e-4 join a bin of 1e-3: less than 1e-3. */
+static void test_calibration__divergence_cuts_lone_values(void **state) {
+    uint64_t bins[DSB_BINS] = {0}, whole[DSB_BINS] = {0};
+    dsb_range_observer o = {.absmax = 64, .n_token = 10, .bins = bins};
+    for (int i = 1; i <= 990; i++) count(bins, (float)i / 990, (uint64_t)(1000 - i));
+    memcpy(whole, bins, sizeof whole);
+    count(bins, 64, 50);
+    double range = dsb_calibrated_range(&o, DSB_CAL_KL, 0, 127);
+    assert_true(range < 8 && range > 0.5);
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_KL, 0, 448) > 0.5);
+    o.absmax = 1; /* without the lone value there is nothing to cut: eight bits hold the shape */
+    o.bins = whole;
+    assert_true(dsb_calibrated_range(&o, DSB_CAL_KL, 0, 127) > 0.75);
+}
+
+/* 2-bit codes of an even spread: the squared error's best range is inside. With f = range: (1-f)³/3 + f·(f/qmax)²/12 grows from the end. */
+static void test_calibration__mean_square_cuts_an_even_spread_of_few_codes(void **state) {
+    uint64_t bins[DSB_BINS] = {0};
+    dsb_range_observer o = {.absmax = 1, .n_token = 1, .bins = bins};
+    for (int i = 1; i <= 4096; i++) count(bins, (float)i / 4096, 1);
+    double range = dsb_calibrated_range(&o, DSB_CAL_MSE, 0, 3);
+    assert_true(range < 1 && range > 0.75); /* its minimum: (1-f)² = f²/36, f = 6/7, within a bin's width of 1/16 */
+}
+
 static void test_calibration__ranks_are_the_share_below(void **state) {
     static const double value[] = {3, 1, 3, 2}, same[] = {5, 5};
     double rank[4];
@@ -173,6 +228,28 @@ static void test_calibration__without_chunks_every_static_linear_falls_back(void
     sr_close(r);
 }
 
+/* Every static scheme of the table runs with the scales of its calibrator, and says how much it clips. */
+static void test_calibration__each_calibrator_gives_its_own_scales(void **state) {
+    sr_run *r = sr_open();
+    static const char *const k_how[] = {"minmax", "percentile", "mse", "kl"};
+    for (int i = 0; i < 8; i++) {
+        char json[300];
+        snprintf(json, sizeof json, "{\"name\": \"s%d\", \"rules\": [{\"role\": \"*\", \"format\": \"%s\", \"activation\": \"%s-static\", \"calibrator\": \"%s\"%s}]}", i, i < 4 ? "int8" : "fp8_e4m3", i < 4 ? "int8" : "fp8", k_how[i % 4],
+                 i % 4 == 1 ? ", \"percentile\": 90" : "");
+        sr_add_json(r, json);
+    }
+    sr_sweep(r, 3);
+    for (int i = 0; i < 8; i++) {
+        assert_true(r->values[i] > 0);
+        assert_int_equal(r->other[i][0][DSB_ROLE_ATTN_O].activation, i < 4 ? DSB_ACT_INT8_STATIC : DSB_ACT_FP8_STATIC);
+        if (i % 4 == 1) assert_true(r->clipped[i] * 50 > r->values[i]); /* a tenth is cut, of what the reference had */
+    }
+    const dsb_range_observer *o = &r->cal.layers[0].role[DSB_ROLE_ATTN_O];
+    assert_non_null(o->bins);
+    assert_true(dsb_calibrated_range(o, DSB_CAL_PERCENTILE, 90, 127) < (double)o->absmax);
+    sr_close(r);
+}
+
 /* Half the range clips for certain: the chunk that was calibrated is among those run. Counted are the scheme's own
  * activations, as its session meets them, and none of the isolated passes. */
 static void test_calibration__clipping_is_counted_on_the_scheme_s_own_stream(void **state) {
@@ -267,11 +344,15 @@ static void test_calibration__mean_abs_is_known_before_its_own_expert_is_decided
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibration__a_range_is_the_largest_of_all_batches),
+        cmocka_unit_test(test_calibration__calibrators_cut_what_few_values_need),
+        cmocka_unit_test(test_calibration__divergence_cuts_lone_values),
+        cmocka_unit_test(test_calibration__mean_square_cuts_an_even_spread_of_few_codes),
         cmocka_unit_test(test_calibration__ranks_are_the_share_below),
         cmocka_unit_test(test_calibration__ranges_are_those_of_each_linear_s_inputs),
         cmocka_unit_test(test_calibration__uncovered_experts_fall_back_and_say_so),
         cmocka_unit_test(test_calibration__a_range_of_zeros_falls_back_and_says_so),
         cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
+        cmocka_unit_test(test_calibration__each_calibrator_gives_its_own_scales),
         cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
         cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),
         cmocka_unit_test(test_calibration__mean_abs_is_known_before_its_own_expert_is_decided),

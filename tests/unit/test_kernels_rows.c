@@ -53,6 +53,63 @@ static void quantize_static(const dsb_backend *be, kc_tape *t, int64_t n, int64_
     kc_free(x);
 }
 
+static void quantize_int4(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
+    float *x = kc_ugly(n * d);
+    kc_out q = kc_output((size_t)(n * d)), s = kc_output((size_t)n * 4);
+    be->quantize_int4(x, n, d, q.p, s.p);
+    for (int64_t i = 0; i < n * d; i++) {
+        float scale = ((float *)s.p)[i / d], v = scale > 0 ? rintf(x[i] / scale) : 0;
+        assert_int_equal(((int8_t *)q.p)[i], v > 7 ? 7 : v < -7 ? -7 : (int)v);
+    }
+    kc_take(t, &q);
+    kc_take(t, &s);
+    kc_free(x);
+}
+
+/* The bytes that E4M3 has, times the scale; a given scale counts what it saturates, a token's own never does but for subnormal ones. */
+static void round_e4m3(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
+    float *x = kc_ugly(n * d);
+    for (int fixed = 0; fixed < 2; fixed++) {
+        kc_out y = kc_output((size_t)(n * d) * 4);
+        int64_t clipped = be->round_e4m3(x, n, d, fixed ? 0.004f : 0, y.p), want = 0;
+        for (int64_t i = 0; i < n * d; i++) {
+            float top = be->absmax(x + i / d * d, d), scale = fixed ? 0.004f : top / 448.0f, v = scale > 0 ? x[i] / scale : 0, r = dsb_e4m3_to_f32(dsb_f32_to_e4m3(v)) * scale;
+            want += fixed && fabsf(v) > 448;
+            assert_memory_equal((float *)y.p + i, &r, 4);
+        }
+        assert_int_equal(clipped, want);
+        kc_take(t, &y);
+    }
+    for (int bad = 0; bad < 2 && n > 1; bad++) {
+        x[d] = bad ? NAN : -INFINITY;
+        float *y = malloc((size_t)(n * d) * sizeof *y);
+        be->round_e4m3(x, n, d, 0.004f, y);
+        for (int64_t k = 0; k < d; k++) assert_true(isnan(y[d + k]) && !isnan(y[k]));
+        free(y);
+    }
+    kc_free(x);
+}
+
+static void histogram(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
+    uint64_t bins[DSB_BINS] = {0}, all = 0;
+    float *x = kc_ugly(n * d);
+    be->histogram(x, n * d, bins);
+    for (int i = 0; i < DSB_BINS; i++) {
+        uint64_t want = 0;
+        for (int64_t k = 0; k < n * d && n * d < 1000; k++) want += (fabsf(x[k]) >= dsb_bin_edge(i) || i == 0) && (fabsf(x[k]) < dsb_bin_edge(i + 1) || i == DSB_BINS - 1);
+        if (n * d < 1000) assert_int_equal(bins[i], want);
+        all += bins[i];
+    }
+    assert_int_equal(all, n * d);
+    kc_record(t, bins, sizeof bins);
+    if (n * d > 1) x[0] = NAN;
+    if (n * d > 1) x[1] = INFINITY;
+    memset(bins, 0, sizeof bins);
+    be->histogram(x, n * d < 2 ? 0 : 2, bins);
+    for (int i = 0; i < DSB_BINS; i++) assert_int_equal(bins[i], 0);
+    kc_free(x);
+}
+
 /* Rows lie apart in memory: what is between them stays. */
 static void rms_norm(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) {
     float *x = kc_ugly(n * (d + 3)), *w = kc_floats(d, 2), one[BIG_D];
@@ -298,6 +355,9 @@ static void logit_rows(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d) 
     static void test_kernels_rows__##name##_same_everywhere(void **state) { kc_same_everywhere(name##_shapes); }
 SHAPES(quantize_dynamic)
 SHAPES(quantize_static)
+SHAPES(quantize_int4)
+SHAPES(round_e4m3)
+SHAPES(histogram)
 SHAPES(rms_norm)
 SHAPES(rope)
 SHAPES(mla_assemble)
@@ -352,6 +412,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernels_rows__quantize_dynamic_same_everywhere),
         cmocka_unit_test(test_kernels_rows__quantize_static_same_everywhere),
+        cmocka_unit_test(test_kernels_rows__quantize_int4_same_everywhere),
+        cmocka_unit_test(test_kernels_rows__round_e4m3_same_everywhere),
+        cmocka_unit_test(test_kernels_rows__histogram_same_everywhere),
         cmocka_unit_test(test_kernels_rows__rms_norm_same_everywhere),
         cmocka_unit_test(test_kernels_rows__rope_same_everywhere),
         cmocka_unit_test(test_kernels_rows__mla_assemble_same_everywhere),

@@ -135,6 +135,55 @@ static void test_quantize__quantizing_twice_changes_nothing(void **state) {
     }
 }
 
+static double square_error(const char *format, const char *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols) {
+    dsb_qtensor q;
+    dsb_err err = {0};
+    double sum = 0;
+    float *y = malloc((size_t)(rows * cols) * sizeof *y);
+    if (dsb_quantize(&q, dsb_format_find(format), dsb_algorithm_find(algorithm), group, affine, w, rows, cols, &err)) fail_msg("%s", err.text);
+    dsb_dequantize(&q, NULL, y);
+    for (int64_t i = 0; i < rows * cols; i++) sum += ((double)y[i] - (double)w[i]) * ((double)y[i] - (double)w[i]);
+    dsb_qtensor_release(&q);
+    free(y);
+    return sum;
+}
+
+/* The whole range is the first that the search tries: it never does worse, but for the last place of the error's own sum. */
+static void test_quantize__the_mse_range_is_never_worse(void **state) {
+    enum { ROWS = 8, COLS = 67 };
+    static const char *const k_format[] = {"int8", "int4", "int3", "int2"};
+    static const int64_t k_group[] = {DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL, 32};
+    float w[ROWS * COLS];
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = i / COLS == 2 ? 0 : random_weight() * random_weight() + (i / COLS == 4 ? 0.3f : 0);
+    for (int f = 0; f < COUNT(k_format); f++)
+        for (int g = 0; g < COUNT(k_group); g++)
+            for (int affine = 0; affine < 2; affine++) {
+                double whole = square_error(k_format[f], "rtn", k_group[g], affine, w, ROWS, COLS), least = square_error(k_format[f], "rtn-mse", k_group[g], affine, w, ROWS, COLS);
+                assert_true(least <= whole * (1 + 1e-5));
+                if (f > 0 && g < 2 && !affine) assert_true(least < whole);
+            }
+    static const float one[] = {1, 1, 1, 1};
+    assert_true(square_error("int4", "rtn-mse", DSB_GROUP_CHANNEL, false, one, 1, 4) == 0);
+}
+
+static void test_quantize__percentile_leaves_out_the_thousandth(void **state) {
+    enum { N = 2000 };
+    float w[N];
+    dsb_qtensor q;
+    for (int i = 0; i < N; i++) w[i] = (float)(i % 2 ? -1 : 1) * (float)(i < 1990 ? 127 : 200 + i);
+    assert_int_equal(dsb_quantize(&q, dsb_format_find("int8"), dsb_algorithm_find("rtn-percentile"), DSB_GROUP_CHANNEL, false, w, 1, N, NULL), DSB_OK);
+    assert_true(q.scales[0] == 2197.0f / 127); /* the two largest, 2199 and 2198, are cut */
+    assert_int_equal(q.codes[N - 1], -127);
+    dsb_qtensor_release(&q);
+    assert_int_equal(dsb_quantize(&q, dsb_format_find("int8"), dsb_algorithm_find("rtn-percentile"), DSB_GROUP_CHANNEL, true, w, 1, N, NULL), DSB_OK);
+    assert_true(q.scales[0] == (2194.0f + 2195.0f) / 255); /* two on either side: 2198, 2196 and 2199, 2197 */
+    dsb_qtensor_release(&q);
+    assert_int_equal(dsb_quantize(&q, dsb_format_find("int8"), dsb_algorithm_find("rtn-percentile"), 500, false, w, 1, N, NULL), DSB_OK);
+    assert_true(q.scales[3] == 2199.0f / 127); /* a group under 1000 keeps all */
+    dsb_qtensor_release(&q);
+    assert_null(dsb_algorithm_find("rtn-kl"));
+}
+
 static void test_quantize__stored_bytes_count_codes_scales_and_zeros(void **state) {
     static const struct {
         const char *format;
@@ -303,6 +352,8 @@ int main(void) {
         cmocka_unit_test(test_quantize__extremes),
         cmocka_unit_test(test_quantize__errors_stay_within_half_a_step),
         cmocka_unit_test(test_quantize__quantizing_twice_changes_nothing),
+        cmocka_unit_test(test_quantize__the_mse_range_is_never_worse),
+        cmocka_unit_test(test_quantize__percentile_leaves_out_the_thousandth),
         cmocka_unit_test(test_quantize__stored_bytes_count_codes_scales_and_zeros),
         cmocka_unit_test(test_quantize__float_formats_round_in_place),
         cmocka_unit_test(test_quantize__bad_weights_are_named),

@@ -202,7 +202,8 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'int8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'algorithm': 'gptq'}"), "gptq", "rtn", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 1}"), "\"zero_point\"", "true or false", NULL);
-    wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with keep", NULL);
+    wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
+    wrong(RULE("{'role': '*', 'format': 'nf4', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'static_margin': 0}"), "\"static_margin\"", "a factor", NULL);
     wrong(RULE("{'role': 'attn.*', 'format': 'int8', 'when': {'mean_abs_below': 1}}"), "attn.*", "a role of experts", NULL);
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {}}"), "\"when\"", "one of activity_rank_below", NULL);
@@ -211,8 +212,37 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'mean_abs_below': 'x'}}"), "mean_abs_below", "a number", NULL);
 }
 
-/* Blocks and fallbacks come with formats of fixed block: until then the key is a mistake and not silently ignored. */
-static void test_recipe__fallback_is_no_key_yet(void **state) { wrong(RULE("{'role': '*', 'format': 'int8', 'fallback': 'q8_0'}"), "\"fallback\" is unknown", NULL, NULL); }
+static void test_recipe__blocks_take_their_own_group_and_a_fallback(void **state) {
+    wrong(RULE("{'role': '*', 'format': 'int8', 'fallback': 'q8_0'}"), "\"fallback\"", "rows of any length", NULL);
+    wrong(RULE("{'role': '*', 'format': 'q4_K', 'fallback': 'q9'}"), "\"fallback\" is q9", "list formats", NULL);
+    wrong(RULE("{'role': '*', 'format': 'q4_K', 'fallback': 'keep'}"), "\"fallback\" is keep", "a format", NULL);
+    wrong(RULE("{'role': '*', 'format': 'mxfp4', 'group': 16}"), "\"group\" is 16", "32, the format's own block", NULL);
+    wrong(RULE("{'role': '*', 'format': 'q6_K', 'group': 'channel'}"), "\"group\" is channel", "256, the format's own block", NULL);
+    wrong(RULE("{'role': '*', 'format': 'fp8_e4m3', 'group': 64}"), "\"group\" is 64", "tensor, channel or 128", NULL);
+    const dsb_recipe *r = recipe("{'role': 'attn.*', 'format': 'q4_K', 'fallback': 'q8_0'}, {'role': '*', 'format': 'nf4'}, {'role': 'router', 'format': 'fp8_e5m2', 'group': 128}");
+    int64_t group;
+    assert_true(r->rules[0].group == 256 && r->rules[1].group == 64 && r->rules[2].group == 128);
+    assert_string_equal(dsb_rule_format(&r->rules[0], 512, &group)->name, "q4_K");
+    assert_true(group == 256);
+    assert_string_equal(dsb_rule_format(&r->rules[0], 288, &group)->name, "q8_0");
+    assert_true(group == 32);
+    assert_null(dsb_rule_format(&r->rules[0], 40, &group));
+    assert_string_equal(dsb_rule_format(&r->rules[1], 40, &group)->name, "nf4");
+}
+
+static void test_recipe__activations_and_their_calibrators(void **state) {
+    wrong(RULE("{'role': '*', 'format': 'q4_K', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "an integer format", NULL);
+    wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'fp8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-dynamic', 'calibrator': 'mse'}"), "\"calibrator\" is mse", "a static activation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-static', 'calibrator': 'max'}"), "\"calibrator\" is max", "minmax, percentile, mse, kl", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-static', 'percentile': 99}"), "\"percentile\"", "the calibrator percentile", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-static', 'calibrator': 'percentile', 'percentile': 101}"), "\"percentile\"", "at most 100", NULL);
+    const dsb_recipe *r = recipe("{'role': '*', 'format': 'fp8_e4m3', 'activation': 'fp8-static', 'calibrator': 'percentile', 'percentile': 99.5}");
+    assert_true(r->needs_calibration && r->needs_histogram && r->rules[0].calibrator == DSB_CAL_PERCENTILE && r->rules[0].percentile == 99.5);
+    r = recipe("{'role': '*', 'format': 'int4', 'activation': 'int4-dynamic'}");
+    assert_false(r->needs_calibration || r->needs_histogram);
+    assert_false(recipe("{'role': '*', 'format': 'int8', 'activation': 'int8-static'}")->needs_histogram);
+}
 
 static void test_recipe__files_are_read_and_named(void **state) {
     char path[] = "/tmp/dsbench-recipe-XXXXXX";
@@ -245,7 +275,8 @@ int main(void) {
         cmocka_unit_test(test_recipe__every_preset_is_read),
         cmocka_unit_test(test_recipe__presets_are_what_their_names_say),
         cmocka_unit_test(test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted),
-        cmocka_unit_test(test_recipe__fallback_is_no_key_yet),
+        cmocka_unit_test(test_recipe__blocks_take_their_own_group_and_a_fallback),
+        cmocka_unit_test(test_recipe__activations_and_their_calibrators),
         cmocka_unit_test(test_recipe__files_are_read_and_named),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -13,7 +13,11 @@ static void test_session__prefill_in_pieces_is_prefill_at_once(void **state) {
     static const int64_t k_piece[] = {5, 1, 7, 11};
     sr_run *r = sr_open();
     const dsb_preset_row *presets;
-    for (int i = 0, n = dsb_preset_list(&presets); i < n; i++) sr_add_preset(r, presets[i].name);
+    for (int i = 0, n = dsb_preset_list(&presets); i < n; i++) {
+        const dsb_recipe *recipe;
+        assert_int_equal(dsb_recipe_preset(&recipe, &r->arena, presets[i].name, NULL), DSB_OK);
+        sr_add_if_it_fits(r, recipe);
+    }
     sr_sweep(r, 1);
     int64_t v = r->m.config.vocab;
     float *whole = malloc((size_t)(SR_CTX * v) * sizeof *whole), *part = malloc((size_t)(SR_CTX * v) * sizeof *part);
