@@ -81,6 +81,7 @@ sizes: all ## lines per room, size of the program, of the model, of the reposito
 install: all data ## install program, built-in model and texts under PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/dsbench $(DESTDIR)$(PREFIX)/bin/dsbench
 	cd $(MODEL) && find . -type f | while read f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/$(MODEL)/$$f" || exit 1; done
+	for f in harness/suites/*.json; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/suites/$${f##*/}" || exit 1; done
 	cd $(BUILD)/data && for f in *.txt; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/data/$$f" || exit 1; done
 
 clean: ## remove the build folder
