@@ -7,7 +7,7 @@ static const char dsb_html_style[] =
     "@media(prefers-color-scheme:dark){:root{--paper:#1b1f24;--page:#121519;--ink:#e4e8ec;--soft:#9aa4ae;--line:#333a42;--mark:#17342a;--accent:#5fd0a5;--warn:#ffb877;--warnpaper:#3a2a17}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--page);color:var(--ink);font:15px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\n"
-    "main{max-width:1300px;margin:0 auto;padding:28px 22px 60px}\n"
+    "main{max-width:1460px;margin:0 auto;padding:28px 22px 60px}\n"
     "header p{color:var(--soft);margin:2px 0 0}\n"
     "h1{font-size:27px;margin:0;letter-spacing:-.01em}\n"
     "h2{font-size:20px;margin:0 0 6px}h3{font-size:16px;margin:22px 0 4px}\n"

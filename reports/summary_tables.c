@@ -15,7 +15,7 @@ const char *dsb_summary_verdict(const dsb_digest *d, dsb_arena *arena) {
     case DSB_STANDING_UNSURE: return "no perplexity difference shown";
     case DSB_STANDING_UNKNOWN: return "not measured";
     default:
-        return dsb_text_format(arena, "perplexity %+.2g %% [%+.2g, %+.2g]", percent_ppl(d->delta_nll.value), percent_ppl(d->delta_nll.lo),
+        return dsb_text_format(arena, "perplexity %+.3g %% [%+.3g, %+.3g]", percent_ppl(d->delta_nll.value), percent_ppl(d->delta_nll.lo),
                                percent_ppl(d->delta_nll.hi));
     }
 }
