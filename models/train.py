@@ -60,8 +60,8 @@ def prepare(args):
 def run_training(args):
     from recipe import export, model, train
     trained, history, done = train.train(
-        np.load(args.work / "train.npy"), np.load(args.work / "held.npy"), args.work / "state.pt", args.seconds, args.total, config=model.SIZES[args.size], device=args.device, batch=args.batch,
-        muon_lr=args.rate, adam_lr=args.rate)
+        np.load(args.work / "train.npy"), np.load(args.work / "held.npy"), args.work / "state.pt", args.seconds, args.total,
+        config=model.SIZES[args.size], device=args.device, batch=args.batch, muon_lr=args.rate, adam_lr=args.rate)
     export.export_bf16(trained, MODEL)
     (MODEL / "history.json").write_text(json.dumps(history) + "\n")
     print("finished" if done else "call again to go on")

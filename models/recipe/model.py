@@ -39,7 +39,7 @@ class Config:
         return asdict(self)
 
 
-# The committed model is SIZES["wide"], trained on a GPU; "small" (5.3 M parameters) is what a CPU trains in two hours.
+# The committed model is SIZES["wide"], trained on a GPU; "small" (5.2 M parameters) is what a CPU trains in two hours.
 SIZES = {"small": Config(),
          "wide": Config(hidden_size=256, num_attention_heads=8, q_lora_rank=96, intermediate_size=704)}
 
