@@ -91,11 +91,9 @@ static void q6_K(const uint8_t *b, float *y) {
     }
 }
 
-static const int8_t k_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
 static void iq4_nl(const uint8_t *b, float *y) {
     float d = half_at(b);
-    for (int i = 0; i < 32; i++) y[i] = d * (float)k_iq4[b[2 + i % 16] >> i / 16 * 4 & 15];
+    for (int i = 0; i < 32; i++) y[i] = d * (float)dsb_iq4_level[b[2 + i % 16] >> i / 16 * 4 & 15];
 }
 
 /* 8 groups of 32: 6-bit scales, high bits in 2 bytes, low nibbles in 4. */
@@ -104,7 +102,7 @@ static void iq4_xs(const uint8_t *b, float *y) {
     int high = b[2] | b[3] << 8;
     for (int i = 0; i < 256; i++) {
         int g = i / 32, in = i % 32, scale = (b[4 + g / 2] >> g % 2 * 4 & 15) | (high >> 2 * g & 3) << 4;
-        y[i] = d * (float)(scale - 32) * (float)k_iq4[b[8 + g * 16 + in % 16] >> in / 16 * 4 & 15];
+        y[i] = d * (float)(scale - 32) * (float)dsb_iq4_level[b[8 + g * 16 + in % 16] >> in / 16 * 4 & 15];
     }
 }
 

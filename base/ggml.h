@@ -13,6 +13,9 @@ typedef struct dsb_ggml_type {
     void (*decode)(const uint8_t *block, float *dst); /* one block */
 } dsb_ggml_type;
 
+/* The 16 levels of iq4_nl and iq4_xs. Here, not behind a symbol: loops over them unroll. */
+static const int8_t dsb_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
 const dsb_ggml_type *dsb_ggml_find(uint32_t id); /* NULL: unknown, or no block type */
 /* ggml's name of any type, decoded here or not; "unknown". */
 const char *dsb_ggml_name(uint32_t id);

@@ -166,3 +166,11 @@ dsb_status dsb_chunks_make(dsb_chunks *out, const dsb_tokenizer *tok, const char
     if (s) dsb_chunks_release(out);
     return s;
 }
+
+dsb_status dsb_chunks_check_vocab(const dsb_chunks *c, const char *model, int64_t vocab, dsb_err *err) {
+    for (int64_t i = 0; i < c->n_chunk * c->n_ctx; i++) {
+        int32_t id = c->targets && c->targets[i] > c->tokens[i] ? c->targets[i] : c->tokens[i];
+        if (id >= vocab) return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", model, id, (long long)vocab);
+    }
+    return DSB_OK;
+}

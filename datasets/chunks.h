@@ -38,6 +38,8 @@ typedef struct dsb_chunks {
  * BOS only where dsb_tokenizer_adds_bos(). Too short a text: DSB_EINPUT with tokens found and wanted. */
 dsb_status dsb_chunks_make(dsb_chunks *out, const dsb_tokenizer *tok, const char *name, const dsb_text_file *text, dsb_convention conv, int64_t n_ctx, int64_t max_chunks, bool spread, dsb_err *err);
 void dsb_chunks_release(dsb_chunks *chunks);
+/* A tokenizer of another model may give ids that this one (`model`, in the message) has no row for: DSB_EINPUT. */
+dsb_status dsb_chunks_check_vocab(const dsb_chunks *c, const char *model, int64_t vocab, dsb_err *err);
 
 /* The token that position pos of a chunk predicts, or -1 where it is not scored. */
 static inline int32_t dsb_chunks_target(const dsb_chunks *c, int64_t chunk, int64_t pos) {

@@ -49,7 +49,6 @@ static dsb_status open_model(writing *w, dsb_err *err) {
     DSB_TRY(dsb_model_check_length(&w->m, q->model, "context", q->n_ctx, err));
     DSB_TRY(dsb_model_check(&w->m, &w->m.checkpoint, err));
     DSB_TRY(dsb_scheme_source_open(&w->source, &w->m, q->model, w->recipe, NULL, err));
-    if (w->source.opened) w->source.scheme.source = &w->source.own;
     return w->source.opened ? dsb_model_check(&w->m, &w->source.own, err) : DSB_OK;
 }
 
@@ -67,12 +66,9 @@ static dsb_status make_chunks(writing *w, dsb_err *err) {
     if (s) return s;
     int64_t n = w->chunks.n_chunk * w->chunks.n_ctx;
     DSB_TRY(DSB_NEW(w->targets, n, "targets", err));
+    DSB_TRY(dsb_chunks_check_vocab(&w->chunks, q->model, w->m.config.vocab, err));
     if (n > INT32_MAX) return dsb_fail(err, DSB_EUSAGE, "%lld tokens are more than a sweep takes; fewer --chunks are wanted", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        w->targets[i] = dsb_chunks_target(&w->chunks, i / w->chunks.n_ctx, i % w->chunks.n_ctx);
-        if (w->chunks.tokens[i] >= w->m.config.vocab)
-            return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", q->model, w->chunks.tokens[i], (long long)w->m.config.vocab);
-    }
+    for (int64_t i = 0; i < n; i++) w->targets[i] = dsb_chunks_target(&w->chunks, i / w->chunks.n_ctx, i % w->chunks.n_ctx);
     return DSB_OK;
 }
 

@@ -1,8 +1,8 @@
 #include "harness/run.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <omp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,15 +56,7 @@ static dsb_status load_text(const dsb_suite *s, const char *path, dsb_builtin_ki
 /* A task alone takes the text's place, unless a text is named beside it. */
 static bool has_text(const run *r) { return !r->suite->task || r->suite->text; }
 
-/* A tokenizer of another model gives ids that this one has no row for. */
-static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) {
-    for (int64_t i = 0; i < c->n_chunk * c->n_ctx; i++) {
-        int32_t id = c->targets && c->targets[i] > c->tokens[i] ? c->targets[i] : c->tokens[i];
-        if (id >= r->m.config.vocab)
-            return dsb_fail(err, DSB_EINPUT, "%s/tokenizer.json: gives token %d, but config.json's vocab_size is %lld; the model's own tokenizer is wanted", r->suite->model, id, (long long)r->m.config.vocab);
-    }
-    return DSB_OK;
-}
+static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) { return dsb_chunks_check_vocab(c, r->suite->model, r->m.config.vocab, err); }
 
 static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention convention, dsb_err *err) {
     const dsb_suite *s = r->suite;
@@ -131,7 +123,6 @@ static dsb_status load_model(run *r, dsb_err *err) {
     for (int i = 0; i < s->n_scheme; i++) {
         DSB_TRY(dsb_scheme_source_open(&r->sources[i], &r->m, s->model, s->recipes[i], s->sources[i], err));
         r->schemes[i] = r->sources[i].scheme;
-        if (r->sources[i].opened) r->schemes[i].source = &r->sources[i].own;
         if (!r->schemes[i].own_source) DSB_TRY(dsb_model_check(&r->m, r->schemes[i].source, err));
         r->needs_calibration |= s->recipes[i]->needs_calibration;
     }
@@ -235,12 +226,21 @@ static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     return dsb_recorder_finish(rec, &r->cal, err);
 }
 
+/* An event of the whole run. */
+static dsb_status note(run *r, const char *level, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static dsb_status note(run *r, const char *level, dsb_err *err, const char *fmt, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    dsb_event e = {.level = level, .text = text, .seq = -1, .layer = -1};
+    return dsb_db_put_event(r->db, r->id, &e, err);
+}
+
 /* Nothing is measured rather than random tokens, or beyond the memory; the run says so. */
 static dsb_status speed_skipped(run *r, const char *why, int64_t n, const char *of, dsb_err *err) {
-    char text[200];
-    snprintf(text, sizeof text, "speed is not measured: %s %lld%s", why, (long long)n, of);
-    dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
-    return dsb_db_put_event(r->db, r->id, &e, err);
+    return note(r, "warning", err, "speed is not measured: %s %lld%s", why, (long long)n, of);
 }
 
 static dsb_status speeds(run *r, dsb_err *err) {
@@ -262,26 +262,18 @@ static dsb_status speeds(run *r, dsb_err *err) {
     return st;
 }
 
-static dsb_status note(run *r, const char *text, dsb_err *err) {
-    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
-    return dsb_db_put_event(r->db, r->id, &e, err);
-}
-
 /* What the figures of pre-quantized weights are relative to, and what of them is not computed. */
 static dsb_status note_stored(run *r, dsb_err *err) {
-    char text[512];
     bool requantized = false;
     for (int i = 0; i < r->suite->n_scheme; i++) requantized |= r->schemes[i].own_source;
     if (dsb_checkpoint_is_quantized(&r->m.checkpoint)) {
-        snprintf(text, sizeof text, "%.300s is pre-quantized: the reference is its stored weights decoded to f32%s", r->suite->model, requantized ? "; schemes other than as-stored quantize these decoded weights again" : "");
-        DSB_TRY(note(r, text, err));
+        DSB_TRY(note(r, "info", err, "%.300s is pre-quantized: the reference is its stored weights decoded to f32%s", r->suite->model, requantized ? "; schemes other than as-stored quantize these decoded weights again" : ""));
     }
     for (int i = 0; i < r->suite->n_scheme; i++) {
         const dsb_quant_config *q = &r->schemes[i].source->quant;
         for (int g = 0; g < q->n_group && !r->schemes[i].own_source; g++) {
             if (!q->groups[g].asked[0] || q->groups[g].activation != DSB_ACT_NONE) continue;
-            snprintf(text, sizeof text, "scheme %.64s: config.json asks for activations in %s, which this build does not compute; they stay BF16", r->schemes[i].name, q->groups[g].asked);
-            DSB_TRY(note(r, text, err));
+            DSB_TRY(note(r, "info", err, "scheme %.64s: config.json asks for activations in %s, which this build does not compute; they stay BF16", r->schemes[i].name, q->groups[g].asked));
         }
     }
     return DSB_OK;
@@ -297,16 +289,12 @@ static dsb_status check_id(const char *id, dsb_err *err) {
 
 static dsb_status note_skipped(run *r, dsb_err *err) {
     char text[200];
-    dsb_event e = {.level = "info", .text = text, .seq = -1, .layer = -1};
-    return dsb_model_skipped(&r->m, text) ? dsb_db_put_event(r->db, r->id, &e, err) : DSB_OK;
+    return dsb_model_skipped(&r->m, text) ? note(r, "info", err, "%s", text) : DSB_OK;
 }
 
-static dsb_status tell_cuts(run *r, dsb_err *err) {
-    char text[200];
+static dsb_status note_cuts(run *r, dsb_err *err) {
     if (r->task.n_cut == 0) return DSB_OK;
-    snprintf(text, sizeof text, "%lld of the task's %lld choices are longer than the model's context of %lld tokens: their queries lost their beginning", (long long)r->task.n_cut, (long long)r->task.n_choice, (long long)r->suite->n_ctx);
-    dsb_event e = {.level = "warning", .text = text, .seq = -1, .layer = -1};
-    return dsb_db_put_event(r->db, r->id, &e, err);
+    return note(r, "warning", err, "%lld of the task's %lld choices are longer than the model's context of %lld tokens: their queries lost their beginning", (long long)r->task.n_cut, (long long)r->task.n_choice, (long long)r->suite->n_ctx);
 }
 
 static dsb_status measure(run *r, dsb_err *err) {
@@ -315,7 +303,7 @@ static dsb_status measure(run *r, dsb_err *err) {
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
-    if (!s) s = tell_cuts(r, err);
+    if (!s) s = note_cuts(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;
     char where[sizeof rec.nonfinite_text];
@@ -349,7 +337,6 @@ static void run_close(run *r) {
 
 dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *err) {
     run r = {.q = q, .suite = q->suite, .arena = arena, .start_s = dsb_now_s(), .id = q->run_id ? q->run_id : dsb_run_id_make(arena)};
-    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* what is freed goes back to the system, or a limit could not be kept */
     dsb_status s = dsb_suite_check(q->suite, err);
     if (!s) s = check_id(r.id, err);
     if (!s) s = load_model(&r, err);

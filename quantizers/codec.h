@@ -18,6 +18,13 @@ void dsb_encode_q4_K(const float *w, uint8_t *block);
 void dsb_encode_q5_K(const float *w, uint8_t *block);
 void dsb_encode_q6_K(const float *w, uint8_t *block);
 
+/* Eight partial sums in one fixed order. */
+static inline float dsb_lanes(const float a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
+
+/* 1.5 · 2^23: a sum with it is rounded to an integer, half to even, for |v| < 2^22; its bits rise with the integer. */
+#define DSB_ROUNDER 12582912.0f
+static inline float dsb_round_even(float v) { return (v + DSB_ROUNDER) - DSB_ROUNDER; }
+
 /* Magnitudes are ordered as their bits are: integers, so that the loop vectorises. */
 static inline float dsb_largest(const float *w, int64_t n) {
     uint32_t top = 0;

@@ -33,48 +33,44 @@ DSB_CLONES static void encode_q8_0(const float *w, uint8_t *block) {
         for (int i = 0; i < 32; i++) b->q[i] = (int8_t)round_away(w[i] * inverse);
 }
 
-/* The extreme value is the code -half; q = trunc(w/d + half + 1/2). */
-static void offset_codes(const float *w, float d, int half, uint8_t *codes) {
-    float inverse = d != 0 ? 1 / d : 0, most = (float)(2 * half - 1);
+static void put_nibbles(const uint8_t *codes, uint8_t *q) {
+    for (int i = 0; i < 16; i++) q[i] = (uint8_t)((codes[i] & 15) | (codes[16 + i] & 15) << 4);
+}
+
+/* The extreme value is the code -half; q = trunc(w/d + half + 1/2). Puts the scale and the low nibbles. */
+static void offset_block(const float *w, int half, uint8_t scale[2], uint8_t *codes, uint8_t *q4) {
+    float d = extreme(w, 32) / (float)-half, inverse = d != 0 ? 1 / d : 0, most = (float)(2 * half - 1);
+    dsb_put_half(scale, d);
     for (int i = 0; i < 32; i++) {
         float q = (isinf(inverse) ? w[i] / d : w[i] * inverse) + (float)half + 0.5f;
         codes[i] = (uint8_t)(q > most ? most : q < 0 ? 0 : q);
     }
-}
-
-static void put_nibbles(const uint8_t *codes, uint8_t *q) {
-    for (int i = 0; i < 16; i++) q[i] = (uint8_t)((codes[i] & 15) | (codes[16 + i] & 15) << 4);
+    put_nibbles(codes, q4);
 }
 
 DSB_CLONES static void encode_q4_0(const float *w, uint8_t *block) {
     dsb_block_q4_0 *b = (dsb_block_q4_0 *)block;
     uint8_t codes[32];
-    float d = extreme(w, 32) / -8;
-    dsb_put_half(b->d, d);
-    offset_codes(w, d, 8, codes);
-    put_nibbles(codes, b->q);
+    offset_block(w, 8, b->d, codes, b->q);
 }
 
 DSB_CLONES static void encode_q5_0(const float *w, uint8_t *block) {
     dsb_block_q5_0 *b = (dsb_block_q5_0 *)block;
     uint8_t codes[32];
-    float d = extreme(w, 32) / -16;
-    dsb_put_half(b->d, d);
-    offset_codes(w, d, 16, codes);
-    put_nibbles(codes, b->q);
+    offset_block(w, 16, b->d, codes, b->q);
     memset(b->high, 0, sizeof b->high);
     for (int i = 0; i < 32; i++) b->high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
 }
 
 /* iq4_nl: Σ of value·level and level² for one scale's inverse; levels as code indices if asked. */
-static const float k_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static inline float middle(int k) { return (float)(dsb_iq4_level[k] + dsb_iq4_level[k + 1]) / 2; }
 
 static inline __attribute__((always_inline)) void level_sums(const float *w, float inverse, float *dot, float *square) {
     float a[8] = {0}, b[8] = {0};
     for (int i = 0; i < 32; i += 8)
         for (int j = 0; j < 8; j++) {
             float v = w[i + j] * inverse, level = -127;
-            for (int k = 0; k < 15; k++) level += v > (k_level[k] + k_level[k + 1]) / 2 ? k_level[k + 1] - k_level[k] : 0;
+            for (int k = 0; k < 15; k++) level += v > middle(k) ? (float)(dsb_iq4_level[k + 1] - dsb_iq4_level[k]) : 0;
             a[j] += w[i + j] * level;
             b[j] += level * level;
         }
@@ -104,7 +100,7 @@ DSB_CLONES static void encode_iq4_nl(const float *w, uint8_t *block) {
     float inverse = d != 0 ? 1 / d : 0;
     for (int i = 0; i < 32; i++) {
         int c = 0;
-        for (int k = 0; k < 15; k++) c += w[i] * inverse > (k_level[k] + k_level[k + 1]) / 2;
+        for (int k = 0; k < 15; k++) c += w[i] * inverse > middle(k);
         codes[i] = (uint8_t)c;
     }
     put_nibbles(codes, b->q);

@@ -22,18 +22,16 @@ INLINE float clamp(float v, float lo, float hi) {
     v = v > lo ? v : lo;
     return v < hi ? v : hi;
 }
-static const float k_magic = 12582912.0f; /* 1.5 · 2^23: a sum with it is rounded to an integer, half to even */
-INLINE float nearest(float v) { return (v + k_magic) - k_magic; }
 INLINE int32_t bits_of(float x) { return (int32_t)dsb_f32_bits(x); }
 
 /* q = clamp(round((x + m)·inverse), lo, hi). The clamp compares bits of the sum with the magic number, as integers: they rise with it. */
 INLINE void code_row(const float *x, int n, float m, float inverse, float lo, float hi, float *q) {
-    int32_t least = bits_of(k_magic + lo), most = bits_of(k_magic + hi);
+    int32_t least = bits_of(DSB_ROUNDER + lo), most = bits_of(DSB_ROUNDER + hi);
     for (int i = 0; i < n; i++) {
-        int32_t u = bits_of((x[i] + m) * inverse + k_magic);
+        int32_t u = bits_of((x[i] + m) * inverse + DSB_ROUNDER);
         u = u > least ? u : least;
         u = u < most ? u : most;
-        q[i] = dsb_f32_from_bits((uint32_t)u) - k_magic;
+        q[i] = dsb_f32_from_bits((uint32_t)u) - DSB_ROUNDER;
     }
 }
 
@@ -144,7 +142,7 @@ INLINE float choose_integers(const float *x, int sub, float hi, int most, const 
     float total = 0;
     for (int s = 0; s < N / sub; s++) {
         const float *y = x + s * sub;
-        float best = INFINITY, rd = a->d > 0 ? nearest(clamp(d[s] / a->d, 0, (float)most)) : 0, rm = a->dmin > 0 ? nearest(clamp(m[s] / a->dmin, 0, (float)most)) : 0;
+        float best = INFINITY, rd = a->d > 0 ? dsb_round_even(clamp(d[s] / a->d, 0, (float)most)) : 0, rm = a->dmin > 0 ? dsb_round_even(clamp(m[s] / a->dmin, 0, (float)most)) : 0;
         for (int k = -1; k <= 1; k++)
             for (int l = -1; l <= 1; l++) {
                 float sc = clamp(rd + (float)k, 0, (float)most), mn = clamp(rm + (float)l, 0, (float)most), step = a->d * sc;
@@ -198,7 +196,7 @@ INLINE void affine_block(const float *x, int sub, int hi, int most, affine *out,
     }
     for (int i = 0; i < N; i++) {
         float step = out->d * (float)out->scale[i / sub], inverse = usable(step) ? 1 / step : 0;
-        codes[i] = (uint8_t)nearest(clamp((x[i] + out->dmin * (float)out->min[i / sub]) * inverse, 0, (float)hi));
+        codes[i] = (uint8_t)dsb_round_even(clamp((x[i] + out->dmin * (float)out->min[i / sub]) * inverse, 0, (float)hi));
     }
 }
 
@@ -228,7 +226,7 @@ INLINE float fit_signed(const float *x, int n, float lo) {
 INLINE float choose_signed(const float *x, float lo, int most, const float *d, float D, int *scale) {
     float total = 0;
     for (int s = 0; s < 16; s++) {
-        float best = INFINITY, r = D != 0 ? nearest(clamp(d[s] / D, (float)most, (float)-most - 1)) : 0;
+        float best = INFINITY, r = D != 0 ? dsb_round_even(clamp(d[s] / D, (float)most, (float)-most - 1)) : 0;
         for (int k = -1; k <= 1; k++) {
             float sc = clamp(r + (float)k, (float)most, (float)-most - 1), e = error_of(x + s * 16, 16, usable(D * sc) ? D * sc : 0, 0, lo, -lo - 1);
             if (e < best) {
@@ -267,7 +265,7 @@ INLINE float signed_block(const float *x, int lo, int most, int scale[16], int8_
     }
     for (int i = 0; i < N; i++) {
         float step = out * (float)scale[i / 16];
-        codes[i] = (int8_t)nearest(clamp(x[i] * (usable(step) ? 1 / step : 0), (float)lo, (float)-lo - 1));
+        codes[i] = (int8_t)dsb_round_even(clamp(x[i] * (usable(step) ? 1 / step : 0), (float)lo, (float)-lo - 1));
     }
     return out;
 }
@@ -305,26 +303,26 @@ static void put_pairs(const uint8_t *codes, uint8_t *q) {
     for (int i = 0; i < 128; i++) q[i] = (uint8_t)((codes[i / 32 * 64 + i % 32] & 15) | (codes[i / 32 * 64 + 32 + i % 32] & 15) << 4);
 }
 
+/* What q4_K and q5_K begin with: scale, minimum and the sub-blocks' own lie alike in both; the low nibbles go to q. */
+INLINE void begin_affine(const float *w, int hi, dsb_block_q4_K *head, uint8_t *codes, uint8_t *q) {
+    affine a = {0};
+    affine_block(w, 32, hi, 63, &a, codes);
+    dsb_put_half(head->d, a.d);
+    dsb_put_half(head->dmin, a.dmin);
+    put_scales(&a, head->scales);
+    put_pairs(codes, q);
+}
+
 DSB_CLONES void dsb_encode_q4_K(const float *w, uint8_t *block) {
     dsb_block_q4_K *b = (dsb_block_q4_K *)block;
-    affine a = {0};
     uint8_t codes[N];
-    affine_block(w, 32, 15, 63, &a, codes);
-    dsb_put_half(b->d, a.d);
-    dsb_put_half(b->dmin, a.dmin);
-    put_scales(&a, b->scales);
-    put_pairs(codes, b->q);
+    begin_affine(w, 15, b, codes, b->q);
 }
 
 DSB_CLONES void dsb_encode_q5_K(const float *w, uint8_t *block) {
     dsb_block_q5_K *b = (dsb_block_q5_K *)block;
-    affine a = {0};
     uint8_t codes[N];
-    affine_block(w, 32, 31, 63, &a, codes);
-    dsb_put_half(b->d, a.d);
-    dsb_put_half(b->dmin, a.dmin);
-    put_scales(&a, b->scales);
-    put_pairs(codes, b->q);
+    begin_affine(w, 31, (dsb_block_q4_K *)block, codes, b->q);
     memset(b->high, 0, sizeof b->high);
     for (int i = 0; i < N; i++) b->high[i % 32] |= (uint8_t)((codes[i] >> 4) << i / 32);
 }

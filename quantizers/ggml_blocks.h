@@ -31,7 +31,5 @@ static inline void dsb_put_half(uint8_t at[2], float x) {
     at[1] = (uint8_t)(h >> 8);
 }
 static inline float dsb_half(const uint8_t at[2]) { return dsb_f16_to_f32((uint16_t)(at[0] | at[1] << 8)); }
-/* Eight partial sums in one fixed order. */
-static inline float dsb_lanes(const float a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
 
 #endif

@@ -9,9 +9,6 @@
 #include "base/memory.h"
 #include "quantizers/codec.h"
 
-/* Half to even, |v| < 2^22. */
-static inline float round_code(float v) { return (v + 12582912.0f) - 12582912.0f; }
-
 /* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
 DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
     float top = (float)qmax;
@@ -22,7 +19,7 @@ DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, flo
     for (int64_t i = 0; i < n; i++) {
         float v = w[i] / scale;
         v = v > top ? top : v < -top ? -top : v;
-        codes[i] = (int8_t)(int32_t)round_code(v);
+        codes[i] = (int8_t)(int32_t)dsb_round_even(v);
     }
 }
 
@@ -43,7 +40,7 @@ DSB_CLONES static void encode_affine(const float *w, int64_t n, double bits, flo
     int qmax = (1 << (int)bits) - 1, half = 1 << ((int)bits - 1);
     float inverse = 1.0f / scale;
     for (int64_t i = 0; i < n; i++) {
-        float v = w[i] * inverse, q = round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + (float)zero;
+        float v = w[i] * inverse, q = dsb_round_even(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + (float)zero;
         codes[i] = (int8_t)(int32_t)((q < 0 ? 0 : q > (float)qmax ? (float)qmax : q) - (float)half);
     }
 }
@@ -93,21 +90,21 @@ DSB_CLONES static double range_error(const float *w, int64_t n, float scale, flo
     enum { PIECE = 256 };
     float e[PIECE], inverse = scale > 0 ? 1.0f / scale : 0, a[8];
     double sum = 0;
-    int32_t least = (int32_t)dsb_f32_bits(12582912.0f + low), most = (int32_t)dsb_f32_bits(12582912.0f + high);
+    int32_t least = (int32_t)dsb_f32_bits(DSB_ROUNDER + low), most = (int32_t)dsb_f32_bits(DSB_ROUNDER + high);
     if (isinf(inverse)) return INFINITY; /* a subnormal scale: the whole range does */
     for (int64_t at = 0; at < n; at += PIECE) {
         int64_t size = at + PIECE < n ? PIECE : n - at, i = 0;
         memset(a, 0, sizeof a);
         for (int64_t k = 0; k < size; k++) { /* the clamp compares bits of what is near 1.5 · 2^23, as integers: they rise with it */
-            int32_t u = (int32_t)dsb_f32_bits(w[at + k] * inverse + (12582912.0f + zero));
+            int32_t u = (int32_t)dsb_f32_bits(w[at + k] * inverse + (DSB_ROUNDER + zero));
             u = u > least ? u : least;
             u = u < most ? u : most;
-            e[k] = w[at + k] - (dsb_f32_from_bits((uint32_t)u) - 12582912.0f - zero) * scale;
+            e[k] = w[at + k] - (dsb_f32_from_bits((uint32_t)u) - DSB_ROUNDER - zero) * scale;
         }
         for (; i + 8 <= size; i += 8)
             for (int j = 0; j < 8; j++) a[j] += e[i + j] * e[i + j];
         for (int j = 0; i + j < size; j++) a[j] += e[i + j] * e[i + j];
-        sum += (double)(((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])));
+        sum += (double)dsb_lanes(a);
     }
     return sum;
 }

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/json.h"
+
 /* What must hold whatever the input: a failure is a finding. */
 #define MUST(x) ((x) ? (void)0 : (fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #x), abort()))
 
@@ -18,6 +20,16 @@ static inline const char *fuzz_file(const uint8_t *data, size_t n) {
     MUST(fd >= 0 && ftruncate(fd, 0) == 0 && pwrite(fd, data, n, 0) == (ssize_t)n);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return path;
+}
+
+/* Calls it with the input where that is JSON. */
+static inline int fuzz_json(const uint8_t *data, size_t n, void (*with)(const json_t *doc)) {
+    dsb_err err;
+    json_t *doc;
+    if (dsb_json_parse(&doc, "input", (const char *)data, n, &err)) return 0;
+    with(doc);
+    json_decref(doc);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -20,11 +20,4 @@ static void try_recipe(const json_t *doc) {
     dsb_arena_release(&arena);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
-    dsb_err err;
-    json_t *doc;
-    if (dsb_json_parse(&doc, "input", (const char *)data, n, &err)) return 0;
-    try_recipe(doc);
-    json_decref(doc);
-    return 0;
-}
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) { return fuzz_json(data, n, try_recipe); }

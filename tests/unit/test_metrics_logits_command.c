@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "harness/commands.h"
 #include "metrics/llama_write.h"
+#include "tests/unit/held_streams.h"
 
 enum { N = 4, V = 12 };
 
@@ -40,20 +41,10 @@ static void file_make(char path[40], const float *logits, int64_t vocab, const c
 static int command(const char *ref, const char *test, json_t **out) {
     char shown[] = "/tmp/dsb_logits_out_XXXXXX";
     char *argv[] = { "logits", (char *)ref, (char *)test, "--json", NULL };
-    int fd = mkstemp(shown), null = open("/dev/null", O_WRONLY), keep_out, keep_err;
-    fflush(stdout);
-    fflush(stderr);
-    keep_out = dup(1);
-    keep_err = dup(2);
-    dup2(fd, 1);
-    dup2(null, 2);
+    int fd = mkstemp(shown), null = open("/dev/null", O_WRONLY);
+    held_streams held = streams_hold(fd, null);
     int rc = dsb_cmd_logits(4, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(keep_out, 1);
-    dup2(keep_err, 2);
-    close(keep_out);
-    close(keep_err);
+    streams_give_back(held);
     close(null);
     close(fd);
     if (out) assert_int_equal(dsb_json_load(out, shown, NULL), 0);

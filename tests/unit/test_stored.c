@@ -78,14 +78,19 @@ static void same_linear(const temp_dir *t, const char *stem, int64_t rows, int64
 
 static const float *floats(const char *name) { return (const float *)(const void *)vector(name)->data; }
 
-static void test_stored__fp8_blocks(void **state) {
-    const as parts[] = {{"fp8_block128.q", "m.weight", DSB_FP8_E4M3, 0, {0}}, {"fp8_block128.scale_inv", "m.weight_scale_inv", -1, 0, {0}}};
+/* A linear "m" of these two parts gives the oracle's values. */
+static void parts_give(const as parts[2], int64_t rows, int64_t cols, const char *deq, const char *format) {
     temp_dir t;
-    vector("fp8_block128.q");
+    vector(parts[0].vector);
     temp_make(&t);
     put(&t, parts, 2);
-    same_linear(&t, "m", 150, 200, floats("fp8_block128.deq"), "fp8_e4m3");
+    same_linear(&t, "m", rows, cols, floats(deq), format);
     temp_remove(&t);
+}
+
+static void test_stored__fp8_blocks(void **state) {
+    const as parts[] = {{"fp8_block128.q", "m.weight", DSB_FP8_E4M3, 0, {0}}, {"fp8_block128.scale_inv", "m.weight_scale_inv", -1, 0, {0}}};
+    parts_give(parts, 150, 200, "fp8_block128.deq", "fp8_e4m3");
 }
 
 static void test_stored__mxfp4_of_gpt_oss(void **state) {
@@ -261,12 +266,7 @@ static void test_stored__nvfp4(void **state) {
 
 static void test_stored__mxfp4_of_compressed_tensors(void **state) {
     const as parts[] = {{"mxfp4.normal.packed", "m.weight_packed", -1, 0, {0}}, {"mxfp4.normal.scale_e8m0", "m.weight_scale", -1, 0, {0}}};
-    temp_dir t;
-    vector("mxfp4.normal.packed");
-    temp_make(&t);
-    put(&t, parts, 2);
-    same_linear(&t, "m", 64, 256, floats("mxfp4.normal.deq"), "mxfp4");
-    temp_remove(&t);
+    parts_give(parts, 64, 256, "mxfp4.normal.deq", "mxfp4");
 }
 
 /* float-quantized: E4M3 with a scale an output. */

@@ -16,6 +16,7 @@
 #include "engine/safetensors_write.h"
 #include "harness/commands.h"
 #include "quantizers/quantize.h"
+#include "tests/unit/held_streams.h"
 
 enum { ROWS = 5, COLS = 512, N = ROWS * COLS };
 static float weights[N];
@@ -51,18 +52,9 @@ static int teardown(void **state) {
 static int command(const char *format, const char *key, const char *value) {
     char *argv[] = {"tensor", "--format", (char *)format, in, "-o", out, (char *)key, (char *)value, NULL};
     int null = open("/dev/null", O_WRONLY);
-    fflush(stdout);
-    fflush(stderr);
-    int keep_out = dup(1), keep_err = dup(2);
-    dup2(null, 1);
-    dup2(null, 2);
+    held_streams held = streams_hold(null, null);
     int rc = dsb_cmd_tensor(key ? 8 : 6, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(keep_out, 1);
-    dup2(keep_err, 2);
-    close(keep_out);
-    close(keep_err);
+    streams_give_back(held);
     close(null);
     return rc;
 }
