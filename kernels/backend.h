@@ -133,6 +133,9 @@ typedef struct dsb_backend {
     void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
     float (*absmax)(const float *x, int64_t n); /* NaN if one is NaN; 0 if n is 0 */
     void (*histogram)(const float *x, int64_t n, uint64_t *bins); /* bins (DSB_BINS) host += magnitudes of finite values */
+    /* Sums of calibration, in f64, rows ascending: of x, |x|, x² and the largest |x| of each column; and xᵀx (cols, cols), whole. Outputs are on the host and are added to. */
+    void (*channel_sums)(const float *x, int64_t n, int64_t cols, double *sum, double *sum_abs, double *sum_sq, float *absmax);
+    void (*gram)(const float *x, int64_t n, int64_t cols, double *gram);
     /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;
