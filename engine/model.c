@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quantizers/quantize_rule.h"
+
 dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err) {
     *m = (dsb_model){.be = be, .n_pos = n_pos};
     DSB_TRY(dsb_config_load(&m->config, dir, err));
@@ -147,43 +149,41 @@ static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qten
 }
 
 /* A weight that is NaN or Inf is a bad input: the checkpoint and the tensor are named. */
-static dsb_status quantize(const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *w, dsb_qtensor *out, dsb_err *err) {
+static dsb_status quantize(dsb_loader *l, const dsb_rule *rule, const dsb_format *format, int64_t group, const dsb_linear_spec *spec, const char *dir, const float *w, const dsb_input_stats *stats, dsb_quantized *out, dsb_err *err) {
     dsb_err inner = {0};
-    int64_t group;
-    const dsb_format *format = dsb_rule_format(rule, spec->cols, &group);
-    dsb_status s = dsb_quantize(out, format ? format : rule->format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, w, spec->rows, spec->cols, &inner);
+    dsb_status s = dsb_quantize_rule(out, rule, format, group, w, spec->rows, spec->cols, stats, l->w_deq, &inner);
     return s ? dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s.weight: %s", dir, spec->stem, inner.text) : DSB_OK;
 }
 
-static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
-    const dsb_backend *be = l->model->be;
-    const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
-    event->format = format ? format->name : rule->format->name;
-    event->other_format = format != rule->format;
-    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
-    if (format && format->is_float) {
-        dsb_qtensor q;
-        DSB_TRY(quantize(rule, spec, dir, own, &q, err));
-        dsb_dequantize(&q, own, l->w_deq);
-        event->stored_bytes = q.stored_bytes;
-        dsb_qtensor_release(&q);
-        dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
-        return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
-    }
-    if (!codes->format || codes->format->qmax == 0) {
-        DSB_TRY(quantize(rule, spec, dir, own, codes, err));
-    } else { /* stored integers stay as they are */
-        event->format = codes->format->name;
-        event->other_format = false;
-        event->stored_bytes = codes->stored_bytes;
-        if (!codes->codes) {
-            memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
-            return be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
-        }
+/* Integers that a checkpoint stores stay as they are. */
+static dsb_status pack_stored(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    event->format = codes->format->name;
+    event->stored_bytes = codes->stored_bytes;
+    if (!codes->codes) {
+        memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
+        return l->model->be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
     }
     dsb_dequantize(codes, NULL, l->w_deq);
-    event->stored_bytes = codes->stored_bytes;
     return pack_codes(l, rule, codes, range, out, event, err);
+}
+
+static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_quantized z;
+    const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
+    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
+    event->algorithm = rule->algorithm;
+    if (codes->format && codes->format->qmax > 0 && !(format && format->is_float)) return pack_stored(l, rule, spec, own, codes, range, out, event, err);
+    event->other_format = format != rule->format;
+    if (!format) format = rule->format; /* its error says what is wanted */
+    DSB_TRY(quantize(l, rule, format, event->group, spec, dir, own, stats, &z, err));
+    event->format = format->name;
+    event->algorithm = z.used->name;
+    event->starved = z.starved;
+    event->stored_bytes = z.q.stored_bytes;
+    dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
+    dsb_status s = format->is_float ? l->model->be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err) : pack_codes(l, rule, &z.q, range, out, event, err);
+    dsb_quantized_release(&z);
+    return s;
 }
 
 /* A weight that no rule changes. Codes of another checkpoint run as it says they are served; what no kernel does is decoded. */
@@ -194,7 +194,7 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
     *out = (dsb_linear){0};
@@ -214,7 +214,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     dsb_status st = DSB_OK;
     const float *deq = own;
     if (rule && rule->format) {
-        st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, out, event, err);
+        st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
     } else if (ref && s->own_source) {
         *out = *ref;

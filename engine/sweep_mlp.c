@@ -24,18 +24,6 @@ static dsb_role gate_role(const sweep *sw, const mlp *b, int64_t unit) { return 
 
 /* ---- rows through a feed-forward ---- */
 
-typedef struct expert_ctx {
-    const sweep *sw;
-    dsb_layer_calibration *layer;
-    int64_t expert;
-} expert_ctx;
-
-static void observe_expert(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
-    expert_ctx *c = ctx;
-    dsb_range_observer *r = c->expert >= 0 ? &c->layer->expert[c->expert * 3 + (role - DSB_ROLE_EXPERT_GATE)] : &c->layer->role[role];
-    dsb_range_observe(c->sw->be, r, x, n, cols);
-}
-
 /* What one pass of rows through a feed-forward needs. */
 typedef struct ffn_pass {
     const sw_stream *src;
@@ -167,17 +155,36 @@ static int64_t expert_rows_in(const sw_by_expert *b, int64_t e, int64_t from, in
     return last - *at;
 }
 
-/* Calibration through the reference: ranges of the unit's inputs, and its share of the stream's MLP output. */
-static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_ffn_weights *w, dsb_err *err) {
-    bool expert = is_expert(sw, b, unit);
+/* A calibration stream through one unit: its inputs are seen (obs), its outputs added to the stream's (keep). */
+static dsb_status calibrate(sweep *sw, mlp *b, int64_t unit, sw_calib *c, const sw_by_expert *by, const dsb_router_weights *norm, const dsb_ffn_weights *w, const dsb_input_observer *obs, bool keep, dsb_err *err) {
+    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = gate_role(sw, b, unit), .src = &c->rows, .n = c->rows.n, .obs = obs};
     int64_t at = 0;
-    expert_ctx ctx = {sw, &sw->cal->layers[b->layer], expert ? unit : -1};
-    dsb_input_observer obs = {&ctx, observe_expert};
-    ffn_pass p = {.norm = &sw->ref_router, .w = w, .role = gate_role(sw, b, unit), .src = &sw->calib, .n = sw->calib.n, .obs = &obs};
-    if (!expert) return run_all(sw, &p, b->moe, &sw->calib_out, err);
-    p.n = expert_rows(&b->routes.calib, unit, &at);
-    p.rows = b->routes.calib.rows + at;
-    return run_expert(sw, &p, p.rows, 0, b->routes.calib.weight + at, &sw->calib_out, NULL, err);
+    float *out;
+    if (is_expert(sw, b, unit)) {
+        p.n = expert_rows(by, unit, &at);
+        p.rows = by->rows + at;
+        if (keep) return run_expert(sw, &p, p.rows, 0, by->weight + at, &c->out, NULL, err);
+    }
+    if (keep) return run_all(sw, &p, b->moe, &c->out, err);
+    SW_TAKE(ST_OUT, out, sw->rows * sw->m->config.d_model);
+    for (int64_t first = 0; first < p.n; first += sw->rows) DSB_TRY(run_tile(sw, &p, first, p.n - first < sw->rows ? p.n - first : sw->rows, out, err));
+    return DSB_OK;
+}
+
+/* The reference's stream through the unit, then the inputs of schemes that are quantized by their own. */
+static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_linear_spec specs[3], const dsb_ffn_weights *w, dsb_err *err) {
+    sw_calib_view view = {sw, &sw->calib, &sw->cal->layers[b->layer], is_expert(sw, b, unit) ? unit : -1};
+    dsb_input_observer obs = {&view, sw_calib_observe};
+    DSB_TRY(sw_calib_begin(sw, &sw->calib, -1, specs, 3, err));
+    DSB_TRY(calibrate(sw, b, unit, &sw->calib, &b->routes.calib, &sw->ref_router, w, &obs, true, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) {
+        sw_scheme *st = &sw->schemes[s];
+        if (st->own.rows.n == 0) continue;
+        view = (sw_calib_view){sw, &st->own, NULL, -1};
+        DSB_TRY(sw_calib_begin(sw, &st->own, s, specs, 3, err));
+        DSB_TRY(calibrate(sw, b, unit, &st->own, b->routes.own ? &b->routes.own[s] : NULL, &st->router, w, &obs, false, err));
+    }
+    return DSB_OK;
 }
 
 static void unit_specs(const sweep *sw, const mlp *b, int64_t unit, dsb_linear_spec specs[3]) { dsb_ffn_specs(&sw->m->config, b->layer, gate_role(sw, b, unit), is_expert(sw, b, unit) ? unit : -1, specs); }
@@ -199,7 +206,7 @@ static dsb_status load_unit(sweep *sw, mlp *b, int64_t unit, ffn_set *set, dsb_e
     want_next(sw, b, unit);
     DSB_TRY(DSB_NEW(set->schemes, sw->plan->n_scheme + 1, "experts", err));
     DSB_TRY(load_reference(sw, specs, &set->ref, is_expert(sw, b, unit) && b->mean_abs ? &sw->cal->layers[b->layer].mean_abs[unit] : NULL, err));
-    return calibrate_unit(sw, b, unit, &set->ref, err);
+    return calibrate_unit(sw, b, unit, specs, &set->ref, err);
 }
 
 /* Schemes from .. to, tensor by tensor. */
@@ -208,6 +215,10 @@ static dsb_status load_unit_schemes(sweep *sw, mlp *b, int64_t unit, ffn_set *se
     unit_specs(sw, b, unit, specs);
     for (int i = 0; i < 3; i++)
         for (int s = from; s < to; s++) DSB_TRY(sw_load_scheme(sw, s, &specs[i], part(&set->ref, i), part(&set->schemes[s], i), err));
+    for (int s = from; s < to; s++) {
+        sw_scheme *st = &sw->schemes[s];
+        if (st->own.rows.n > 0) DSB_TRY(calibrate(sw, b, unit, &st->own, b->routes.own ? &b->routes.own[s] : NULL, &st->router, &set->schemes[s], NULL, true, err));
+    }
     return DSB_OK;
 }
 
@@ -385,17 +396,6 @@ static dsb_status finish_pass(sweep *sw, int64_t layer, const sw_pass *pass, dsb
     return DSB_OK;
 }
 
-static dsb_status finish_calibration(sweep *sw, dsb_err *err) {
-    int64_t ctx = sw->plan->n_ctx;
-    float *x, *out;
-    SW_TAKE(ST_X, x, ctx * sw->m->config.d_model);
-    for (int64_t at = 0; at < sw->calib.n; at += ctx) {
-        DSB_TRY(sw_view(sw, &sw->calib_out, at, ctx, ST_VIEW, &out, err));
-        DSB_TRY(residual_chunk(sw, &sw->calib, at, out, x, err));
-    }
-    return DSB_OK;
-}
-
 static dsb_status expert_events(sweep *sw, const mlp *b, dsb_err *err) {
     for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
         int64_t at, n = expert_rows(&b->routes.iso, e, &at);
@@ -413,7 +413,8 @@ static dsb_status run_passes(sweep *sw, mlp *b, dsb_err *err) {
     char what[64];
     int64_t at = 0;
     snprintf(what, sizeof what, "block %lld of %lld: %s", (long long)b->layer + 1, (long long)sw->m->config.n_layer, b->moe ? "experts" : "dense MLP");
-    DSB_TRY(sw_zero(sw, &sw->calib_out, sw->calib.n, err));
+    DSB_TRY(sw_zero(sw, &sw->calib.out, sw->calib.out.n, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_zero(sw, &sw->schemes[s].own.out, sw->schemes[s].own.out.n, err));
     for (int64_t u = 0; u < b->n_unit && sw->how.hold; u++) {
         DSB_TRY(load_unit(sw, b, u, &b->sets[u], err));
         DSB_TRY(load_unit_schemes(sw, b, u, &b->sets[u], 0, sw->plan->n_scheme, err));
@@ -429,7 +430,8 @@ static dsb_status run_passes(sweep *sw, mlp *b, dsb_err *err) {
         DSB_TRY(finish_pass(sw, b->layer, &pass, err));
         at += pass.n;
     } while (at < sw->n_tok);
-    DSB_TRY(finish_calibration(sw, err));
+    DSB_TRY(sw_calib_finish(sw, &sw->calib, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_calib_finish(sw, &sw->schemes[s].own, err));
     return b->moe ? expert_events(sw, b, err) : DSB_OK;
 }
 

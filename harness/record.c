@@ -88,6 +88,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
     r->fallbacks[scheme].no_range += e->no_range;
     r->fallbacks[scheme].format += e->other_format;
+    r->fallbacks[scheme].starved += e->starved;
     r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
     dsb_kernel_list_add(r->kernels[scheme + 1], e->kernel);
     dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
@@ -105,7 +106,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     row->what = ROW_TENSOR;
     row->u.tensor = (dsb_tensor_error){.scheme = r->schemes[scheme].name, .tensor = tensor, .role = dsb_role_name(e->spec->role), .layer = e->spec->layer,
                                        .expert = e->spec->expert, .m = e->moments, .stored_bytes = (int64_t)e->stored_bytes, .n_weight = n,
-                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->rule->algorithm : NULL, .kernel = e->kernel};
+                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->algorithm : NULL, .kernel = e->kernel};
     return DSB_OK;
 }
 

@@ -18,6 +18,7 @@ typedef struct dsb_rec_bad {
 typedef struct dsb_rec_fallbacks {
     int64_t uncovered, no_range; /* dynamic scales for static ones: no token seen, no range to be had from those seen */
     int64_t format;              /* tensors that the rule's format doesn't divide */
+    int64_t starved;             /* rtn for an algorithm that saw no calibration token */
     int64_t as_float;            /* products in f32: integer ones take no zero points */
 } dsb_rec_fallbacks;
 

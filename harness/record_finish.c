@@ -223,6 +223,7 @@ static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     if (f->uncovered) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)f->uncovered));
     if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
     if (f->format) DSB_TRY(put_event(r, scheme, -1, "fallback", err, "%lld tensors have rows that their rule's format doesn't divide: they are stored in its fallback format", (long long)f->format));
+    if (f->starved) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors: calibration saw no token of their inputs; their codes are chosen by rtn", (long long)f->starved));
     if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, or no integer codes, which integer products don't take: they run as f32 products, without the activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];

@@ -216,25 +216,43 @@ dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t 
     return dsb_quantize(out, format, dsb_algorithm_find("rtn"), group, affine, w, rows, cols, err);
 }
 
-dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+/* Shape and groups; nothing is allocated. */
+static void lay_out(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols) {
     *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
-    DSB_TRY(check_weights(out, w, err));
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
+}
+
+static dsb_status alloc_integers(dsb_qtensor *out, dsb_err *err) {
+    DSB_TRY(DSB_NEW(out->codes, out->rows * out->cols, "codes", err));
+    DSB_TRY(DSB_NEW(out->scales, out->rows * out->n_group, "scales", err));
+    if (out->affine) DSB_TRY(DSB_NEW(out->zeros, out->rows * out->n_group, "zero points", err));
+    out->stored_bytes = stored(out, out->asked);
+    return DSB_OK;
+}
+
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols, dsb_err *err) {
+    lay_out(out, format, group, affine, rows, cols);
+    dsb_status s = alloc_integers(out, err);
+    if (s) dsb_qtensor_release(out);
+    return s;
+}
+
+void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, int32_t *zero) {
+    *zero = 0;
+    group_scale(q, DSB_RANGE_WHOLE, w, n, NULL, scale, zero);
+    if (q->affine) *zero -= 1 << ((int)q->format->bits - 1);
+}
+
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    lay_out(out, format, group, affine, rows, cols);
+    DSB_TRY(check_weights(out, w, err));
     if (format->is_float) {
         out->stored_bytes = (size_t)(rows * cols) * (size_t)format->bits / 8;
         return DSB_OK;
     }
-    dsb_status s;
-    if (format->codec) {
-        s = encode_raw(out, w, err);
-    } else {
-        s = DSB_NEW(out->codes, rows * cols, "codes", err);
-        if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
-        if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
-        if (!s) s = encode_all(out, algorithm->range, w, err);
-        out->stored_bytes = stored(out, group);
-    }
+    dsb_status s = format->codec ? encode_raw(out, w, err) : alloc_integers(out, err);
+    if (!s && !format->codec) s = encode_all(out, algorithm->range, w, err);
     if (s) dsb_qtensor_release(out);
     return s;
 }

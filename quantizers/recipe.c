@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "quantizers/quantize_rule.h"
 
 static const char *const k_role[DSB_ROLE_COUNT] = {"embed", "attn.q", "attn.q_a", "attn.q_b", "attn.kv_a", "attn.kv_b", "attn.k", "attn.v", "attn.o", "dense.gate", "dense.up", "dense.down",
                                                    "shared.gate", "shared.up", "shared.down", "expert.gate", "expert.up", "expert.down", "router", "lm_head"};
@@ -148,7 +149,12 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
-    return a->range == DSB_RANGE_WHOLE || has_integers(r) ? DSB_OK : wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if (a->range != DSB_RANGE_WHOLE && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
+    if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
+    r->act_order = json_is_true(order);
+    r->damp = damp ? json_number_value(damp) : 0.01;
+    return r->damp > 0 && r->damp <= 1 ? DSB_OK : wrong(w, "damp", "out of range", "a number above 0, at most 1,");
 }
 
 /* A glob that no role matches would be a rule that never applies: a misspelling. */
@@ -198,7 +204,7 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "calibrator", "percentile", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -250,7 +256,9 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
         r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
         r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
+        r->needs |= dsb_rule_needs(&list[w.rule]);
     }
+    r->needs_calibration |= r->needs != 0;
     char *json = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS); /* one text for one recipe */
     r->json = json ? dsb_arena_strdup(arena, json) : NULL;
     free(json);
@@ -291,6 +299,17 @@ bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {
     if (r->role && outside && strcmp(r->role, "*") == 0) return false; /* these are kept unless named */
     if (r->role && fnmatch(r->role, k_role[role], 0) != 0) return false;
     return !r->match || fnmatch(r->match, tensor, 0) == 0;
+}
+
+int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor) {
+    int needs = 0;
+    for (int i = 0; i < recipe->n_rule; i++) {
+        const dsb_rule *r = &recipe->rules[i];
+        if (!dsb_rule_covers(r, role, tensor)) continue;
+        needs |= dsb_rule_needs(r);
+        if (r->when == DSB_WHEN_ALWAYS) break;
+    }
+    return needs;
 }
 
 const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {

@@ -44,6 +44,8 @@ typedef struct dsb_rule {
     int64_t group;
     bool zero_point;
     const char *algorithm; /* "rtn" */
+    bool act_order;        /* gptq: columns by falling activation */
+    double damp;           /* gptq: added to the diagonal, of its mean (0.01) */
     dsb_activation activation;
     dsb_calibrator calibrator; /* of a static scale */
     double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */
@@ -58,6 +60,7 @@ typedef struct dsb_recipe {
     const dsb_rule *rules;
     bool needs_calibration; /* a rule has static activations or an activity rank */
     bool needs_histogram;   /* of what calibration sees: a calibrator other than minmax */
+    int needs;              /* of its rules, together: DSB_NEED_… */
     const char *json;       /* its canonical text, stored with the run */
 } dsb_recipe;
 
@@ -80,6 +83,8 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
 void dsb_rule_grouping(const dsb_rule *rule, char out[24]);
 /* The format and group a matrix of so many inputs gets: the rule's, or its fallback's; NULL where neither divides. */
 const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group);
+/* What calibration must see of a tensor's input, whichever of the rules about it decides. */
+int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */

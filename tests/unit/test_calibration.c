@@ -209,7 +209,7 @@ static void test_calibration__a_range_of_zeros_falls_back_and_says_so(void **sta
         dsb_range_observer range = {.n_token = seen ? 5 : 0, .absmax = seen == 2 ? 1 : 0};
         dsb_tensor_event e;
         dsb_linear w;
-        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[0], &spec, &facts, &range, NULL, &w, &e, NULL), DSB_OK);
+        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[0], &spec, &facts, &range, NULL, NULL, &w, &e, NULL), DSB_OK);
         assert_int_equal(e.fell_back, seen < 2);
         assert_int_equal(e.no_range, seen == 1);
         assert_int_equal(w.activation, seen < 2 ? DSB_ACT_INT8_DYNAMIC : DSB_ACT_INT8_STATIC);
