@@ -260,7 +260,7 @@ static dsb_status take_factors(const factors *f, int64_t rank, dsb_correction *o
     return st;
 }
 
-/* Subspace iteration on E (H + λ) Eᵀ with eight directions more than wanted, from fixed signs. Its best rank-r subspace U gives A = U, B = Uᵀ E:
+/* Subspace iteration on E (H + λ) Eᵀ with eight directions more than wanted, from a fixed start. Its best rank-r subspace U gives A = U, B = Uᵀ E:
  * the best approximation of E·S, S Sᵀ = H + λ, is U Uᵀ E S, so that S is never formed. */
 dsb_status dsb_fit_low_rank(const dsb_input_stats *s, double damp, const float *e, int64_t rows, int64_t cols, int64_t rank, dsb_correction *out, dsb_err *err) {
     enum { MORE = 8, STEPS = 6 };
@@ -275,7 +275,7 @@ dsb_status dsb_fit_low_rank(const dsb_input_stats *s, double damp, const float *
     uint64_t seed = 0x9E3779B97F4A7C15u;
     for (int64_t i = 0; i < f.k * rows; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        f.u[i] = (seed >> 63) ? 1 : -1;
+        f.u[i] = (double)(seed >> 11) * 0x1p-52 - 1; /* no signs: few of them are easily dependent */
     }
     orthonormal(f.u, f.k, rows);
     for (int step = 0; step < STEPS; step++) {
