@@ -146,6 +146,10 @@ typedef struct sw_routes {
 } sw_routes;
 /* Loads the block's routers and norms; of a dense block only its norms. */
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
+/* Routes all rows of a stream into r. */
+dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err);
+/* A scheme's router, re-fitted where its rule says so (sweep_router_fit.c); tells the observer. */
+dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
 

@@ -216,6 +216,18 @@ static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const ch
     return dsb_db_put_event(r->db, r->run_id, &e, err);
 }
 
+/* What compensation won and what it costs. */
+static dsb_status put_won(dsb_recorder *r, int scheme, dsb_err *err) {
+    const dsb_compensation_row *rows;
+    const dsb_rec_won *w = &r->won[scheme];
+    char names[128] = "";
+    for (int i = 0, n = dsb_compensation_list(&rows); i < n; i++)
+        if (w->done & rows[i].bit && rows[i].bit != DSB_COMP_ROUTER) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] ? " + " : "", rows[i].name);
+    if (names[0] && w->n) DSB_TRY(put_event(r, scheme, -1, "info", err, "compensation %s: output error %.5f -> %.5f of the output on calibration tokens (mean of %lld tensors), %.2f MB, %.1f s", names, w->before / (double)w->n, w->after / (double)w->n, (long long)w->n, w->bytes / 1e6, w->ms / 1e3));
+    if (w->n_token) DSB_TRY(put_event(r, scheme, -1, "info", err, "router calibration: other experts than the reference's for %.2f %% -> %.2f %% of calibration tokens (all layers), 0 MB", 100.0 * (double)w->changed_before / (double)w->n_token, 100.0 * (double)w->changed_after / (double)w->n_token));
+    return DSB_OK;
+}
+
 /* What a recipe wanted and did not get: static scales without calibration, integer products, tests that divide something. */
 static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
@@ -224,13 +236,14 @@ static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
     if (f->format) DSB_TRY(put_event(r, scheme, -1, "fallback", err, "%lld tensors have rows that their rule's format doesn't divide: they are stored in its fallback format", (long long)f->format));
     if (f->starved) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors: calibration saw no token of their inputs; their codes are chosen by rtn", (long long)f->starved));
+    if (f->uncompensated) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors: calibration saw no token of their inputs; they are not compensated (low-rank: for their plain error)", (long long)f->uncompensated));
     if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, or no integer codes, which integer products don't take: they run as f32 products, without the activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
         if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
         DSB_TRY(put_event(r, scheme, -1, "warning", err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
     }
-    return DSB_OK;
+    return put_won(r, scheme, err);
 }
 
 /* Whether this expert's activations were to have a calibrated scale. */

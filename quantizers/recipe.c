@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "quantizers/compensation.h"
 #include "quantizers/quantize_rule.h"
 
 static const char *const k_role[DSB_ROLE_COUNT] = {"embed", "attn.q", "attn.q_a", "attn.q_b", "attn.kv_a", "attn.kv_b", "attn.k", "attn.v", "attn.o", "dense.gate", "dense.up", "dense.down",
@@ -203,8 +204,43 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     return DSB_OK;
 }
 
+/* One name or several. */
+static dsb_status add_compensation(const where *w, const json_t *v, dsb_rule *r) {
+    const dsb_compensation_row *rows, *found = json_is_string(v) ? dsb_compensation_find(json_string_value(v)) : NULL;
+    names known = {"none"};
+    if (json_is_string(v) && strcmp(json_string_value(v), "none") == 0) return DSB_OK;
+    for (int i = 0, n = dsb_compensation_list(&rows); i < n; i++) names_add(&known, rows[i].name);
+    if (!found) return unknown_name(w, "compensation", json_is_string(v) ? json_string_value(v) : "no name", &known);
+    if (found->bit == DSB_COMP_ROUTER) {
+        if (!r->role || strcmp(r->role, "router") != 0) return wrong(w, "compensation", found->name, "the role router beside it");
+    } else if (!r->format) {
+        return wrong(w, "compensation", found->name, "none with keep (of a router: router)");
+    }
+    if (found->bit & (DSB_COMP_SCALE | DSB_COMP_SCALE_GRADIENT) && (!has_integers(r) || r->group == DSB_GROUP_TENSOR)) return wrong(w, "compensation", found->name, "low-rank or bias, or an integer format by channel or group beside it,");
+    r->compensation |= found->bit;
+    return DSB_OK;
+}
+
+static dsb_status read_compensation(const where *w, const json_t *obj, dsb_rule *r) {
+    const json_t *v = json_object_get(obj, "compensation"), *rank = json_object_get(obj, "rank"), *threshold = json_object_get(obj, "threshold");
+    r->rank = rank ? json_integer_value(rank) : 16;
+    r->threshold = threshold ? json_number_value(threshold) : 0;
+    if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v); i++) DSB_TRY(add_compensation(w, json_array_get(v, i), r));
+    } else if (v) {
+        DSB_TRY(add_compensation(w, v, r));
+    }
+    bool low_rank = r->compensation & DSB_COMP_LOW_RANK, error = r->compensation & ~(DSB_COMP_RECALIBRATE | DSB_COMP_ROUTER);
+    if (rank && !low_rank) return wrong(w, "rank", "given", "the compensation low-rank beside it");
+    if (r->rank < 1 || r->rank > 1024) return wrong(w, "rank", "out of range", "a whole number of 1 to 1024");
+    if (threshold && !error) return wrong(w, "threshold", "given", "a compensation of the error beside it");
+    if (!(r->threshold >= 0 && r->threshold < 1)) return wrong(w, "threshold", "out of range", "a share of the output of 0 to 1");
+    if (r->compensation & DSB_COMP_RECALIBRATE && !error && !dsb_algorithm_find(r->algorithm)->needs) return wrong(w, "compensation", "recalibrate alone", "an algorithm or a compensation beside it that chooses by calibration,");
+    return DSB_OK;
+}
+
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", "compensation", "rank", "threshold", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -218,6 +254,7 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_calibrator(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
+    DSB_TRY(read_compensation(w, obj, r));
     return read_numbers(w, obj, r);
 }
 

@@ -50,6 +50,9 @@ typedef struct dsb_rule {
     dsb_calibrator calibrator; /* of a static scale */
     double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */
     double static_margin;  /* widen a static scale by this factor (1) */
+    int compensation;      /* DSB_COMP_…, together */
+    int64_t rank;          /* low-rank: of its factors (16) */
+    double threshold;      /* a tensor whose relative output error is smaller is not compensated (0) */
 } dsb_rule;
 
 typedef struct dsb_recipe {

@@ -121,6 +121,7 @@ static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
     dsb_page_answer(p);
     dsb_page_warnings(p);
     summary(p);
+    dsb_page_notes(p);
     dsb_page_reading(p);
     pictures(p);
     DSB_TRY(layers(p, err));
