@@ -191,8 +191,7 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
             char group[24], when[64] = "";
             dsb_activation_list(&acts);
             dsb_rule_grouping(rule, group);
-            static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
-            if (rule->when) snprintf(when, sizeof when, "%s %g", k_when[rule->when], rule->when_value);
+            dsb_rule_condition(rule, when);
             dsb_recipe_rule_row rr = {.scheme = r->schemes[i].name, .pattern = rule->role ? rule->role : rule->match, .format = rule->format ? rule->format->name : "keep",
                                       .grouping = group, .algorithm = rule->algorithm,
                                       .activation = acts[rule->activation].name, .condition = rule->when ? when : NULL, .ordinal = j};
@@ -207,7 +206,7 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
 static dsb_sweep_plan sweep_plan(const run *r) {
     return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->tokens, .targets = r->targets,
                             .positions = r->positions, .n_isolated_chunk = r->chunks.n_chunk, .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens,
-                            .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
+                            .cover = r->suite->cover, .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
 }
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
@@ -218,6 +217,7 @@ static dsb_status plan_memory(run *r, dsb_err *err) {
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_observer obs;
     DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
+    rec->min_tokens = r->suite->cover.min_tokens;
     if (r->suite->task) DSB_TRY(dsb_recorder_add_task(rec, &r->task, has_text(r), err));
     dsb_recorder_observer(rec, &obs);
     dsb_sweep_plan plan = sweep_plan(r);
