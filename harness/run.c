@@ -31,6 +31,7 @@ typedef struct run {
     bool model_open;
     dsb_scheme_source *sources; /* (n_scheme) */
     dsb_scheme *schemes;        /* (n_scheme) */
+    const bool *used[DSB_SUITE_MAX_SCHEMES]; /* of each scheme: the rules that may decide a tensor */
     dsb_text_file text, cal_text;
     dsb_chunks chunks, cal_chunks; /* chunks: of the text, or of the task alone */
     bool chunks_made, cal_made;
@@ -124,6 +125,10 @@ static dsb_status load_model(run *r, dsb_err *err) {
         DSB_TRY(dsb_scheme_source_open(&r->sources[i], &r->m, s->model, s->recipes[i], s->sources[i], err));
         r->schemes[i] = r->sources[i].scheme;
         if (!r->schemes[i].own_source) DSB_TRY(dsb_model_check(&r->m, r->schemes[i].source, err));
+        bool *used;
+        DSB_TRY(dsb_arena_take(r->arena, (void **)&used, (size_t)s->recipes[i]->n_rule, sizeof *used, "rules", err));
+        DSB_TRY(dsb_model_check_recipe(&r->m, s->recipes[i], used, err));
+        r->used[i] = used;
         r->needs_calibration |= s->recipes[i]->needs_calibration;
     }
     return DSB_OK;
@@ -292,6 +297,18 @@ static dsb_status note_skipped(run *r, dsb_err *err) {
     return dsb_model_skipped(&r->m, text) ? note(r, "info", err, "%s", text) : DSB_OK;
 }
 
+/* A rule that decides no tensor of this model: misspelled, or behind a rule that takes all it would. */
+static dsb_status note_rules(run *r, dsb_err *err) {
+    for (int i = 0; i < r->suite->n_scheme; i++) {
+        const dsb_recipe *recipe = r->suite->recipes[i];
+        for (int j = 0; j < recipe->n_rule; j++) {
+            const dsb_rule *rule = &recipe->rules[j];
+            if (!r->used[i][j]) DSB_TRY(note(r, "warning", err, "scheme %.64s: rule %d (%.100s) matches no tensor of the model that an earlier rule leaves", recipe->name, j + 1, rule->role ? rule->role : rule->match));
+        }
+    }
+    return DSB_OK;
+}
+
 static dsb_status note_cuts(run *r, dsb_err *err) {
     if (r->task.n_cut == 0) return DSB_OK;
     return note(r, "warning", err, "%lld of the task's %lld choices are longer than the model's context of %lld tokens: their queries lost their beginning", (long long)r->task.n_cut, (long long)r->task.n_choice, (long long)r->suite->n_ctx);
@@ -303,6 +320,7 @@ static dsb_status measure(run *r, dsb_err *err) {
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
+    if (!s) s = note_rules(r, err);
     if (!s) s = note_cuts(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;
