@@ -39,6 +39,7 @@ typedef struct dsb_recorder {
     const dsb_scheme *schemes;
     int n_scheme;
     const dsb_chunks *chunks; /* those that figures of layers, routing and logits are taken of; the sweep may have more, of the task, behind them */
+    int64_t min_tokens;       /* that calibration should show an expert; 0: the suite names none */
     const dsb_task *task;     /* NULL: none */
     int64_t task_row, n_row;  /* the task's first scored row; rows a scheme has in `logits` */
     dsb_progress *progress;

@@ -262,8 +262,10 @@ static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibratio
     if (!recipe || !recipe->needs_calibration || cal->n_token == 0) return DSB_OK;
     for (int64_t l = 0; l < cal->n_layer; l++)
         for (int64_t e = 0; dsb_layer_is_moe(&r->m->config, l) && e < cal->n_expert; e++) {
-            int64_t tokens = cal->layers[l].expert[e * 3].n_token;
-            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : NULL};
+            const dsb_layer_calibration *c = &cal->layers[l];
+            const char *stands = c->cover[e] == DSB_COVER_NONE && wants_static(r, scheme, cal, l, e) ? "rtn, dynamic scales" : dsb_cover_name(c->cover[e]);
+            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = c->routed[e], .minimum = r->min_tokens ? r->min_tokens : MIN_TOKENS,
+                                            .fallback = !stands && c->routed[e] == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : stands};
             DSB_TRY(dsb_db_put_calibration_coverage(r->db, r->run_id, &row, err));
         }
     return DSB_OK;
@@ -291,11 +293,32 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     return put_coverage(r, scheme, cal, err);
 }
 
+/* Each expert by what a budget may go by: of the model, so of the reference. */
+static dsb_status put_experts(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err) {
+    for (int64_t l = 0; l < cal->n_layer; l++) {
+        const dsb_layer_calibration *c = &cal->layers[l];
+        if (!dsb_layer_is_moe(&r->m->config, l) || !c->activity_known) continue;
+        bool mean_abs = false;
+        for (int64_t e = 0; e < cal->n_expert; e++) mean_abs |= c->mean_abs[e] > 0;
+        for (int64_t e = 0; e < cal->n_expert; e++) {
+            const bool known[3] = {true, mean_abs, c->sensitivity_known};
+            const double value[3] = {c->activity[e], c->mean_abs[e], c->sensitivity[e]};
+            static const char *const k_kind[3] = {"expert_activity", "expert_mean_abs", "expert_sensitivity"};
+            for (int i = 0; i < 3; i++) {
+                dsb_quality_detail row = {.scheme = "reference", .kind = k_kind[i], .layer = l, .bin = e, .lo = NAN, .hi = NAN, .value = value[i], .n = c->routed[e]};
+                if (known[i]) DSB_TRY(dsb_db_put_quality_detail(r->db, r->run_id, &row, err));
+            }
+        }
+    }
+    return DSB_OK;
+}
+
 dsb_status dsb_recorder_finish(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err) {
     finish f;
     dsb_status s = finish_open(&f, r, err);
     if (!s) s = dsb_db_begin(r->db, err);
     for (int i = -1; i < r->n_scheme && !s; i++) s = finish_scheme(&f, i, cal, err);
+    if (!s) s = put_experts(r, cal, err);
     if (!s) s = dsb_db_commit(r->db, err);
     if (s) dsb_db_rollback(r->db);
     free(f.target);

@@ -21,6 +21,18 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"sparse-expert\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"activity_rank_below\":0.5},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
      "{\"role\":\"expert.*\",\"when\":{\"mean_abs_rank_below\":0.25},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
      "{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-activity", "experts at 6.5 bits a weight on average: INT8 for those of each layer that calibration tokens weigh most, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-activity\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"activity\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-sensitivity", "experts at 6.5 bits a weight on average: INT8 for those of each layer whose outputs INT4 changes most, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-sensitivity\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"sensitivity\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-mean-abs", "experts at 6.5 bits a weight on average: INT8 for those of each layer with the largest mean |W|, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-mean-abs\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"mean_abs\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-even", "experts at 6.5 bits a weight on average: INT8 for those of each layer spread evenly over the indices, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-even\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"even\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
     {"qat-int8", "reads the checkpoint trained for INT8 (folder qat-int8): its codes as stored, activations INT8 per token",
      "{\"name\":\"qat-int8\",\"source\":\"qat-int8\",\"rules\":[{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
     {"qat-int4", "reads the checkpoint trained for INT4 in groups of 32 (folder qat-int4): its codes as stored, activations INT8 per token",

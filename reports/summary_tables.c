@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reports/inspect.h"
 #include "reports/summary.h"
 
 static double percent_ppl(double delta_nll) { return 100 * expm1(delta_nll); }
@@ -315,6 +316,8 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     dsb_text_put(out, "\n");
     dsb_summary_answer(s, arena, out);
     dsb_text_put(out, "\n");
+    char guide[1024];
+    if (dsb_expert_guide(s->data, arena, guide, sizeof guide)) dsb_text_printf(out, "%s\n", guide);
     return dsb_text_check(out, "the summary", err);
 }
 
