@@ -1,20 +1,55 @@
 #include "quantizers/quantize_rule.h"
 
-int dsb_rule_needs(const dsb_rule *rule) { return rule->format ? dsb_algorithm_find(rule->algorithm)->needs : 0; }
+#include <stdlib.h>
+
+int dsb_rule_needs(const dsb_rule *rule) {
+    const dsb_transform_row *transforms;
+    dsb_transform_list(&transforms);
+    if (!rule->format) return 0;
+    int needs = dsb_algorithm_find(rule->algorithm)->needs;
+    if (rule->transform == DSB_TRANSFORM_HADAMARD && needs & DSB_NEED_CHANNELS) needs |= DSB_NEED_GRAM; /* squares of rotated channels */
+    return needs | transforms[rule->transform].needs;
+}
 
 static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {
-    int needs = dsb_rule_needs(rule);
     out->used = dsb_algorithm_find(rule->algorithm);
-    out->starved = needs && (!stats || stats->n_token == 0);
-    if (out->starved || format != rule->format) out->used = dsb_algorithm_find("rtn");
+    out->starved = dsb_rule_needs(rule) && (!stats || stats->n_token == 0);
+    if ((out->starved && out->used->needs) || format != rule->format) out->used = dsb_algorithm_find("rtn");
     return dsb_quantize(&out->q, format, out->used, group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
 }
 
-dsb_status dsb_quantize_rule(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, float *decoded, dsb_err *err) {
-    *out = (dsb_quantized){0};
-    DSB_TRY(find_codes(out, rule, format, group, w, rows, cols, stats, err));
-    dsb_dequantize(&out->q, w, decoded);
-    return DSB_OK;
+/* The transformed weight's codes, by the transformed input's statistics. */
+static dsb_status find_transformed(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, float *decoded, dsb_err *err) {
+    dsb_input_stats seen = {0};
+    bool asks = stats && dsb_algorithm_find(rule->algorithm)->needs;
+    if (asks) DSB_TRY(dsb_transform_stats(&out->in, stats, &seen, err));
+    dsb_status s = find_codes(out, rule, format, group, w, rows, cols, asks ? &seen : stats, err);
+    if (!s) dsb_dequantize(&out->q, w, decoded);
+    dsb_input_stats_release(&seen);
+    return s;
 }
 
-void dsb_quantized_release(dsb_quantized *q) { dsb_qtensor_release(&q->q); }
+dsb_status dsb_quantize_rule(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, float *decoded, dsb_err *err) {
+    float *turned = NULL;
+    *out = (dsb_quantized){0};
+    DSB_TRY(dsb_transform_find(&out->in, rule->transform, rule->alpha, w, rows, cols, stats, err));
+    if (!dsb_transform_changes(&out->in)) {
+        DSB_TRY(find_codes(out, rule, format, group, w, rows, cols, stats, err));
+        dsb_dequantize(&out->q, w, decoded);
+        return DSB_OK;
+    }
+    dsb_status s = DSB_NEW(turned, rows * cols, "transformed weight", err);
+    if (!s) {
+        dsb_transform_weight(&out->in, w, rows, cols, turned);
+        s = find_transformed(out, rule, format, group, turned, rows, cols, stats, decoded, err);
+    }
+    free(turned);
+    if (s) dsb_quantized_release(out);
+    else out->q.stored_bytes += out->in.in_scale ? (size_t)cols * 4 : 0;
+    return s;
+}
+
+void dsb_quantized_release(dsb_quantized *q) {
+    dsb_qtensor_release(&q->q);
+    dsb_transform_release(&q->in);
+}
