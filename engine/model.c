@@ -44,6 +44,7 @@ void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->bias) be->release(l->bias);
     if (!l->borrowed && l->a.data) be->unpack(&l->a);
     if (!l->borrowed && l->b.data) be->unpack(&l->b);
+    if (!l->borrowed && l->in_scale) be->release(l->in_scale);
     *l = (dsb_linear){0};
 }
 
@@ -192,6 +193,17 @@ static dsb_status load_correction(dsb_loader *l, const dsb_correction *c, const 
     return DSB_OK;
 }
 
+/* The transform that a product's input goes through. */
+static dsb_status load_transform(const dsb_backend *be, const dsb_input_transform *t, int64_t cols, dsb_linear *out, dsb_err *err) {
+    void *p;
+    out->rotation = t->rotation;
+    if (!t->in_scale) return DSB_OK;
+    DSB_TRY(be->alloc(&p, (size_t)cols * sizeof *t->in_scale, "scales of inputs", err));
+    be->upload(p, t->in_scale, (size_t)cols * sizeof *t->in_scale);
+    out->in_scale = p;
+    return DSB_OK;
+}
+
 static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_quantized z;
     const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
@@ -206,9 +218,13 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
     event->starved = z.starved;
     event->stored_bytes = z.q.stored_bytes;
     event->won = z.won;
+    dsb_range_observer scaled = {.absmax = z.in.absmax, .n_token = 1};
+    if (z.in.in_scale) range = &scaled;
     dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
     dsb_status s = format->is_float ? l->model->be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err) : pack_codes(l, rule, &z.q, range, out, event, err);
+    if (!s) s = load_transform(l->model->be, &z.in, spec->cols, out, err);
     if (!s) s = load_correction(l, &z.correction, spec, out, err);
+    if (!s) dsb_transform_undo(&z.in, spec->rows, spec->cols, l->w_deq); /* compared where the stored weight is */
     dsb_quantized_release(&z);
     return s;
 }

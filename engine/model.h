@@ -40,6 +40,8 @@ typedef struct dsb_linear {
     dsb_activation activation;
     float static_scale;
     dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
+    float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
+    int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */
 } dsb_linear;
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
 

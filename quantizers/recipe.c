@@ -158,6 +158,26 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     return r->damp > 0 && r->damp <= 1 ? DSB_OK : wrong(w, "damp", "out of range", "a number above 0, at most 1,");
 }
 
+static dsb_status read_transform(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = "none";
+    const dsb_transform_row *rows;
+    const json_t *alpha = json_object_get(obj, "alpha");
+    names known = {""};
+    DSB_TRY(text(w, obj, "transform", &name));
+    int n = dsb_transform_list(&rows), found = 0;
+    while (found < n && strcmp(rows[found].name, name) != 0) names_add(&known, rows[found++].name);
+    if (found == n) return unknown_name(w, "transform", name, &known);
+    r->transform = (dsb_transform)found;
+    r->alpha = alpha ? json_number_value(alpha) : 0.5;
+    if (alpha && found != DSB_TRANSFORM_SMOOTH) return wrong(w, "alpha", "given", "the transform smooth beside it");
+    if ((alpha && !json_is_number(alpha)) || !(r->alpha >= 0 && r->alpha <= 1)) return wrong(w, "alpha", "out of range", "a number of 0 to 1");
+    if (found == DSB_TRANSFORM_NONE) return DSB_OK;
+    if (!r->format) return wrong(w, "transform", name, "none with keep");
+    if (dsb_rule_covers(r, DSB_ROLE_EMBED, "model.embed_tokens.weight") || dsb_rule_covers(r, DSB_ROLE_LM_HEAD, "lm_head.weight")) return wrong(w, "transform", name, "a role or match that leaves embedding and lm_head out");
+    if (dsb_activation_is_static(r->activation) && (found == DSB_TRANSFORM_HADAMARD || r->calibrator != DSB_CAL_MINMAX)) return wrong(w, "transform", name, "a dynamic activation (or smooth with the calibrator minmax) beside it, as ranges are of inputs before it,");
+    return DSB_OK;
+}
+
 /* A glob that no role matches would be a rule that never applies: a misspelling. */
 static dsb_status read_role(const where *w, const json_t *obj, dsb_rule *r) {
     names known = {"*"};
@@ -266,7 +286,7 @@ static dsb_status read_compensation(const where *w, const json_t *obj, dsb_rule 
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", "compensation", "rank", "threshold", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", "transform", "alpha", "compensation", "rank", "threshold", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -279,6 +299,7 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_activation(w, obj, r));
     DSB_TRY(read_calibrator(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
+    DSB_TRY(read_transform(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
     DSB_TRY(read_compensation(w, obj, r));
     return read_numbers(w, obj, r);

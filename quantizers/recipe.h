@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "quantizers/observer.h"
 #include "quantizers/quantize.h"
+#include "quantizers/transform.h"
 
 typedef enum dsb_activation { DSB_ACT_NONE, DSB_ACT_INT8_DYNAMIC, DSB_ACT_INT8_STATIC, DSB_ACT_INT4_DYNAMIC, DSB_ACT_FP8_DYNAMIC, DSB_ACT_FP8_STATIC, DSB_ACTIVATION_COUNT } dsb_activation;
 typedef struct dsb_activation_row {
@@ -52,6 +53,8 @@ typedef struct dsb_rule {
     const char *algorithm; /* "rtn" */
     bool act_order;        /* gptq: columns by falling activation */
     double damp;           /* gptq: added to the diagonal, of its mean (0.01) */
+    dsb_transform transform;
+    double alpha; /* smooth: the part of a channel's range that the weights take (0.5) */
     dsb_activation activation;
     dsb_calibrator calibrator; /* of a static scale */
     double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */

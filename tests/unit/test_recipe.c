@@ -230,6 +230,22 @@ static void test_recipe__blocks_take_their_own_group_and_a_fallback(void **state
     assert_string_equal(dsb_rule_format(&r->rules[1], 40, &group)->name, "nf4");
 }
 
+static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smoth'}"), "\"transform\" is smoth", "none, smooth, hadamard", NULL);
+    wrong(RULE("{'role': '*', 'format': 'keep', 'transform': 'hadamard'}"), "\"transform\" is hadamard", "none with keep", NULL);
+    wrong(RULE("{'role': 'lm_head', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "lm_head out", NULL);
+    wrong(RULE("{'match': '*', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 0.5}"), "\"alpha\" is given", "smooth", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 1.5}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
+    const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
+    assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
+    r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
+    assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
+}
+
 static void test_recipe__activations_and_their_calibrators(void **state) {
     wrong(RULE("{'role': '*', 'format': 'q4_K', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'fp8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
@@ -297,6 +313,7 @@ int main(void) {
         cmocka_unit_test(test_recipe__presets_are_what_their_names_say),
         cmocka_unit_test(test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted),
         cmocka_unit_test(test_recipe__blocks_take_their_own_group_and_a_fallback),
+        cmocka_unit_test(test_recipe__transforms_and_what_stands_beside_them),
         cmocka_unit_test(test_recipe__activations_and_their_calibrators),
         cmocka_unit_test(test_recipe__files_are_read_and_named),
     };
