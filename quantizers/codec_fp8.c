@@ -31,7 +31,7 @@ DSB_CLONES static void encode_values(const float *w, int64_t n, float scale, flo
     }
 }
 
-static void encode(dsb_qtensor *q, const float *w) {
+static void encode(dsb_qtensor *q, const float *w, const float *importance) {
     int64_t br = block_rows(q), bc = block_cols(q);
     bool e5m2 = is_e5m2(q);
     float most = e5m2 ? 57344.0f : 448.0f;
