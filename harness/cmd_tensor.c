@@ -151,7 +151,7 @@ static dsb_status declare_part(dsb_st_writer *out, const dsb_st_tensor *t, const
     return s;
 }
 
-static bool has_global(const options *o) { return strcmp(o->format->name, "nvfp4") == 0; }
+static bool has_global(const options *o) { return o->format->global_scale; }
 
 /* Raw codes and their scales, as the codec lays them out. */
 static dsb_status declare_raw(const options *o, dsb_st_writer *out, const dsb_st_tensor *t, dsb_err *err) {

@@ -137,7 +137,6 @@ const dsb_codec dsb_codec_mxfp8 = {mxfp8_layout, mxfp8_encode, mxfp8_decode};
 static void nvfp4_layout(dsb_qtensor *q) {
     mxfp4_layout(q);
     q->scale_cols = q->cols / NV_BLOCK;
-    q->stored_bytes = sizeof q->global;
 }
 
 static void nvfp4_encode(dsb_qtensor *q, const float *w, const float *importance) {

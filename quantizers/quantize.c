@@ -207,7 +207,7 @@ static dsb_status encode_raw(dsb_qtensor *q, const float *w, const float *import
     if (!s && n_scale && f->scale_bits == 32) s = DSB_NEW(q->scales, n_scale, "scales", err);
     if (!s) {
         f->codec->encode(q, w, importance);
-        q->stored_bytes += (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
+        q->stored_bytes = (f->global_scale ? sizeof q->global : 0) + (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
     }
     return s;
 }

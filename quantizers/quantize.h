@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/format.h"
 #include "base/status.h"
 
 /* Scale granularity: DSB_GROUP_TENSOR one scale, DSB_GROUP_CHANNEL one a row, > 0 that many inputs of a row. */
@@ -34,6 +35,9 @@ typedef struct dsb_format {
     int scale_bits;    /* of one scale: 32, 8 */
     int64_t block;     /* values of a block, that must divide a row; 0: rows of any length */
     uint32_t ggml;     /* its type in a GGUF file, 0: none */
+    dsb_dtype element; /* FP8: of its codes */
+    float largest;     /* FP8: the largest number of it */
+    bool global_scale; /* one f32 for the tensor above the blocks' scales */
 } dsb_format;
 const dsb_format *dsb_format_find(const char *name); /* NULL if unknown */
 int dsb_format_list(const dsb_format **rows);

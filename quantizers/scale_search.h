@@ -115,11 +115,13 @@ INLINE void put_codes(const run *b, vec d, vec m, float lo, float hi, int8_t *co
 
 /* x ≈ d·q, lo ≤ q ≤ −lo − 1, d of either sign: the extreme value at the end, and scales around, each refitted by least squares. */
 INLINE vec fit_signed(const run *b, float lo, int how) {
-    int tries = lo > -8 ? 5 : 9;
+    bool few = lo > -8, apart = how & PAIRS; /* few codes, or 32 weights under one scale: the best may lie further off */
+    int tries = few ? 5 : apart ? 13 : 9;
+    float step = few ? 0.1f : apart ? 0.02f : 0.0078125f;
     vec top = extreme_of(b->x, how), best = {0}, best_d = {0};
-    for (int k = 0; k < (lo > -8 ? 2 : 1) * tries; k++) { /* of few codes either end may hold the extreme */
+    for (int k = 0; k < (few || apart ? 2 : 1) * tries; k++) { /* either end may hold the extreme */
         /* The extreme value at the very end comes first: it stays where nothing is better by more than rounding. */
-        vec d = top / ((k < tries ? lo : -lo - 1) * (1 + (lo > -8 ? 0.1f : 0.0078125f) * (float)((k + tries / 2) % tries - tries / 2)));
+        vec d = top / ((k < tries ? lo : -lo - 1) * (1 + step * (float)((k + tries / 2) % tries - tries / 2)));
         for (int fit = 0; fit < 2; fit++) {
             sums s = code_sums(b, (vec){0}, inverse_of(d), lo, -lo - 1, how);
             d = s.xq / s.qq; /* no number where all codes are 0: never better */

@@ -47,6 +47,21 @@ static double error_of(const dsb_ggml_type *t, const uint8_t *bytes, const float
     return sum;
 }
 
+/* Both by the same importance of columns: what is left, weighed by it. */
+static void compare_important(const dsb_format *f, int kind, chunk_fn chunk, const float *w, uint8_t *theirs) {
+    const dsb_ggml_type *t = dsb_ggml_find(f->ggml);
+    static float importance[COLS];
+    static double sum_sq[COLS];
+    dsb_qtensor q;
+    random_state = 7;
+    for (int i = 0; i < COLS; i++) sum_sq[i] = (double)(importance[i] = (float)exp(1.5 * normal()));
+    if (dsb_quantize_important(&q, f, f->group, sum_sq, w, ROWS, COLS, NULL)) exit(1);
+    chunk((int)f->ggml, w, theirs, 0, ROWS, COLS, importance);
+    double ours_e = error_of(t, q.raw, w, importance), theirs_e = error_of(t, theirs, w, importance);
+    printf("%-8s %-8s %9s %9s %7s %12.6g %12.6g %7.4f\n", f->name, k_kind[kind], "imatrix", "imatrix", "-", ours_e, theirs_e, ours_e / theirs_e);
+    dsb_qtensor_release(&q);
+}
+
 static void compare(const dsb_format *f, int kind, chunk_fn chunk, const float *w, uint8_t *theirs) {
     const dsb_ggml_type *t = dsb_ggml_find(f->ggml);
     double ours_s = INFINITY, theirs_s = INFINITY, ours_e = 0, theirs_e = 0;
@@ -86,6 +101,7 @@ int main(int argc, char **argv) {
             if (rows[i].ggml) {
                 init((int)rows[i].ggml);
                 compare(&rows[i], kind, chunk, w, theirs);
+                compare_important(&rows[i], kind, chunk, w, theirs);
             }
     }
     free(w);
