@@ -42,6 +42,8 @@ void dsb_model_close(dsb_model *m) {
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->w.data) be->unpack(&l->w);
     if (!l->borrowed && l->bias) be->release(l->bias);
+    if (!l->borrowed && l->a.data) be->unpack(&l->a);
+    if (!l->borrowed && l->b.data) be->unpack(&l->b);
     *l = (dsb_linear){0};
 }
 
@@ -66,9 +68,10 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     size_t n;
     if (!dsb_mul((size_t)spec->rows, (size_t)spec->cols, &n)) return dsb_fail(err, DSB_ENOMEM, "tensor %s: absurd shape", spec->stem);
     if (n <= l->room) return DSB_OK;
-    const dsb_model *m = l->model;
+    dsb_loader kept = *l;
     dsb_loader_release(l);
-    l->model = m;
+    l->model = kept.model;
+    l->refit = kept.refit;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
     l->room = n;
     return DSB_OK;
@@ -94,17 +97,28 @@ double dsb_scheme_weight_bytes(const dsb_scheme *s) {
     return most;
 }
 
-/* Biases stay as they are stored under every scheme. */
+/* A device vector of its own with these values, added to what is there. */
+static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, float **to, dsb_err *err) {
+    void *p = *to;
+    if (!p) DSB_TRY(be->alloc(&p, (size_t)n * sizeof *host, "bias", err));
+    *to = p;
+    float *sum;
+    DSB_TRY(DSB_NEW(sum, n, "bias", err));
+    be->download(sum, p, (size_t)n * sizeof *sum);
+    for (int64_t i = 0; i < n; i++) sum[i] += host[i];
+    be->upload(p, sum, (size_t)n * sizeof *sum);
+    free(sum);
+    return DSB_OK;
+}
+
+/* Biases stay as they are stored under every scheme; a compensation's is added. */
 static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     float *host;
-    void *p = NULL;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
     dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
-    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
-    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
+    if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
-    out->bias = p;
     return s;
 }
 
@@ -167,6 +181,17 @@ static dsb_status pack_stored(dsb_loader *l, const dsb_rule *rule, const dsb_lin
     return pack_codes(l, rule, codes, range, out, event, err);
 }
 
+/* What follows the product, and the weight as it then is. */
+static dsb_status load_correction(dsb_loader *l, const dsb_correction *c, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    if (c->bias) DSB_TRY(add_vector(be, c->bias, spec->rows, &out->bias, err));
+    if (!c->a) return DSB_OK;
+    DSB_TRY(be->pack_float(&out->a, DSB_W_BF16, c->a, spec->rows, c->rank, err));
+    DSB_TRY(be->pack_float(&out->b, DSB_W_BF16, c->b, c->rank, spec->cols, err));
+    dsb_correction_add(c, spec->rows, spec->cols, l->w_deq);
+    return DSB_OK;
+}
+
 static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_quantized z;
     const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
@@ -180,8 +205,10 @@ static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_line
     event->algorithm = z.used->name;
     event->starved = z.starved;
     event->stored_bytes = z.q.stored_bytes;
+    event->won = z.won;
     dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
     dsb_status s = format->is_float ? l->model->be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err) : pack_codes(l, rule, &z.q, range, out, event, err);
+    if (!s) s = load_correction(l, &z.correction, spec, out, err);
     dsb_quantized_release(&z);
     return s;
 }
@@ -200,7 +227,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
-    const float *own = l->w_ref;
+    const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
         DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
@@ -216,7 +243,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (rule && rule->format) {
         st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
-    } else if (ref && s->own_source) {
+    } else if (ref && own == l->w_ref) {
         *out = *ref;
         out->borrowed = true;
         event->stored_bytes = l->ref_bytes;

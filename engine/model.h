@@ -7,9 +7,8 @@
 #include "engine/arch.h"
 #include "engine/checkpoint.h"
 #include "kernels/backend.h"
-#include "quantizers/input_stats.h"
+#include "quantizers/compensation.h"
 #include "quantizers/observer.h"
-#include "quantizers/recipe.h"
 
 typedef struct dsb_model {
     const dsb_backend *be;
@@ -40,6 +39,7 @@ typedef struct dsb_linear {
     bool borrowed; /* w and bias belong to another linear */
     dsb_activation activation;
     float static_scale;
+    dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
 } dsb_linear;
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
 
@@ -68,6 +68,7 @@ typedef struct dsb_tensor_event {
     bool no_range;  /* fell back though calibration saw tokens: only zeros, or a value that is not finite */
     const char *algorithm; /* that chose its codes, where a rule quantized it */
     bool starved;   /* calibration saw nothing of what the rule's algorithm chooses by: rtn instead */
+    dsb_compensated won; /* by compensation */
 } dsb_tensor_event;
 
 /* Host buffers for one tensor at a time. */
@@ -75,6 +76,7 @@ typedef struct dsb_loader {
     const dsb_model *model;
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
+    const float *refit; /* borrowed, or NULL: what a scheme of the model's own checkpoint takes for the stored weight */
     char ref_stem[256]; /* what w_ref holds, and from which row on */
     int64_t ref_first;
     bool kept_known;      /* kept: figures of w_ref against itself, the same for every scheme that keeps it */

@@ -27,7 +27,7 @@ dsb_status sw_calib_open(sweep *sw, sw_calib *c, const dsb_scheme *scheme, dsb_e
     c->bf16 = scheme->bf16;
     DSB_TRY(sw_stream_alloc(sw, &c->rows, scheme->bf16, n, err));
     DSB_TRY(sw_stream_alloc(sw, &c->out, false, n, err));
-    if (sw->m->config.n_expert > 0) DSB_TRY(dsb_routing_alloc(&c->route, &sw->m->config, n, false, err));
+    if (sw->m->config.n_expert > 0) DSB_TRY(dsb_routing_alloc(&c->route, &sw->m->config, n, sw->plan->cover.balance, err));
     return DSB_OK;
 }
 

@@ -144,8 +144,20 @@ typedef struct sw_routes {
     sw_by_expert *acc, *block, *own; /* (n_scheme); own: of schemes with a calibration stream of their own */
     float *ref_bias;              /* host, (n_expert) */
 } sw_routes;
+/* The calibration tokens that an expert's statistics rest on (sweep_cover.c). */
+typedef struct sw_cover {
+    dsb_cover kind;
+    int64_t n;
+    int32_t *rows; /* (n) ascending, owned; NULL: the routed ones, or none */
+} sw_cover;
+/* DSB_EINPUT where the plan says that a starved expert is an error. */
+dsb_status sw_cover_choose(const sweep *sw, int64_t layer, int64_t e, const sw_calib *c, const sw_by_expert *by, sw_cover *out, dsb_err *err);
 /* Loads the block's routers and norms; of a dense block only its norms. */
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
+/* Routes all rows of a stream into r. */
+dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err);
+/* A scheme's router, re-fitted where its rule says so (sweep_router_fit.c); tells the observer. */
+dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
 

@@ -1,5 +1,6 @@
 /* What a sweep takes under each way of running it, from the largest to the smallest, and the choice among them.
  * Sizes are upper bounds of what the other parts allocate: a change there belongs here too (test_sweep_memory holds the sum). */
+#include <float.h>
 #include <stdint.h>
 
 #include "engine/stored.h"
@@ -15,6 +16,7 @@ typedef struct group {
     double ref;             /* bytes of the reference's, packed */
     double stored;          /* bytes in the checkpoint */
     double outs, inner;     /* Σ outputs; the most inputs of one */
+    double narrow;          /* the smallest side of one */
     double squares;         /* Σ (inputs of a linear)², shared ones counted twice: an upper bound */
 } group;
 
@@ -27,6 +29,8 @@ static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec) {
     g->widest = n > g->widest ? n : g->widest;
     g->ref += n * (half ? 2 : 4);
     g->stored += found ? (double)dsb_stored_bytes(&s) : 2 * n;
+    double side = (double)(spec->rows < spec->cols ? spec->rows : spec->cols);
+    g->narrow = g->narrow == 0 || side < g->narrow ? side : g->narrow;
     g->outs += (double)spec->rows;
     g->squares += (double)spec->cols * (double)spec->cols;
     g->inner = (double)spec->cols > g->inner ? (double)spec->cols : g->inner;
@@ -37,10 +41,27 @@ typedef struct sizes {
     double attn_keys;                        /* values a token of keys, values and heads' outputs */
     double each, most;                       /* bytes a weight of all schemes' own forms, and of the largest */
     int64_t n_own_input;                     /* schemes with a calibration stream of their own */
+    bool compensated;                        /* a scheme's errors are worked on */
     bool gram;                               /* products of calibration inputs are counted */
     int64_t n_moe, n_scored, n_own;          /* n_own: schemes with a checkpoint of their own */
     bool head_whole;                         /* one scale for the whole vocabulary matrix: no tiles */
 } sizes;
+
+static double smaller(double a, double b) { return a < b ? a : b; }
+
+/* Bytes a weight that low-rank factors add at most: a matrix has no side below `narrow`; kernels pad a rank to 16. */
+static double low_rank_bytes(const dsb_recipe *r, double narrow) {
+    double rank = 0;
+    for (int i = 0; r && i < r->n_rule; i++)
+        if (r->rules[i].compensation & DSB_COMP_LOW_RANK && (double)r->rules[i].rank > rank) rank = (double)r->rules[i].rank;
+    return rank > 0 ? 4 * (smaller(rank, narrow) + 16) / narrow : 0;
+}
+
+static bool compensates(const dsb_recipe *r) {
+    for (int i = 0; r && i < r->n_rule; i++)
+        if (r->rules[i].compensation) return true;
+    return false;
+}
 
 static void measure(const sweep *sw, sizes *z) {
     const dsb_config *c = &sw->m->config;
@@ -69,8 +90,12 @@ static void measure(const sweep *sw, sizes *z) {
         dsb_head_spec(c, specs);
         group_add(sw, &z->head, specs);
     }
+    double narrow = DBL_MAX;
+    const group *all[] = {&z->attn, &z->dense, &z->shared, &z->expert};
+    for (int i = 0; i < 4; i++) narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
     for (int i = 0; i < sw->plan->n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]);
+        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
+        z->compensated |= compensates(sw->plan->schemes[i].recipe);
         z->each += b;
         z->most = b > z->most ? b : z->most;
         z->n_own += !sw->plan->schemes[i].own_source;
@@ -84,10 +109,9 @@ static void measure(const sweep *sw, sizes *z) {
 
 static double floor_to(double x, double step) { return (double)(int64_t)(x / step) * step; }
 static double larger(double a, double b) { return a > b ? a : b; }
-static double smaller(double a, double b) { return a < b ? a : b; }
 
 /* Buffers of the loader for one tensor: f32 of the reference and decoded, a scheme's own, codes. */
-static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0)); }
+static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 8 : 0)); }
 
 /* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
 static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }

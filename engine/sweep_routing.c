@@ -35,7 +35,7 @@ void sw_routes_release(const sweep *sw, sw_routes *r) {
 }
 
 /* Routes n rows of a stream (all of it when rows is NULL), tile by tile, into r. */
-static dsb_status route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
+dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x;
     SW_TAKE(ST_X, x, sw->rows * d);
@@ -98,12 +98,12 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
         DSB_TRY(DSB_NEW(bias, sw->m->config.n_expert, "router bias", err));
         sw->be->download(bias, st->router.bias, (size_t)sw->m->config.n_expert * sizeof *bias);
     }
-    dsb_status x = route_stream(sw, &st->acc, bf16, &st->router, all, err);
+    dsb_status x = sw_route_stream(sw, &st->acc, bf16, &st->router, all, err);
     if (!x) {
         keep_route(&st->acc_route, all);
         x = routing_event(sw, s, layer, DSB_KIND_ACCUMULATED, &sw->ref_route, all, p->ref_bias, bias, err);
     }
-    if (!x) x = route_stream(sw, &st->block, bf16, &st->router, iso, err);
+    if (!x) x = sw_route_stream(sw, &st->block, bf16, &st->router, iso, err);
     if (!x) {
         keep_route(&st->block_route, iso);
         x = routing_event(sw, s, layer, DSB_KIND_BLOCK, ref_iso, iso, p->ref_bias, bias, err);
@@ -117,9 +117,9 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
 static dsb_status activity(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_layer_calibration *c = &sw->cal->layers[layer];
     if (sw->calib.rows.n == 0) return DSB_OK;
-    DSB_TRY(route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
+    DSB_TRY(sw_route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
     DSB_TRY(dsb_routing_mass(&sw->calib.route, sw->plan->n_ctx, c->activity, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(route_stream(sw, &sw->schemes[s].own.rows, sw->schemes[s].own.bf16, &sw->schemes[s].router, &sw->schemes[s].own.route, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_route_stream(sw, &sw->schemes[s].own.rows, sw->schemes[s].own.bf16, &sw->schemes[s].router, &sw->schemes[s].own.route, err));
     dsb_rank(c->activity, sw->m->config.n_expert, c->activity_rank);
     c->activity_known = true;
     return DSB_OK;
@@ -159,7 +159,7 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
         } else {
             DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }
-        if (moe) DSB_TRY(sw_load_scheme(sw, s, &spec, &sw->ref_router.w, &w->w, err));
+        if (moe) DSB_TRY(sw_load_router(sw, s, &spec, err));
     }
     return DSB_OK;
 }
@@ -176,7 +176,7 @@ dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *p, dsb_err *err) {
         sw->be->download(p->ref_bias, sw->ref_router.bias, (size_t)c->n_expert * sizeof *p->ref_bias);
     }
     DSB_TRY(activity(sw, layer, err));
-    DSB_TRY(route_stream(sw, &sw->ref, false, &sw->ref_router, &sw->ref_route, err));
+    DSB_TRY(sw_route_stream(sw, &sw->ref, false, &sw->ref_router, &sw->ref_route, err));
     dsb_status s = dsb_routing_alloc(&all, c, sw->n_tok, true, err);
     if (!s) s = dsb_routing_alloc(&iso, c, sw->n_iso, true, err);
     if (!s) s = sampled_reference(sw, &ref_iso, err);

@@ -264,12 +264,33 @@ static void test_recipe__files_are_read_and_named(void **state) {
     assert_non_null(strstr(err.text, path));
 }
 
+/* The most experts whose average stays within the budget; one more would not. */
+static void test_recipe__a_budget_gives_its_format_to_as_many_experts_as_it_pays_for(void **state) {
+    const dsb_recipe *r = recipe("{'role': 'expert.*', 'when': {'budget': {'bits': 6.5, 'by': 'activity'}}, 'format': 'int8'}, {'role': '*', 'format': 'int4'}");
+    const char *tensor = "model.layers.3.mlp.experts.7.down_proj.weight";
+    dsb_expert_facts f = {.is_expert = true, .activity_known = true, .n_expert = 8, .d_ff = 256, .d_model = 256};
+    assert_true(r->needs_calibration);
+    double high = dsb_rule_bpw(&r->rules[0], 256, 256), low = dsb_rule_bpw(&r->rules[1], 256, 256);
+    int64_t n = dsb_recipe_within_budget(r, 0, &f);
+    assert_true(n > 0 && n < 8 && (double)n * high + (double)(8 - n) * low <= 6.5 * 8 && (double)(n + 1) * high + (double)(7 - n) * low > 6.5 * 8);
+    for (f.place[DSB_BY_ACTIVITY] = 0; f.place[DSB_BY_ACTIVITY] < 8; f.place[DSB_BY_ACTIVITY]++)
+        assert_ptr_equal(dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f), &r->rules[f.place[DSB_BY_ACTIVITY] < n ? 0 : 1]);
+    f.activity_known = false;
+    f.place[DSB_BY_ACTIVITY] = 0;
+    assert_ptr_equal(dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f), &r->rules[1]); /* nothing known: the low format */
+    r = recipe("{'role': 'expert.*', 'when': {'budget': {'bits': 6.5, 'by': 'even'}}, 'format': 'int8'}, {'role': '*', 'format': 'int4'}");
+    int64_t even = 0;
+    for (f.expert = 0; f.expert < 8; f.expert++) even += dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f) == &r->rules[0];
+    assert_true(even == n && !r->needs_calibration);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recipe__the_first_rule_that_matches_decides),
         cmocka_unit_test(test_recipe__a_star_covers_blocks_and_not_what_is_kept_unless_named),
         cmocka_unit_test(test_recipe__match_is_a_glob_over_tensor_names),
         cmocka_unit_test(test_recipe__tests_of_experts),
+        cmocka_unit_test(test_recipe__a_budget_gives_its_format_to_as_many_experts_as_it_pays_for),
         cmocka_unit_test(test_recipe__values_and_their_defaults),
         cmocka_unit_test(test_recipe__the_stored_text_reads_back_the_same),
         cmocka_unit_test(test_recipe__every_preset_is_read),
