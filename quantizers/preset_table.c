@@ -89,6 +89,12 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"q3_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q3_K\",\"fallback\":\"q8_0\"}]}"},
     {"q2_K", "GGUF q2_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
      "{\"name\":\"q2_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q2_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q4_K-imatrix", "GGUF q4_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q4_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q4_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
+    {"q3_K-imatrix", "GGUF q3_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q3_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q3_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
+    {"q2_K-imatrix", "GGUF q2_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q2_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q2_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
 };
 
 int dsb_preset_list(const dsb_preset_row **rows) {

@@ -17,6 +17,7 @@ static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb
     out->used = dsb_algorithm_find(rule->algorithm);
     out->starved = unseen && (out->used->needs || transforms[rule->transform].needs);
     if ((unseen && out->used->needs) || format != rule->format) out->used = dsb_algorithm_find("rtn");
+    if (out->used->method == DSB_METHOD_IMATRIX) return dsb_quantize_important(&out->q, format, group, stats->sum_sq, w, rows, cols, err);
     return dsb_quantize(&out->q, format, out->used, group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
 }
 

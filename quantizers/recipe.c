@@ -151,6 +151,7 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
     if (a->range != DSB_RANGE_WHOLE && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if (a->method == DSB_METHOD_IMATRIX && !(r->format && r->format->ggml)) return wrong(w, "algorithm", r->algorithm, "a GGUF format such as q4_K beside it");
     const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
     if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
     r->act_order = json_is_true(order);
