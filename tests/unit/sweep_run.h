@@ -19,7 +19,7 @@
 #include "engine/sweep.h"
 #include "harness/scheme_source.h"
 
-enum { SR_SCHEMES = 36, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
+enum { SR_SCHEMES = 48, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
 static const char sr_model[] = "models/dsmoe-tiny";
 
 typedef struct sr_tensor {
