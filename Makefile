@@ -4,7 +4,7 @@ VERSION = 0.1.0
 CC = gcc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
-PKGS = jansson sqlite3 libpcre2-8 libutf8proc nettle
+PKGS = jansson sqlite3 libpcre2-8 libutf8proc nettle lapacke
 ROOMS = base kernels quantizers engine datasets metrics db reports harness
 MODEL = models/dsmoe-tiny
 

@@ -4,7 +4,7 @@
 set -eu
 what=${1:-demo}
 
-packages="gcc:compiler make:build pkg-config:finds_libraries libc6-dev:C_library libjansson-dev:JSON libsqlite3-dev:database libpcre2-dev:tokenizers libutf8proc-dev:tokenizers nettle-dev:checksums"
+packages="gcc:compiler make:build pkg-config:finds_libraries libc6-dev:C_library libjansson-dev:JSON libsqlite3-dev:database libpcre2-dev:tokenizers libutf8proc-dev:tokenizers nettle-dev:checksums liblapacke-dev:GPTQ libopenblas-dev:GPTQ"
 case $what in
 demo) packages="$packages gnuplot-nox:plots fonts-dejavu-core:text_in_plots" ;;
 check) packages="$packages gnuplot-nox:plots fonts-dejavu-core:text_in_plots libcmocka-dev:tests" ;;

@@ -231,8 +231,9 @@ static dsb_status alloc_integers(dsb_qtensor *out, dsb_err *err) {
     return DSB_OK;
 }
 
-dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols, dsb_err *err) {
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     lay_out(out, format, group, affine, rows, cols);
+    DSB_TRY(check_weights(out, w, err));
     dsb_status s = alloc_integers(out, err);
     if (s) dsb_qtensor_release(out);
     return s;

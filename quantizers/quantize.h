@@ -54,7 +54,7 @@ void dsb_group_name(int64_t group, char out[24]);
 
 /* One row of the algorithm table (table 2). */
 typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
-typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
+typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX, DSB_METHOD_GPTQ, DSB_METHOD_AWQ } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
 typedef struct dsb_algorithm {
     const char *name, *what;
     dsb_range range; /* other than the whole one: of integer formats only */
@@ -93,9 +93,9 @@ dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, in
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst);
 void dsb_qtensor_release(dsb_qtensor *q);
 
-/* The parts of the above, for algorithms that choose codes in another way: an integer tensor laid out, with codes, scales and zero
- * points still 0; and scale and zero point (shifted as `zeros` are) of one group of n weights over its whole range. */
-dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols, dsb_err *err);
+/* The parts of the above, for algorithms that choose codes in another way: an integer tensor laid out for w, whose elements are checked, with codes, scales and
+ * zero points still 0; and scale and zero point (shifted as `zeros` are) of one group of n weights over its whole range. */
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, int32_t *zero);
 
 #endif

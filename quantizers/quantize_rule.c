@@ -1,6 +1,11 @@
 #include "quantizers/quantize_rule.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+#include "base/memory.h"
+#include "quantizers/awq.h"
+#include "quantizers/gptq.h"
 
 int dsb_rule_needs(const dsb_rule *rule) {
     const dsb_transform_row *transforms;
@@ -18,7 +23,18 @@ static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb
     out->starved = unseen && (out->used->needs || transforms[rule->transform].needs);
     if ((unseen && out->used->needs) || format != rule->format) out->used = dsb_algorithm_find("rtn");
     if (out->used->method == DSB_METHOD_IMATRIX) return dsb_quantize_important(&out->q, format, group, stats->sum_sq, w, rows, cols, err);
-    return dsb_quantize(&out->q, format, out->used, group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
+    if (out->used->method != DSB_METHOD_GPTQ) return dsb_quantize(&out->q, format, dsb_algorithm_find(out->used->method == DSB_METHOD_AWQ ? "rtn" : out->used->name), group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
+    DSB_TRY(dsb_qtensor_begin(&out->q, format, group, rule->zero_point, w, rows, cols, err));
+    return dsb_gptq(&out->q, w, stats, rule->damp, rule->act_order, DSB_GPTQ_BLOCK, err);
+}
+
+/* AWQ's scales are an input transform too; recipes name no other beside it. */
+static dsb_status find_awq(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {
+    if (dsb_algorithm_find(rule->algorithm)->method != DSB_METHOD_AWQ || format != rule->format || !stats || stats->n_token == 0) return DSB_OK;
+    DSB_TRY(DSB_NEW(out->in.in_scale, cols, "scales of inputs", err));
+    DSB_TRY(dsb_awq_scale(out->in.in_scale, format, group, rule->zero_point, w, rows, cols, stats, err));
+    for (int64_t c = 0; c < cols; c++) out->in.absmax = fmaxf(out->in.absmax, stats->absmax[c] * out->in.in_scale[c]);
+    return DSB_OK;
 }
 
 /* Codes and compensation of a weight and the statistics of its input, both transformed or neither. */
@@ -43,7 +59,11 @@ dsb_status dsb_quantize_rule(dsb_quantized *out, const dsb_rule *rule, const dsb
     float *turned = NULL;
     *out = (dsb_quantized){0};
     DSB_TRY(dsb_transform_find(&out->in, rule->transform, rule->alpha, w, rows, cols, stats, err));
-    dsb_status s;
+    dsb_status s = find_awq(out, rule, format, group, w, rows, cols, stats, err);
+    if (s) {
+        dsb_quantized_release(out);
+        return s;
+    }
     if (!dsb_transform_changes(&out->in)) {
         s = find(out, rule, format, group, w, rows, cols, stats, decoded, err);
     } else {

@@ -150,8 +150,9 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
-    if (a->range != DSB_RANGE_WHOLE && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if ((a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ || a->method == DSB_METHOD_AWQ) && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
     if (a->method == DSB_METHOD_IMATRIX && !(r->format && r->format->ggml)) return wrong(w, "algorithm", r->algorithm, "a GGUF format such as q4_K beside it");
+    if (a->method == DSB_METHOD_AWQ && r->role && (strcmp(r->role, "embed") == 0 || strcmp(r->role, "lm_head") == 0)) return wrong(w, "algorithm", r->algorithm, "rtn or gptq beside the embedding or lm_head");
     const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
     if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
     r->act_order = json_is_true(order);
@@ -174,6 +175,7 @@ static dsb_status read_transform(const where *w, const json_t *obj, dsb_rule *r)
     if ((alpha && !json_is_number(alpha)) || !(r->alpha >= 0 && r->alpha <= 1)) return wrong(w, "alpha", "out of range", "a number of 0 to 1");
     if (found == DSB_TRANSFORM_NONE) return DSB_OK;
     if (!r->format) return wrong(w, "transform", name, "none with keep");
+    if (dsb_algorithm_find(r->algorithm)->method == DSB_METHOD_AWQ) return wrong(w, "transform", name, "none beside awq, which scales inputs itself,");
     if (dsb_rule_covers(r, DSB_ROLE_EMBED, "model.embed_tokens.weight") || dsb_rule_covers(r, DSB_ROLE_LM_HEAD, "lm_head.weight")) return wrong(w, "transform", name, "a role or match that leaves embedding and lm_head out");
     if (dsb_activation_is_static(r->activation) && (found == DSB_TRANSFORM_HADAMARD || r->calibrator != DSB_CAL_MINMAX)) return wrong(w, "transform", name, "a dynamic activation (or smooth with the calibrator minmax) beside it, as ranges are of inputs before it,");
     return DSB_OK;

@@ -200,7 +200,10 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'f16', 'group': 32}"), "\"group\"", "none with keep or a float format", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int7'}"), "int7", "int8-dynamic", NULL);
     wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'int8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
-    wrong(RULE("{'role': '*', 'format': 'int8', 'algorithm': 'gptq'}"), "gptq", "rtn", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'algorithm': 'gtpq'}"), "gtpq", "rtn", "gptq");
+    wrong(RULE("{'role': '*', 'format': 'nf4', 'algorithm': 'gptq'}"), "\"algorithm\" is gptq", "an integer format", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'gptq', 'damp': 0}"), "\"damp\" is out of range", "above 0", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'transform': 'hadamard'}"), "\"transform\" is hadamard", "none beside awq", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 1}"), "\"zero_point\"", "true or false", NULL);
     wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'nf4', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
