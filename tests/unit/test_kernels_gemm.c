@@ -80,7 +80,7 @@ static void int_case(const dsb_backend *be, dsb_wkind kind, int64_t group, bool 
 }
 
 static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_F32; kind <= DSB_W_F16; kind++)
             for (int i = 0; i < COUNT(k_n); i++)
@@ -91,7 +91,7 @@ static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state
 }
 
 static void test_kernels_gemm__integer_sums_are_exact_in_any_group(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++)
             for (int i = 0; i < COUNT(k_n); i++)
@@ -103,7 +103,7 @@ static void test_kernels_gemm__integer_sums_are_exact_in_any_group(void **state)
 }
 
 static void test_kernels_gemm__largest_codes_don_t_overflow(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
             int_case(be[b], (dsb_wkind)kind, 1 << 20, true, 5, 9, 8192 + 3);
@@ -115,7 +115,7 @@ static void test_kernels_gemm__largest_codes_don_t_overflow(void **state) {
 static void test_kernels_gemm__int4_holds_minus_eight(void **state) {
     static const int8_t w[] = {-8, 7, -8, -8, 0}, x[] = {127, -127, 1, -127, 5};
     static const float one[] = {1};
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++) {
         dsb_wmat m;
         float y;
@@ -129,7 +129,7 @@ static void test_kernels_gemm__int4_holds_minus_eight(void **state) {
 static void test_kernels_gemm__packing_rounds_to_nearest_even(void **state) {
     static const float w[] = {1.00390625f, 1.01171875f, -1.00390625f, 3.0f}, one[] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
     static const float bf16[] = {1.0f, 1.015625f, -1.0f, 3.0f}; /* ties of BF16, whose last place is 2^-7; exact in FP16 */
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++) {
         dsb_wmat m;
         float y[4];
