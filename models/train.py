@@ -5,7 +5,7 @@
     train.py tokenizer                    text -> dsmoe-tiny/tokenizer.json
     train.py prepare                      text -> build/corpus/{train,held,jargon}.npy
     train.py train --seconds S --total T  -> build/corpus/state.pt, dsmoe-tiny/model.safetensors
-    train.py qat --seconds S              model.safetensors -> dsmoe-tiny/qat-int8, qat-int4
+    train.py qat --bits 4 --seconds S     model.safetensors -> dsmoe-tiny/qat-int4
     train.py evaluate                     bits per byte and expert load of all three
     train.py plot                         dsmoe-tiny/loss.svg
     train.py fixtures                     ../tests/fixtures/dsmoe-tiny-logits (needs transformers)
@@ -69,14 +69,13 @@ def run_training(args):
 
 def run_qat(args):
     from recipe import evaluate, export, qat
+    args.group = None if args.group == "channel" else int(args.group)
+    ids, held = np.load(args.work / "train.npy"), np.load(args.work / "held.npy")[:64 * 512]
+    out = args.out or MODEL / f"qat-int{args.bits}"
     start = evaluate.load(MODEL)
-    ids = np.load(args.work / "train.npy")
-    held = np.load(args.work / "held.npy")[:32 * 512]
-    for bits, seconds in ((4, args.seconds), (8, args.seconds / 3)):        # INT8 has less to mend
-        student, report = qat.train_quantized(start.state_dict(), start.c, bits, ids, held, seconds,
-                                              device=args.device, batch=args.batch)
-        print(json.dumps(report), flush=True)
-        export.export_quantized(student, bits, MODEL / f"qat-int{bits}")
+    student, report = qat.train_quantized(start.state_dict(), start.c, ids, held, args)
+    export.export_quantized(student, args.bits, args.group, out)
+    print(json.dumps(report), flush=True)
 
 
 def run_evaluation(args):
@@ -121,13 +120,28 @@ def main():
     p.add_argument("--evaluation", help="jargon.txt, kept apart (default WORK/jargon.txt)")
     p.add_argument("--size", choices=["small", "wide"], default="small", help="recipe/model.py, SIZES")
     p.add_argument("--batch", type=int, default=16, help="sequences per step")
-    p.add_argument("--rate", type=float, default=2.5e-3, help="learning rate of train (Muon and AdamW)")
+    p.add_argument("--rate", type=float, help="learning rate of train (Muon and AdamW: 2.5e-3), of AdamW in qat (3e-4)")
     p.add_argument("--vocab", type=int, default=6144)
     p.add_argument("--seconds", type=float, default=6000, help="this call's share of the training time")
     p.add_argument("--total", type=float, default=6000, help="planned training time, all calls together")
     p.add_argument("--every", type=int, default=1, help="evaluate every n-th chunk only")
     p.add_argument("--device", default="cpu")
+    q = p.add_argument_group("qat")
+    q.add_argument("--bits", type=int, choices=[4, 8], default=4)
+    q.add_argument("--group", default="32", help="inputs a step, or channel")
+    q.add_argument("--step", choices=["lsq", "absmax"], default="lsq", help="learned step sizes, or absmax at every pass")
+    q.add_argument("--start", choices=["mse", "absmax", "paper"], default="mse", help="what learned steps begin with")
+    q.add_argument("--temperature", type=float, default=1.0, help="of the KL to the full-precision model")
+    q.add_argument("--kl-weight", type=float, default=1.0, help="the rest is cross-entropy")
+    q.add_argument("--steps", type=int, help="instead of --seconds")
+    q.add_argument("--muon-rate", type=float, default=4e-4, help="learning rate of the built-in model's matrices")
+    q.add_argument("--step-rate", type=float, default=1e-3, help="learning rate of steps, relative to their first value")
+    q.add_argument("--frozen", nargs="*", choices=["norms", "router"], default=[])
+    q.add_argument("--eager", dest="compiled", action="store_false", help="no torch.compile")
+    q.add_argument("--log-every", type=int, default=50)
+    q.add_argument("--out", type=Path, help="folder of the export (default dsmoe-tiny/qat-intBITS)")
     args = p.parse_args()
+    args.rate = args.rate or (3e-4 if args.command == "qat" else 2.5e-3)
     args.evaluation = args.evaluation or args.work / "jargon.txt"
     COMMANDS[args.command](args)
 

@@ -46,10 +46,7 @@ def load(folder, device="cpu"):
     model = Model(Config(**{k: raw[k] for k in Config.__dataclass_fields__}))
     export.load_into(model, plain_tensors(load_file(Path(folder) / "model.safetensors")))
     if "quantization_config" in raw:
-        qat.install(model, 8)
-        for module in model.modules():
-            if getattr(module, "fake", None) is not None:
-                module.fake = Exact()
+        qat.install(model, lambda w: Exact())
     return model.to(device).eval()
 
 

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from . import tokenizer
-from .model import Linear, MoE, Router, Weight
+from .fake import WeightQuantizer
+from .model import MoE, Router, Weight
 
 IGNORE = ["lm_head", r"re:.*mlp\.gate$"]
 
@@ -26,17 +27,17 @@ def hf_config(c):
 
 
 def named_weights(model):
-    """(name without '.weight', tensor, quantized by QAT) for all tensors but the router's bias."""
+    """(name without '.weight', tensor, module that holds it, expert or None) for all tensors but the router's bias."""
     for name, module in model.named_modules():
         hf = name if name == "lm_head" else "model." + name
         if isinstance(module, MoE):
             for proj in ("gate_proj", "up_proj", "down_proj"):
                 for e in range(module.c.n_routed_experts):
-                    yield f"{hf}.experts.{e}.{proj}", getattr(module, proj).weight[e], True
+                    yield f"{hf}.experts.{e}.{proj}", getattr(module, proj).weight[e], getattr(module, proj), e
         elif isinstance(module, Weight) and module.weight.dim() == 2:
-            yield hf, module.weight, isinstance(module, Linear) and name != "lm_head"
-        elif not isinstance(module, Weight) and isinstance(getattr(module, "weight", None), torch.Tensor):
-            yield hf, module.weight, False
+            yield hf, module.weight, module, None
+        elif not isinstance(module, (Weight, WeightQuantizer)) and isinstance(getattr(module, "weight", None), torch.Tensor):
+            yield hf, module.weight, module, None
 
 
 def router_biases(model):
@@ -45,21 +46,8 @@ def router_biases(model):
 
 
 def bf16_tensors(model):
-    out = {f"{n}.weight": w.detach().bfloat16().cpu().contiguous() for n, w, _ in named_weights(model)}
+    out = {f"{n}.weight": w.detach().bfloat16().cpu().contiguous() for n, w, _, _ in named_weights(model)}
     return out | router_biases(model)
-
-
-def int8_codes(w):
-    """Symmetric per output channel: codes (out, in) I8, scale (out, 1) F32."""
-    scale = (w.float().abs().amax(-1, keepdim=True) / 127).clamp_min(1e-12)
-    return torch.round(w.float() / scale).clamp(-127, 127).to(torch.int8), scale
-
-
-def int4_codes(w, group=32):
-    """Symmetric groups along the input: codes (out, in) I8 within ±7, scale (out, in/group) F32."""
-    g = w.float().unflatten(-1, (-1, group))
-    scale = (g.abs().amax(-1, keepdim=True) / 7).clamp_min(1e-12)
-    return torch.round(g / scale).clamp(-7, 7).to(torch.int8).flatten(-2), scale.squeeze(-1)
 
 
 def pack_int4(codes):
@@ -69,33 +57,41 @@ def pack_int4(codes):
     return torch.where(word >= 2 ** 31, word - 2 ** 32, word).to(torch.int32)
 
 
-def quantized_tensors(model, bits):
-    out = router_biases(model)
-    for name, w, quantized in named_weights(model):
-        w = w.detach().cpu()
-        if not quantized:
-            out[f"{name}.weight"] = w.bfloat16().contiguous()
-        elif bits == 8:
-            out[f"{name}.weight"], out[f"{name}.weight_scale"] = int8_codes(w)
-        else:
-            codes, scale = int4_codes(w)
-            out[f"{name}.weight_packed"] = pack_int4(codes).contiguous()
-            out[f"{name}.weight_scale"] = scale.contiguous()
-            out[f"{name}.weight_shape"] = torch.tensor(w.shape, dtype=torch.int64)
+def stored_codes(name, codes, scale, bits):
+    """The tensors of one quantized weight (out, in) with scales (out, groups)."""
+    codes, scale = codes.cpu(), scale.float().cpu().contiguous()
+    if bits == 8:
+        return {f"{name}.weight": codes.contiguous(), f"{name}.weight_scale": scale}
+    padded = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % 8))
+    return {f"{name}.weight_packed": pack_int4(padded).contiguous(), f"{name}.weight_scale": scale,
+            f"{name}.weight_shape": torch.tensor(codes.shape, dtype=torch.int64)}
+
+
+def quantized_tensors(model):
+    out, done = router_biases(model), {}
+    for name, w, module, expert in named_weights(model):
+        fake = getattr(module, "fake", None)
+        if fake is None:
+            out[f"{name}.weight"] = w.detach().bfloat16().cpu().contiguous()
+            continue
+        if module not in done:
+            done = {module: fake.codes(module.weight)}
+        codes, scale = done[module]
+        out |= stored_codes(name, codes if expert is None else codes[expert], scale if expert is None else scale[expert], fake.bits)
     return out
 
 
-def quantization_config(bits):
+def quantization_config(bits, group, ignore=IGNORE):
     def args(num_bits, strategy, group=None, dynamic=False):
         out = {"num_bits": num_bits, "type": "int", "symmetric": True, "group_size": group,
                "strategy": strategy, "dynamic": dynamic}
         return out if dynamic else out | {"observer": "minmax"}
-    weights = args(8, "channel") if bits == 8 else args(4, "group", 32)
+    weights = args(bits, "group", group) if group else args(bits, "channel")
     layout = "int-quantized" if bits == 8 else "pack-quantized"
     return {"config_groups": {"group_0": {
                 "format": layout, "input_activations": args(8, "token", dynamic=True),
                 "output_activations": None, "targets": ["Linear"], "weights": weights}},
-            "format": layout, "global_compression_ratio": None, "ignore": IGNORE,
+            "format": layout, "global_compression_ratio": None, "ignore": ignore,
             "kv_cache_scheme": None, "moe_sparsity_config": None,
             "quant_method": "compressed-tensors", "quantization_status": "compressed"}
 
@@ -115,14 +111,14 @@ def export_bf16(model, folder):
     write(folder, bf16_tensors(model), hf_config(model.c))
 
 
-def export_quantized(model, bits, folder):
-    write(folder, quantized_tensors(model, bits), hf_config(model.c) | {"quantization_config": quantization_config(bits)})
+def export_quantized(model, bits, group, folder):
+    write(folder, quantized_tensors(model), hf_config(model.c) | {"quantization_config": quantization_config(bits, group)})
 
 
 def load_into(model, tensors):
     """The inverse of bf16_tensors: fills a model from tensors by their exported names."""
     with torch.no_grad():
-        for name, w, _ in named_weights(model):
+        for name, w, _, _ in named_weights(model):
             w.copy_(tensors[f"{name}.weight"].float())
         for name, module in model.named_modules():
             if isinstance(module, Router):
