@@ -15,65 +15,81 @@ static inline __attribute__((always_inline)) __m256i load4(const int8_t *x) {
     return _mm256_set1_epi32(v);
 }
 
-/* acc[r] += the sums of `cells` cells of m rows. */
-static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, __m256i *acc) {
+/* acc += the sums of `cells` cells, m rows by nh halves. */
+static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
     const __m256i one = _mm256_set1_epi16(1);
     for (int64_t c = 0; c < cells; c++, cell += DSB_CELL, x += 4) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)cell), a = _mm256_abs_epi8(v);
-        for (int r = 0; r < m; r++) acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_sign_epi8(load4(x + r * stride), v)), one));
+        __m256i v[2], a[2];
+        for (int h = 0; h < nh; h++) {
+            v[h] = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2));
+            a[h] = _mm256_abs_epi8(v[h]);
+        }
+        for (int r = 0; r < m; r++) {
+            __m256i b = load4(x + r * stride);
+            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a[h], _mm256_sign_epi8(b, v[h])), one));
+        }
     }
 }
 
-static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, __m256i *acc) {
+static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
     const __m256i one = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
     while (cells > 0) {
         int64_t some = cells < 4 ? cells : 4;
-        __m256i pairs[MR];
-        for (int r = 0; r < m; r++) pairs[r] = _mm256_setzero_si256();
-        for (int64_t c = 0; c < some; c++, cell += DSB_CELL, x += 8) {
-            __m256i v = _mm256_loadu_si256((const __m256i *)cell), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-            v = _mm256_and_si256(v, low);
-            for (int r = 0; r < m; r++) {
-                pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(v, load4(x + r * stride)));
-                pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
+        __m256i pairs[MR][2];
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) pairs[r][h] = _mm256_setzero_si256();
+        for (int64_t c = 0; c < some; c++, cell += DSB_CELL, x += 8)
+            for (int h = 0; h < nh; h++) {
+                __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+                v = _mm256_and_si256(v, low);
+                for (int r = 0; r < m; r++) {
+                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(v, load4(x + r * stride)));
+                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
+                }
             }
-        }
-        for (int r = 0; r < m; r++) acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(pairs[r], one));
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(pairs[r][h], one));
         cells -= some;
     }
 }
 
-/* m <= MR rows of codes from `row` on against half h of panel p. */
-static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, int h, const pr_codes *codes, int64_t row, int m, const float *x_scale, float *y) {
-    int64_t groups = dsb_ceil_div(w->cols, w->group), stride = codes->stride, width = w->rows - p * DSB_NR - h * HALF;
-    const uint8_t *cell = (const uint8_t *)w->data + p * dsb_row_cells(kind, w->cols, w->group) * DSB_CELL + h * DSB_CELL / 2;
+/* m <= MR rows of codes from `row` on against nh halves of panel p, from half h0 on. */
+static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, int h0, int nh, const pr_codes *codes, int64_t row, int m, const float *x_scale, float *y) {
+    int64_t groups = dsb_ceil_div(w->cols, w->group), stride = codes->stride, first = p * DSB_NR + h0 * HALF;
+    const uint8_t *cell = (const uint8_t *)w->data + p * dsb_row_cells(kind, w->cols, w->group) * DSB_CELL + h0 * DSB_CELL / 2;
     const int8_t *x = codes->q + row * stride;
-    __m256 f[MR];
-    for (int r = 0; r < m; r++) f[r] = _mm256_setzero_ps();
+    __m256 f[MR][2];
+    for (int r = 0; r < m; r++)
+        for (int h = 0; h < nh; h++) f[r][h] = _mm256_setzero_ps();
     for (int64_t g = 0; g < groups; g++) {
         int64_t len = (g + 1) * w->group < w->cols ? w->group : w->cols - g * w->group, cells = dsb_cells(kind, len);
-        __m256i acc[MR];
-        for (int r = 0; r < m; r++) acc[r] = kind == DSB_W_I8 ? _mm256_setzero_si256() : _mm256_set1_epi32(codes->sums[(row + r) * groups + g]);
-        if (kind == DSB_W_I8) dot_i8(cell, cells, x, stride, m, acc);
-        else dot_i4(cell, cells, x, stride, m, acc);
+        __m256i acc[MR][2];
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) acc[r][h] = kind == DSB_W_I8 ? _mm256_setzero_si256() : _mm256_set1_epi32(codes->sums[(row + r) * groups + g]);
+        if (kind == DSB_W_I8) dot_i8(cell, cells, x, stride, m, nh, acc);
+        else dot_i4(cell, cells, x, stride, m, nh, acc);
         cell += cells * DSB_CELL;
         x += cells * dsb_cell_inputs(kind);
-        __m256 s = _mm256_loadu_ps(w->scales + (p * groups + g) * DSB_NR + h * HALF);
-        for (int r = 0; r < m; r++) f[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r]), s, f[r]);
+        for (int h = 0; h < nh; h++) {
+            __m256 s = _mm256_loadu_ps(w->scales + (p * groups + g) * DSB_NR + (h0 + h) * HALF);
+            for (int r = 0; r < m; r++) f[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r][h]), s, f[r][h]);
+        }
     }
     for (int r = 0; r < m; r++) {
-        float t[HALF], *to = y + (row + r) * w->rows + p * DSB_NR + h * HALF;
-        _mm256_storeu_ps(t, _mm256_mul_ps(f[r], _mm256_set1_ps(x_scale[row + r])));
-        for (int64_t j = 0; j < HALF && j < width; j++) to[j] = t[j];
+        float t[2 * HALF];
+        for (int h = 0; h < nh; h++) _mm256_storeu_ps(t + h * HALF, _mm256_mul_ps(f[r][h], _mm256_set1_ps(x_scale[row + r])));
+        for (int64_t j = 0; j < nh * HALF && first + j < w->rows; j++) y[(row + r) * w->rows + first + j] = t[j];
     }
 }
 
+/* Four rows of I4 need the registers of both halves: one half after the other. */
 static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_wkind kind, int64_t p, const pr_codes *c, int64_t first, int64_t last, const float *scale, float *y) {
-    for (int h = 0; h < 2 && p * DSB_NR + h * HALF < w->rows; h++) {
-        int64_t i = first;
-        for (; i + MR <= last; i += MR) tile(w, kind, p, h, c, i, MR, scale, y);
-        for (; i < last; i++) tile(w, kind, p, h, c, i, 1, scale, y);
+    int64_t i = first;
+    for (; i + MR <= last; i += MR) {
+        if (kind == DSB_W_I8) tile(w, kind, p, 0, 2, c, i, MR, scale, y);
+        for (int h = 0; kind == DSB_W_I4 && h < 2; h++) tile(w, kind, p, h, 1, c, i, MR, scale, y);
     }
+    for (; i < last; i++) tile(w, kind, p, 0, 2, c, i, 1, scale, y);
 }
 
 void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {
