@@ -1,5 +1,6 @@
 /* int8 x int8 -> int32 by VNNI, exactly: weights offset to unsigned bytes (by 128, nibbles by 8) times signed activations; what the
- * offset adds, offset · Σx of the group, is where the sum begins. Tiles of up to 12 rows by 2 panels of 16 outputs; 4 panels where rows are few. */
+ * offset adds, offset · Σx of the group, is where the sum begins. Tiles of up to 12 rows by 2 panels of 16 outputs; where rows are few 4 panels
+ * of I8, or one of I4: its groups are short, so that scales are as many streams from memory again. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -117,7 +118,7 @@ void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y) {
     enum { FEW = 4, BLOCK_BYTES = 1 << 19 }; /* a block of rows stays in the second-level cache */
     pr_codes c;
     pr_codes_init(&c, w, x, w->kind == DSB_W_I8 ? OFFSET_I8 : OFFSET_I4);
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), at_once = x->n <= FEW ? 4 : 2, block = BLOCK_BYTES / c.stride / MR * MR;
+    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), at_once = x->n > FEW ? 2 : w->kind == DSB_W_I8 ? 4 : 1, block = BLOCK_BYTES / c.stride / MR * MR;
     block = block < 2 * MR ? 2 * MR : block > 16 * MR ? 16 * MR : block;
     int64_t blocks = dsb_ceil_div(x->n, block), steps = dsb_ceil_div(panels, at_once);
 #pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
