@@ -16,7 +16,7 @@ LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 
 # One folder an instruction set; the folder's flags stand here and nowhere else. Other machines leave these folders out.
 ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
-ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c -O3
+ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -O3
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
 X86_ONLY = kernels/avx2/% kernels/avx512/%

@@ -13,20 +13,38 @@ static bool has_f16c(void) {
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
-static const dsb_backend *avx2_backend(void) { return has_avx2() ? &dsb_backend_avx2 : NULL; }
-#else
-static const dsb_backend *avx2_backend(void) { return NULL; }
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
 #endif
+
+/* Best first. */
+static const struct level {
+    const dsb_backend *backend;
+    bool (*here)(void);
+} k_levels[] = {
+#if defined(__x86_64__)
+    {&dsb_backend_avx512, has_avx512},
+    {&dsb_backend_avx2, has_avx2},
+#endif
+    {&dsb_backend_ref, NULL},
+};
 
 const dsb_backend *dsb_backend_cpu(const char *isa) {
     if (!isa) isa = getenv("DSBENCH_ISA");
-    const dsb_backend *best = avx2_backend();
-    if (!isa || !*isa) return best ? best : &dsb_backend_ref;
-    if (strcmp(isa, "avx2") == 0) return best;
-    return strcmp(isa, "ref") == 0 ? &dsb_backend_ref : NULL;
+    for (size_t i = 0; i < sizeof k_levels / sizeof *k_levels; i++) {
+        const struct level *l = &k_levels[i];
+        if ((!isa || !*isa || strcmp(isa, l->backend->isa) == 0) && (!l->here || l->here())) return l->backend;
+    }
+    return NULL;
 }
 
 static dsb_kernel_row k_rows[] = {
+    {"avx512/gemm_i8", "avx512", "int8 x int8 products, per channel or group, VNNI, 12 x 32 tiles", false},
+    {"avx512/gemm_i4", "avx512", "int8 x int4 products, nibbles unpacked in registers, VNNI", false},
+    {"avx512/gemm_bf16", "avx512", "BF16 weights widened on the fly, f32 FMA", false},
+    {"avx512/gemm_f16", "avx512", "FP16 weights widened on the fly, f32 FMA", false},
+    {"avx512/gemm_f32", "avx512", "f32 FMA, 12 x 32 tiles", false},
     {"avx2/gemm_i8", "avx2", "int8 x int8 products, per channel or group, maddubs in exact pairs", false},
     {"avx2/gemm_i4", "avx2", "int8 x int4 products, nibbles unpacked in registers", false},
     {"avx2/gemm_bf16", "avx2", "BF16 weights widened on the fly, f32 FMA", false},

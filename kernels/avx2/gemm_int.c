@@ -1,86 +1,108 @@
-/* int8 x int8 -> int32, exactly: |x|·(±w) in pairs of int16 (2·127·127 < 2^15), then pairs of int32.
- * Cells of 8 outputs x 4 inputs; 4 activation rows share each load. Codes lie within ±127, int4 cells are unpacked in registers. */
+/* int8 x int8 -> int32, exactly. I8: |w|·(±x) in pairs of int16 (2·127·128 < 2^15), then pairs of int32. I4: nibbles offset by 8 times x, eight
+ * pairs added in int16 (8·2·15·127 < 2^15), then int32; what the offset adds, 8·Σx of the group, is where the sum begins.
+ * Cells of 16 outputs, in two halves of 8; 4 activation rows share each load. Codes of activations lie within ±127. */
 #include <immintrin.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/avx2/gemm.h"
+#include "kernels/portable/codes.h"
 
-enum { MR = 4 };
+enum { MR = 4, HALF = 8 };
 
-static inline __attribute__((always_inline)) __m256i load_cell(dsb_wkind kind, const uint8_t *data, int64_t cell) {
-    if (kind == DSB_W_I8) return _mm256_loadu_si256((const __m256i *)(data + cell * 32));
-    __m128i v = _mm_loadu_si128((const __m128i *)(data + cell * 16)), mask = _mm_set1_epi8(15);
-    __m256i c = _mm256_set_m128i(_mm_and_si128(_mm_srli_epi16(v, 4), mask), _mm_and_si128(v, mask));
-    return _mm256_sub_epi8(c, _mm256_set1_epi8(8));
-}
-
-static inline __attribute__((always_inline)) __m256i dot4(__m256i acc, __m256i w, int32_t x) {
-    __m256i v = _mm256_set1_epi32(x);
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(v), _mm256_sign_epi8(w, v));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-static inline int32_t load4(const int8_t *x) {
+static inline __attribute__((always_inline)) __m256i load4(const int8_t *x) {
     int32_t v;
     memcpy(&v, x, 4);
-    return v;
+    return _mm256_set1_epi32(v);
 }
 
-/* m <= MR rows of padded codes (cells*4 a row) against one panel of 8 outputs. */
-static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, const int8_t *x, int64_t x_stride, int m, const float *x_scale, float *y, int64_t width) {
-    int64_t groups = dsb_ceil_div(w->cols, w->group), cell = p * dsb_row_cells(w->cols, w->group), at = 0;
-    __m256 f[MR];
-    for (int r = 0; r < m; r++) f[r] = _mm256_setzero_ps();
-    for (int64_t g = 0; g < groups; g++) {
-        int64_t len = (g + 1) * w->group < w->cols ? w->group : w->cols - g * w->group, cells = dsb_cells(len);
-        __m256i acc[MR];
-        for (int r = 0; r < m; r++) acc[r] = _mm256_setzero_si256();
-        for (int64_t c = 0; c < cells; c++, cell++, at += 4) {
-            __m256i v = load_cell(kind, w->data, cell);
-            for (int r = 0; r < m; r++) acc[r] = dot4(acc[r], v, load4(x + r * x_stride + at));
+/* acc += the sums of `cells` cells, m rows by nh halves. */
+static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
+    const __m256i one = _mm256_set1_epi16(1);
+    for (int64_t c = 0; c < cells; c++, cell += DSB_CELL, x += 4) {
+        __m256i v[2], a[2];
+        for (int h = 0; h < nh; h++) {
+            v[h] = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2));
+            a[h] = _mm256_abs_epi8(v[h]);
         }
-        __m256 s = _mm256_loadu_ps(w->scales + (p * groups + g) * DSB_NI);
-        for (int r = 0; r < m; r++) f[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r]), s, f[r]);
+        for (int r = 0; r < m; r++) {
+            __m256i b = load4(x + r * stride);
+            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a[h], _mm256_sign_epi8(b, v[h])), one));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
+    const __m256i one = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
+    while (cells > 0) {
+        int64_t some = cells < 4 ? cells : 4;
+        __m256i pairs[MR][2];
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) pairs[r][h] = _mm256_setzero_si256();
+        for (int64_t c = 0; c < some; c++, cell += DSB_CELL, x += 8)
+            for (int h = 0; h < nh; h++) {
+                __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+                v = _mm256_and_si256(v, low);
+                for (int r = 0; r < m; r++) {
+                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(v, load4(x + r * stride)));
+                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
+                }
+            }
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(pairs[r][h], one));
+        cells -= some;
+    }
+}
+
+/* m <= MR rows of codes from `row` on against nh halves of panel p, from half h0 on. */
+static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, int h0, int nh, const pr_codes *codes, int64_t row, int m, const float *x_scale, float *y) {
+    int64_t groups = dsb_ceil_div(w->cols, w->group), stride = codes->stride, first = p * DSB_NR + h0 * HALF;
+    const uint8_t *cell = (const uint8_t *)w->data + p * dsb_row_cells(kind, w->cols, w->group) * DSB_CELL + h0 * DSB_CELL / 2;
+    const int8_t *x = codes->q + row * stride;
+    __m256 f[MR][2];
+    for (int r = 0; r < m; r++)
+        for (int h = 0; h < nh; h++) f[r][h] = _mm256_setzero_ps();
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t len = (g + 1) * w->group < w->cols ? w->group : w->cols - g * w->group, cells = dsb_cells(kind, len);
+        __m256i acc[MR][2];
+        for (int r = 0; r < m; r++)
+            for (int h = 0; h < nh; h++) acc[r][h] = kind == DSB_W_I8 ? _mm256_setzero_si256() : _mm256_set1_epi32(codes->sums[(row + r) * groups + g]);
+        if (kind == DSB_W_I8) dot_i8(cell, cells, x, stride, m, nh, acc);
+        else dot_i4(cell, cells, x, stride, m, nh, acc);
+        cell += cells * DSB_CELL;
+        x += cells * dsb_cell_inputs(kind);
+        for (int h = 0; h < nh; h++) {
+            __m256 s = _mm256_loadu_ps(w->scales + (p * groups + g) * DSB_NR + (h0 + h) * HALF);
+            for (int r = 0; r < m; r++) f[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[r][h]), s, f[r][h]);
+        }
     }
     for (int r = 0; r < m; r++) {
-        float t[DSB_NI];
-        _mm256_storeu_ps(t, _mm256_mul_ps(f[r], _mm256_set1_ps(x_scale[r])));
-        for (int64_t j = 0; j < width; j++) y[r * w->rows + j] = t[j];
+        float t[2 * HALF];
+        for (int h = 0; h < nh; h++) _mm256_storeu_ps(t + h * HALF, _mm256_mul_ps(f[r][h], _mm256_set1_ps(x_scale[row + r])));
+        for (int64_t j = 0; j < nh * HALF && first + j < w->rows; j++) y[(row + r) * w->rows + first + j] = t[j];
     }
 }
 
-static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_wkind kind, int64_t p, const int8_t *x, int64_t stride, int64_t n, const float *scale, float *y) {
-    int64_t width = w->rows - p * DSB_NI < DSB_NI ? w->rows - p * DSB_NI : DSB_NI, i = 0;
-    for (; i + MR <= n; i += MR) tile(w, kind, p, x + i * stride, stride, MR, scale + i, y + i * w->rows + p * DSB_NI, width);
-    for (; i < n; i++) tile(w, kind, p, x + i * stride, stride, 1, scale + i, y + i * w->rows + p * DSB_NI, width);
-}
-
-/* Rows whose groups are multiples of 4 are read in place; others are padded group by group into a copy. */
-static const int8_t *padded_rows(const dsb_wmat *w, const int8_t *x, int64_t n, int64_t *stride, int8_t **copy) {
-    *stride = w->cols;
-    *copy = NULL;
-    if (w->group % 4 == 0 && w->cols % 4 == 0) return x;
-    *stride = 4 * dsb_row_cells(w->cols, w->group);
-    *copy = calloc((size_t)(n * *stride) + 1, 1);
-    if (!*copy) abort(); /* as large as the activations that are there already */
-    int64_t padded_group = 4 * dsb_cells(w->group);
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < w->cols; k++) (*copy)[i * *stride + k / w->group * padded_group + k % w->group] = x[i * w->cols + k];
-    return *copy;
+/* Four rows of I4 need the registers of both halves: one half after the other. */
+static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_wkind kind, int64_t p, const pr_codes *c, int64_t first, int64_t last, const float *scale, float *y) {
+    int64_t i = first;
+    for (; i + MR <= last; i += MR) {
+        if (kind == DSB_W_I8) tile(w, kind, p, 0, 2, c, i, MR, scale, y);
+        for (int h = 0; kind == DSB_W_I4 && h < 2; h++) tile(w, kind, p, h, 1, c, i, MR, scale, y);
+    }
+    for (; i < last; i++) tile(w, kind, p, 0, 2, c, i, 1, scale, y);
 }
 
 void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {
     enum { ROWS = 128 };
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NI), blocks = dsb_ceil_div(x->n, ROWS), stride;
-    int8_t *copy;
-    const int8_t *q = padded_rows(w, x->q, x->n, &stride, &copy);
+    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
+    pr_codes c;
+    pr_codes_init(&c, w, x, w->kind == DSB_W_I4 ? 8 : 0);
 #pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t p = 0; p < panels; p++) {
-            int64_t first = b * ROWS, n = first + ROWS < x->n ? ROWS : x->n - first;
-            if (w->kind == DSB_W_I8) panel(w, DSB_W_I8, p, q + first * stride, stride, n, x->scale + first, y + first * w->rows);
-            if (w->kind == DSB_W_I4) panel(w, DSB_W_I4, p, q + first * stride, stride, n, x->scale + first, y + first * w->rows);
+            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;
+            if (w->kind == DSB_W_I8) panel(w, DSB_W_I8, p, &c, first, last, x->scale, y);
+            if (w->kind == DSB_W_I4) panel(w, DSB_W_I4, p, &c, first, last, x->scale, y);
         }
-    free(copy);
+    pr_codes_release(&c);
 }

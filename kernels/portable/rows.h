@@ -278,16 +278,23 @@ static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *o
 
 /* ---- attention ---- */
 
+enum { PR_LANES = 64 }; /* sums that stay in registers while the other index runs; on AVX2 they fill half of them */
+
+static inline int64_t pr_lanes(int64_t n) { return (n + PR_LANES - 1) / PR_LANES * PR_LANES; }
+
+/* y[l] = Σ a[i]·rows[i·stride + l], i ascending from 0: one fused chain each of `lanes` lanes, a constant. */
+static inline __attribute__((always_inline)) void pr_chains(const float *a, const float *rows, int64_t stride, int64_t n, int lanes, float *y) {
+    float sum[PR_LANES] = {0};
+    for (int64_t i = 0; i < n; i++)
+        for (int l = 0; l < lanes; l++) sum[l] = fmaf(a[i], rows[i * stride + l], sum[l]);
+    memcpy(y, sum, (size_t)lanes * sizeof *sum);
+}
+
 /* One query against n keys: scores in lanes over keys (kt: (qk, stride) transposed keys), softmax, weighted sum of values.
- * sink (may be NULL): one more logit, whose share of the softmax goes to no value. */
+ * sink (may be NULL): one more logit, whose share of the softmax goes to no value. s has room for n rounded up to PR_LANES. */
 static void pr_attend(const float *q, const float *kt, int64_t stride, const float *v, int64_t v_stride, int64_t n, int64_t qk, int64_t dv, float scale, const float *sink, float *s, float *out) {
     int64_t padded = (n + 7) / 8 * 8;
-    for (int64_t j = 0; j < padded; j++) s[j] = 0;
-    for (int64_t k = 0; k < qk; k++) {
-        float a = q[k];
-        const float *row = kt + k * stride;
-        for (int64_t j = 0; j < padded; j++) s[j] = fmaf(a, row[j], s[j]);
-    }
+    for (int64_t j = 0; j < n; j += PR_LANES) pr_chains(q, kt + j, stride, qk, PR_LANES, s + j);
     float top = sink ? *sink : -INFINITY;
     for (int64_t j = 0; j < n; j++) {
         s[j] *= scale;
@@ -300,18 +307,20 @@ static void pr_attend(const float *q, const float *kt, int64_t stride, const flo
         for (int l = 0; l < 8; l++) a[l] += s[j + l];
     float sum = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
     if (sink) sum += pm_expf(*sink - top);
-    for (int64_t d = 0; d < dv; d++) out[d] = 0;
-    for (int64_t j = 0; j < n; j++) {
-        float w = s[j];
-        const float *row = v + j * v_stride;
-        for (int64_t d = 0; d < dv; d++) out[d] = fmaf(w, row[d], out[d]);
-    }
-    for (int64_t d = 0; d < dv; d++) out[d] = out[d] / sum;
+    int64_t d = 0;
+    for (; d + PR_LANES <= dv; d += PR_LANES) pr_chains(s, v + d, v_stride, n, PR_LANES, out + d);
+    for (; d + 32 <= dv; d += 32) pr_chains(s, v + d, v_stride, n, 32, out + d);
+    for (; d + 8 <= dv; d += 8) pr_chains(s, v + d, v_stride, n, 8, out + d);
+    for (; d < dv; d++) pr_chains(s, v + d, v_stride, n, 1, out + d);
+    for (d = 0; d < dv; d++) out[d] = out[d] / sum;
 }
 
-/* All queries of one head of one sequence. A window's first keys are left out, so scores may be read up to 7 past the row's end. */
+/* Not a power of two, so that the keys of a block don't share their place in the cache. */
+static inline int64_t pr_key_stride(int64_t n_kv) { return pr_lanes(n_kv) + 16; }
+
+/* All queries of one head of one sequence. A window's first keys are left out, so keys are read up to PR_LANES past a row's end. */
 static void pr_attend_head(const dsb_attention_shape *a, const dsb_seq *seq, int64_t head, const float *q, const float *k, const float *v, float *out, float *kt, float *scores) {
-    int64_t stride = (seq->n_kv + 7) / 8 * 8, qk = a->qk_dim, dv = a->v_dim, of = head / (a->heads / a->kv_heads), kr = a->kv_heads * qk, vr = a->kv_heads * dv;
+    int64_t stride = pr_key_stride(seq->n_kv), qk = a->qk_dim, dv = a->v_dim, of = head / (a->heads / a->kv_heads), kr = a->kv_heads * qk, vr = a->kv_heads * dv;
     for (int64_t j = 0; j < seq->n_kv; j++)
         for (int64_t i = 0; i < qk; i++) kt[i * stride + j] = k[(seq->kv0 + j) * kr + of * qk + i];
     for (int64_t i = 0; i < qk; i++)
@@ -326,14 +335,14 @@ static void pr_attend_head(const dsb_attention_shape *a, const dsb_seq *seq, int
 static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out) {
     int64_t longest = 0;
     for (int64_t i = 0; i < n_seq; i++) longest = seqs[i].n_kv > longest ? seqs[i].n_kv : longest;
-    longest = (longest + 7) / 8 * 8;
+    longest = pr_key_stride(longest);
 #pragma omp parallel
     {
-        float *scratch = aligned_alloc(64, (size_t)(((longest * (a->qk_dim + 1) + 8) * 4 + 63) / 64 * 64));
+        float *scratch = aligned_alloc(64, (size_t)(((longest * (a->qk_dim + 1) + PR_LANES) * 4 + 63) / 64 * 64));
         if (!scratch) abort(); /* a few hundred KB beside gigabytes: nothing can go on */
 #pragma omp for schedule(dynamic) collapse(2)
         for (int64_t i = 0; i < n_seq; i++)
-            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim + 8);
+            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim + PR_LANES);
         free(scratch);
     }
 }

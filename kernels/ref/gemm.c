@@ -20,20 +20,21 @@ static void gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
         }
 }
 
-static int32_t code(const dsb_wmat *w, int64_t cell, int64_t lane) {
-    const uint8_t *d = w->data;
-    if (w->kind == DSB_W_I8) return (int8_t)d[cell * 32 + lane];
-    return (d[cell * 16 + lane % 16] >> (lane < 16 ? 0 : 4) & 15) - 8;
+/* Input k of the group that begins at `cell`, of the panel's output j. */
+static int32_t code(const dsb_wmat *w, const int8_t *cell, int64_t j, int64_t k) {
+    if (w->kind == DSB_W_I8) return cell[k / 4 * DSB_CELL + j * 4 + k % 4];
+    return (cell[k / 8 * DSB_CELL + j * 4 + k % 4] >> (k % 8 < 4 ? 0 : 4) & 15) - 8;
 }
 
 static float dot_int(const dsb_wmat *w, const int8_t *x, float x_scale, int64_t row) {
-    int64_t p = row / DSB_NI, j = row % DSB_NI, groups = dsb_ceil_div(w->cols, w->group), cells = dsb_row_cells(w->cols, w->group);
+    int64_t p = row / DSB_NR, j = row % DSB_NR, groups = dsb_ceil_div(w->cols, w->group), cells = dsb_row_cells(w->kind, w->cols, w->group);
     float f = 0;
     for (int64_t g = 0; g < groups; g++) {
         int64_t end = (g + 1) * w->group < w->cols ? w->group : w->cols - g * w->group;
+        const int8_t *cell = (const int8_t *)w->data + (p * cells + g * dsb_cells(w->kind, w->group)) * DSB_CELL;
         int32_t acc = 0;
-        for (int64_t k = 0; k < end; k++) acc += x[g * w->group + k] * code(w, p * cells + g * dsb_cells(w->group) + k / 4, j * 4 + k % 4);
-        f = fmaf((float)acc, w->scales[(p * groups + g) * DSB_NI + j], f);
+        for (int64_t k = 0; k < end; k++) acc += x[g * w->group + k] * code(w, cell, j, k);
+        f = fmaf((float)acc, w->scales[(p * groups + g) * DSB_NR + j], f);
     }
     return f * x_scale;
 }

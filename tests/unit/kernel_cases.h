@@ -87,16 +87,18 @@ static inline void kc_take(kc_tape *t, kc_out *o) {
 }
 
 /* Every instruction set of this machine, the reference first. */
-static inline int kc_backends(const dsb_backend *out[2]) {
+enum { KC_LEVELS = 3 };
+static inline int kc_backends(const dsb_backend *out[KC_LEVELS]) {
+    static const char *const k_isa[KC_LEVELS] = {"ref", "avx2", "avx512"};
     int n = 0;
-    out[n++] = dsb_backend_cpu("ref");
-    if (dsb_backend_cpu("avx2")) out[n++] = dsb_backend_cpu("avx2");
+    for (int i = 0; i < KC_LEVELS; i++)
+        if (dsb_backend_cpu(k_isa[i])) out[n++] = dsb_backend_cpu(k_isa[i]);
     return n;
 }
 
 /* A case gives the same bits on every instruction set, with 1, 2 and 3 threads, and when it is run again. */
 static inline void kc_same_everywhere(void (*run)(const dsb_backend *, kc_tape *)) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     int n = kc_backends(be), before = omp_get_max_threads();
     kc_tape want = {0};
     omp_set_num_threads(1);

@@ -6,7 +6,7 @@
 #include "base/format.h"
 
 static int n_backend;
-static const dsb_backend *backend[2];
+static const dsb_backend *backend[KC_LEVELS];
 #define EACH(be) for (int b_ = 0; b_ < n_backend; b_++) for (const dsb_backend *be = backend[b_]; be; be = NULL)
 
 static void test_kernels__dynamic_codes_round_ties_to_even(void **state) {

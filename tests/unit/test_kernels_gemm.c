@@ -80,7 +80,7 @@ static void int_case(const dsb_backend *be, dsb_wkind kind, int64_t group, bool 
 }
 
 static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_F32; kind <= DSB_W_F16; kind++)
             for (int i = 0; i < COUNT(k_n); i++)
@@ -91,7 +91,7 @@ static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state
 }
 
 static void test_kernels_gemm__integer_sums_are_exact_in_any_group(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++)
             for (int i = 0; i < COUNT(k_n); i++)
@@ -103,7 +103,7 @@ static void test_kernels_gemm__integer_sums_are_exact_in_any_group(void **state)
 }
 
 static void test_kernels_gemm__largest_codes_don_t_overflow(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
             int_case(be[b], (dsb_wkind)kind, 1 << 20, true, 5, 9, 8192 + 3);
@@ -111,11 +111,49 @@ static void test_kernels_gemm__largest_codes_don_t_overflow(void **state) {
         }
 }
 
+/* Longer than a block of inputs, more rows than a block and than the largest tile, panels of every remainder by four. */
+static void test_kernels_gemm__blocks_and_tiles_of_every_remainder(void **state) {
+    static const int64_t n[] = {1, 2, 3, 4, 11, 12, 23, 109}, rows[] = {16, 32, 47, 64, 65, 70, 120};
+    const dsb_backend *be[KC_LEVELS];
+    for (int b = 1, n_be = kc_backends(be); b < n_be; b++)
+        for (int i = 0; i < COUNT(n); i++) {
+            float_case(be[b], (dsb_wkind)(i % 3), n[i], rows[i % COUNT(rows)], 1024 + 13);
+            float_case(be[b], (dsb_wkind)((i + 1) % 3), n[i], rows[(i + 3) % COUNT(rows)], 2 * 1024);
+            for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
+                int_case(be[b], (dsb_wkind)kind, 1 << 20, false, n[i], rows[i % COUNT(rows)], 1024 + 13);
+                int_case(be[b], (dsb_wkind)kind, 128, true, n[i], rows[(i + 3) % COUNT(rows)], 1024 + 64);
+            }
+        }
+}
+
+/* The largest codes there are: -128 of weights that others stored, and -8. */
+static void test_kernels_gemm__least_weight_codes_are_exact(void **state) {
+    enum { ROWS = 19, COLS = 4096 };
+    const dsb_backend *be[KC_LEVELS];
+    int8_t *w = kc_memory(ROWS * COLS), *x = kc_memory(5 * COLS);
+    float one[ROWS], y[5 * ROWS];
+    for (int i = 0; i < ROWS; i++) one[i] = 1;
+    for (int i = 0; i < 5 * COLS; i++) x[i] = i < 2 * COLS ? 127 : -127;
+    for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
+        int least = kind == DSB_W_I8 ? -128 : -8;
+        for (int i = 0; i < ROWS * COLS; i++) w[i] = (int8_t)least;
+        for (int b = 0, n = kc_backends(be); b < n; b++) {
+            dsb_wmat m;
+            assert_int_equal(be[b]->pack_int(&m, (dsb_wkind)kind, w, one, COLS, ROWS, COLS, NULL), DSB_OK);
+            be[b]->gemm(&m, &(dsb_act){.n = 5, .cols = COLS, .q = x, .scale = one}, y);
+            for (int i = 0; i < 5 * ROWS; i++) assert_true(y[i] == (float)((i < 2 * ROWS ? 127 : -127) * least * COLS));
+            be[b]->unpack(&m);
+        }
+    }
+    kc_free(w);
+    kc_free(x);
+}
+
 /* Codes of -8 come from checkpoints that others packed. */
 static void test_kernels_gemm__int4_holds_minus_eight(void **state) {
     static const int8_t w[] = {-8, 7, -8, -8, 0}, x[] = {127, -127, 1, -127, 5};
     static const float one[] = {1};
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++) {
         dsb_wmat m;
         float y;
@@ -129,7 +167,7 @@ static void test_kernels_gemm__int4_holds_minus_eight(void **state) {
 static void test_kernels_gemm__packing_rounds_to_nearest_even(void **state) {
     static const float w[] = {1.00390625f, 1.01171875f, -1.00390625f, 3.0f}, one[] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
     static const float bf16[] = {1.0f, 1.015625f, -1.0f, 3.0f}; /* ties of BF16, whose last place is 2^-7; exact in FP16 */
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++) {
         dsb_wmat m;
         float y[4];
@@ -181,6 +219,8 @@ int main(void) {
         cmocka_unit_test(test_kernels_gemm__floats_are_one_fused_chain_an_output),
         cmocka_unit_test(test_kernels_gemm__integer_sums_are_exact_in_any_group),
         cmocka_unit_test(test_kernels_gemm__largest_codes_don_t_overflow),
+        cmocka_unit_test(test_kernels_gemm__blocks_and_tiles_of_every_remainder),
+        cmocka_unit_test(test_kernels_gemm__least_weight_codes_are_exact),
         cmocka_unit_test(test_kernels_gemm__int4_holds_minus_eight),
         cmocka_unit_test(test_kernels_gemm__packing_rounds_to_nearest_even),
         cmocka_unit_test(test_kernels_gemm__a_row_depends_on_itself_alone),

@@ -373,7 +373,7 @@ SHAPES(logit_rows)
 static void test_kernels_rows__route_same_everywhere(void **state) { kc_same_everywhere(route); }
 
 static void test_kernels_rows__memory_is_aligned_and_zero(void **state) {
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (size_t bytes = 0; bytes < 200; bytes += 33) {
             void *p;
@@ -394,7 +394,7 @@ static void test_kernels_rows__memory_is_aligned_and_zero(void **state) {
 
 static void test_kernels_rows__the_list_names_what_runs(void **state) {
     const dsb_kernel_row *rows;
-    const dsb_backend *be[2];
+    const dsb_backend *be[KC_LEVELS];
     static const float w[] = {1}, scale[] = {1};
     static const int8_t code[] = {1};
     int n_row = dsb_kernel_list(&rows);

@@ -84,7 +84,7 @@ static void check_tensor(const vectors *v) {
 }
 
 static int check_file(const char *path) {
-    static const char *const isa[] = { "ref", "avx2", NULL };
+    static const char *const isa[] = { "ref", "avx2", "avx512" };
     json_t *doc;
     const char *name;
     json_t *one;

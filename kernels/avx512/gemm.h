@@ -1,0 +1,10 @@
+/* AVX-512 products in the canonical order of kernels/backend.h: bit-identical to the reference. */
+#ifndef DSB_KERNELS_AVX512_GEMM_H
+#define DSB_KERNELS_AVX512_GEMM_H
+
+#include "kernels/layout.h"
+
+void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+
+#endif
