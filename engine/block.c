@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Slots of the workspace; attention and feed-forward never hold theirs at the same time. */
-enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN };
+enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN, WS_RANK, WS_LOW, WS_TURNED };
 
 void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
 
@@ -32,6 +32,18 @@ dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **
 }
 
 #define TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(ws, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
+
+/* *x as l's weight is made for it: scaled and rotated, in the carrier's precision. */
+static dsb_status transform_input(const dsb_model *m, const dsb_linear *l, bool bf16, const float **x, int64_t n, dsb_workspace *ws, dsb_err *err) {
+    float *t;
+    if (!l->in_scale && !l->rotation) return DSB_OK;
+    TAKE(WS_TURNED, t, n * l->w.cols);
+    if (l->in_scale) m->be->scale_columns(*x, n, l->w.cols, l->in_scale, t);
+    if (l->rotation) m->be->hadamard(l->in_scale ? t : *x, n, l->w.cols, l->rotation, t);
+    if (bf16) m->be->round_bf16(t, n * l->w.cols);
+    *x = t;
+    return DSB_OK;
+}
 
 /* x as `l` reads it: f32, rounded to FP8, or quantized to integers. */
 static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, dsb_workspace *ws, dsb_act *act, dsb_err *err) {
@@ -63,19 +75,37 @@ static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, ds
     return DSB_OK;
 }
 
-static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->activation == b->activation && (!dsb_activation_is_static(a->activation) || a->static_scale == b->static_scale); }
+static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->in_scale == b->in_scale && a->rotation == b->rotation && a->activation == b->activation && (!dsb_activation_is_static(a->activation) || a->static_scale == b->static_scale); }
 
-static void multiply(const dsb_model *m, const dsb_linear *l, const dsb_act *act, bool bf16, float *y) {
+/* y += a·(b·x), b·x rounded as every product's output is. */
+static dsb_status add_low_rank(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {
+    dsb_act act = {.n = n, .cols = l->w.cols, .f32 = x};
+    int64_t rank = l->b.rows;
+    float *t, *more;
+    TAKE(WS_RANK, t, n * rank);
+    TAKE(WS_LOW, more, n * l->w.rows);
+    m->be->gemm(&l->b, &act, t);
+    if (bf16) m->be->round_bf16(t, n * rank);
+    act = (dsb_act){.n = n, .cols = rank, .f32 = t};
+    m->be->gemm(&l->a, &act, more);
+    m->be->add(y, more, n * l->w.rows);
+    return DSB_OK;
+}
+
+/* x as the carrier holds it, act as the weight's kernel reads it. */
+static dsb_status multiply(const dsb_model *m, const dsb_linear *l, const float *x, const dsb_act *act, bool bf16, dsb_workspace *ws, float *y, dsb_err *err) {
     m->be->gemm(&l->w, act, y);
+    if (l->a.data) DSB_TRY(add_low_rank(m, l, bf16, x, act->n, ws, y, err));
     if (l->bias) m->be->add_bias(y, l->bias, act->n, l->w.rows);
     if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
+    return DSB_OK;
 }
 
 dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {
     dsb_act act;
+    DSB_TRY(transform_input(m, l, bf16, &x, n, ws, err));
     DSB_TRY(prepare_act(l, x, n, ws, &act, err));
-    multiply(m, l, &act, bf16, y);
-    return DSB_OK;
+    return multiply(m, l, x, &act, bf16, ws, y, err);
 }
 
 static void observe(const dsb_input_observer *obs, dsb_role role, const float *x, int64_t n, int64_t cols) {
@@ -202,10 +232,16 @@ dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_rol
         TAKE(WS_KV, u, rows * ff);
         observe(obs, gate_role, x + at * d, rows, d);
         observe(obs, gate_role + 1, x + at * d, rows, d);
-        DSB_TRY(prepare_act(&w->gate, x + at * d, rows, ws, &act, err));
-        multiply(m, &w->gate, &act, bf16, g);
-        if (!same_act(&w->gate, &w->up)) DSB_TRY(prepare_act(&w->up, x + at * d, rows, ws, &act, err));
-        multiply(m, &w->up, &act, bf16, u);
+        const float *in = x + at * d;
+        DSB_TRY(transform_input(m, &w->gate, bf16, &in, rows, ws, err));
+        DSB_TRY(prepare_act(&w->gate, in, rows, ws, &act, err));
+        DSB_TRY(multiply(m, &w->gate, in, &act, bf16, ws, g, err));
+        if (!same_act(&w->gate, &w->up)) {
+            in = x + at * d;
+            DSB_TRY(transform_input(m, &w->up, bf16, &in, rows, ws, err));
+            DSB_TRY(prepare_act(&w->up, in, rows, ws, &act, err));
+        }
+        DSB_TRY(multiply(m, &w->up, in, &act, bf16, ws, u, err));
         if (m->config.swiglu_limit > 0) m->be->swiglu_clamped(g, u, rows * ff, m->config.swiglu_alpha, m->config.swiglu_limit, bf16, g);
         else m->be->silu_mul(g, u, rows * ff, bf16, g);
         observe(obs, gate_role + 2, g, rows, ff);

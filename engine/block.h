@@ -33,7 +33,7 @@ typedef struct dsb_input_observer {
 } dsb_input_observer;
 
 /* Scratch buffers of the device (be NULL: of the host), grown when needed, kept between calls. */
-enum { DSB_WS_SLOTS = 16 };
+enum { DSB_WS_SLOTS = 20 };
 typedef struct dsb_workspace {
     const dsb_backend *be;
     void *slot[DSB_WS_SLOTS];

@@ -2,6 +2,11 @@
 
 #include <stdlib.h>
 
+const char *dsb_cover_name(dsb_cover cover) {
+    static const char *const k_name[] = {NULL, "next-best", "all-tokens", "rtn"};
+    return k_name[cover];
+}
+
 dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, dsb_err *err) {
     *c = (dsb_calibration){.n_layer = config->n_layer, .n_expert = config->n_expert};
     DSB_TRY(DSB_NEW(c->layers, c->n_layer, "calibration", err));
@@ -10,6 +15,10 @@ dsb_status dsb_calibration_init(dsb_calibration *c, const dsb_config *config, ds
         DSB_TRY(DSB_NEW(x->expert, c->n_expert * 3, "calibration", err));
         DSB_TRY(DSB_NEW(x->activity, c->n_expert, "calibration", err));
         DSB_TRY(DSB_NEW(x->mean_abs, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->sensitivity, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->routed, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->seen, c->n_expert, "calibration", err));
+        DSB_TRY(DSB_NEW(x->cover, c->n_expert, "calibration", err));
         DSB_TRY(DSB_NEW(x->activity_rank, c->n_expert, "calibration", err));
         DSB_TRY(DSB_NEW(x->mean_abs_rank, c->n_expert, "calibration", err));
     }
@@ -33,6 +42,10 @@ void dsb_calibration_release(dsb_calibration *c) {
         free(c->layers[l].bins);
         free(c->layers[l].activity);
         free(c->layers[l].mean_abs);
+        free(c->layers[l].sensitivity);
+        free(c->layers[l].routed);
+        free(c->layers[l].seen);
+        free(c->layers[l].cover);
         free(c->layers[l].activity_rank);
         free(c->layers[l].mean_abs_rank);
     }
@@ -56,7 +69,15 @@ void dsb_rank(const double *value, int64_t n, double *rank) {
 const dsb_range_observer *dsb_calibration_range(const dsb_calibration *c, const dsb_linear_spec *spec) {
     if (!c || spec->layer < 0) return NULL;
     const dsb_layer_calibration *l = &c->layers[spec->layer];
+    if (spec->expert >= 0 && l->cover[spec->expert] == DSB_COVER_NONE) return NULL;
     return spec->expert >= 0 ? &l->expert[spec->expert * 3 + (spec->role - DSB_ROLE_EXPERT_GATE)] : &l->role[spec->role];
+}
+
+/* How many of the layer's experts have a larger figure; the lower index goes before where two are equal. */
+static int64_t place(const double *value, int64_t n, int64_t e) {
+    int64_t before = 0;
+    for (int64_t i = 0; i < n; i++) before += value[i] > value[e] || (value[i] == value[e] && i < e);
+    return before;
 }
 
 dsb_expert_facts dsb_calibration_facts(const dsb_calibration *c, const dsb_linear_spec *spec) {
@@ -67,5 +88,13 @@ dsb_expert_facts dsb_calibration_facts(const dsb_calibration *c, const dsb_linea
     f.activity_rank = l->activity_rank[spec->expert];
     f.mean_abs = l->mean_abs[spec->expert];
     f.mean_abs_rank = l->mean_abs_rank[spec->expert];
+    f.expert = spec->expert;
+    f.n_expert = c->n_expert;
+    bool down = spec->role == DSB_ROLE_EXPERT_DOWN;
+    f.d_ff = down ? spec->cols : spec->rows;
+    f.d_model = down ? spec->rows : spec->cols;
+    f.place[DSB_BY_ACTIVITY] = place(l->activity, c->n_expert, spec->expert);
+    f.place[DSB_BY_SENSITIVITY] = place(l->sensitivity, c->n_expert, spec->expert);
+    f.place[DSB_BY_MEAN_ABS] = place(l->mean_abs, c->n_expert, spec->expert);
     return f;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quantizers/quantize_rule.h"
+
 dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err) {
     *m = (dsb_model){.be = be, .n_pos = n_pos};
     DSB_TRY(dsb_config_load(&m->config, dir, err));
@@ -40,6 +42,9 @@ void dsb_model_close(dsb_model *m) {
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->w.data) be->unpack(&l->w);
     if (!l->borrowed && l->bias) be->release(l->bias);
+    if (!l->borrowed && l->a.data) be->unpack(&l->a);
+    if (!l->borrowed && l->b.data) be->unpack(&l->b);
+    if (!l->borrowed && l->in_scale) be->release(l->in_scale);
     *l = (dsb_linear){0};
 }
 
@@ -64,9 +69,10 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     size_t n;
     if (!dsb_mul((size_t)spec->rows, (size_t)spec->cols, &n)) return dsb_fail(err, DSB_ENOMEM, "tensor %s: absurd shape", spec->stem);
     if (n <= l->room) return DSB_OK;
-    const dsb_model *m = l->model;
+    dsb_loader kept = *l;
     dsb_loader_release(l);
-    l->model = m;
+    l->model = kept.model;
+    l->refit = kept.refit;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
     l->room = n;
     return DSB_OK;
@@ -92,17 +98,28 @@ double dsb_scheme_weight_bytes(const dsb_scheme *s) {
     return most;
 }
 
-/* Biases stay as they are stored under every scheme. */
+/* A device vector of its own with these values, added to what is there. */
+static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, float **to, dsb_err *err) {
+    void *p = *to;
+    if (!p) DSB_TRY(be->alloc(&p, (size_t)n * sizeof *host, "bias", err));
+    *to = p;
+    float *sum;
+    DSB_TRY(DSB_NEW(sum, n, "bias", err));
+    be->download(sum, p, (size_t)n * sizeof *sum);
+    for (int64_t i = 0; i < n; i++) sum[i] += host[i];
+    be->upload(p, sum, (size_t)n * sizeof *sum);
+    free(sum);
+    return DSB_OK;
+}
+
+/* Biases stay as they are stored under every scheme; a compensation's is added. */
 static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     float *host;
-    void *p = NULL;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
     dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
-    if (!s) s = m->be->alloc(&p, (size_t)spec->rows * sizeof *host, "bias", err);
-    if (!s) m->be->upload(p, host, (size_t)spec->rows * sizeof *host);
+    if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
-    out->bias = p;
     return s;
 }
 
@@ -147,43 +164,69 @@ static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qten
 }
 
 /* A weight that is NaN or Inf is a bad input: the checkpoint and the tensor are named. */
-static dsb_status quantize(const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *w, dsb_qtensor *out, dsb_err *err) {
+static dsb_status quantize(dsb_loader *l, const dsb_rule *rule, const dsb_format *format, int64_t group, const dsb_linear_spec *spec, const char *dir, const float *w, const dsb_input_stats *stats, dsb_quantized *out, dsb_err *err) {
     dsb_err inner = {0};
-    int64_t group;
-    const dsb_format *format = dsb_rule_format(rule, spec->cols, &group);
-    dsb_status s = dsb_quantize(out, format ? format : rule->format, dsb_algorithm_find(rule->algorithm), group, rule->zero_point, w, spec->rows, spec->cols, &inner);
+    dsb_status s = dsb_quantize_rule(out, rule, format, group, w, spec->rows, spec->cols, stats, l->w_deq, &inner);
     return s ? dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s.weight: %s", dir, spec->stem, inner.text) : DSB_OK;
 }
 
-static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
-    const dsb_backend *be = l->model->be;
-    const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
-    event->format = format ? format->name : rule->format->name;
-    event->other_format = format != rule->format;
-    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
-    if (format && format->is_float) {
-        dsb_qtensor q;
-        DSB_TRY(quantize(rule, spec, dir, own, &q, err));
-        dsb_dequantize(&q, own, l->w_deq);
-        event->stored_bytes = q.stored_bytes;
-        dsb_qtensor_release(&q);
-        dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
-        return be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err);
-    }
-    if (!codes->format || codes->format->qmax == 0) {
-        DSB_TRY(quantize(rule, spec, dir, own, codes, err));
-    } else { /* stored integers stay as they are */
-        event->format = codes->format->name;
-        event->other_format = false;
-        event->stored_bytes = codes->stored_bytes;
-        if (!codes->codes) {
-            memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
-            return be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
-        }
+/* Integers that a checkpoint stores stay as they are. */
+static dsb_status pack_stored(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    event->format = codes->format->name;
+    event->stored_bytes = codes->stored_bytes;
+    if (!codes->codes) {
+        memcpy(l->w_deq, own, (size_t)(spec->rows * spec->cols) * sizeof *own);
+        return l->model->be->pack_float(&out->w, DSB_W_F32, own, spec->rows, spec->cols, err);
     }
     dsb_dequantize(codes, NULL, l->w_deq);
-    event->stored_bytes = codes->stored_bytes;
     return pack_codes(l, rule, codes, range, out, event, err);
+}
+
+/* What follows the product, and the weight as it then is. */
+static dsb_status load_correction(dsb_loader *l, const dsb_correction *c, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    if (c->bias) DSB_TRY(add_vector(be, c->bias, spec->rows, &out->bias, err));
+    if (!c->a) return DSB_OK;
+    DSB_TRY(be->pack_float(&out->a, DSB_W_BF16, c->a, spec->rows, c->rank, err));
+    DSB_TRY(be->pack_float(&out->b, DSB_W_BF16, c->b, c->rank, spec->cols, err));
+    dsb_correction_add(c, spec->rows, spec->cols, l->w_deq);
+    return DSB_OK;
+}
+
+/* The transform that a product's input goes through. */
+static dsb_status load_transform(const dsb_backend *be, const dsb_input_transform *t, int64_t cols, dsb_linear *out, dsb_err *err) {
+    void *p;
+    out->rotation = t->rotation;
+    if (!t->in_scale) return DSB_OK;
+    DSB_TRY(be->alloc(&p, (size_t)cols * sizeof *t->in_scale, "scales of inputs", err));
+    be->upload(p, t->in_scale, (size_t)cols * sizeof *t->in_scale);
+    out->in_scale = p;
+    return DSB_OK;
+}
+
+static dsb_status load_ruled(dsb_loader *l, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const float *own, const dsb_qtensor *codes, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_quantized z;
+    const dsb_format *format = dsb_rule_format(rule, spec->cols, &event->group);
+    DSB_TRY(loader_buffer(l, &l->w_deq, spec, err));
+    event->algorithm = rule->algorithm;
+    if (codes->format && codes->format->qmax > 0 && !(format && format->is_float)) return pack_stored(l, rule, spec, own, codes, range, out, event, err);
+    event->other_format = format != rule->format;
+    if (!format) format = rule->format; /* its error says what is wanted */
+    DSB_TRY(quantize(l, rule, format, event->group, spec, dir, own, stats, &z, err));
+    event->format = format->name;
+    event->algorithm = z.used->name;
+    event->starved = z.starved;
+    event->stored_bytes = z.q.stored_bytes;
+    event->won = z.won;
+    dsb_range_observer scaled = {.absmax = z.in.absmax, .n_token = 1};
+    if (z.in.in_scale) range = &scaled;
+    dsb_wkind kind = strcmp(format->name, "f16") == 0 ? DSB_W_F16 : strcmp(format->name, "bf16") == 0 ? DSB_W_BF16 : DSB_W_F32;
+    dsb_status s = format->is_float ? l->model->be->pack_float(&out->w, kind, l->w_deq, spec->rows, spec->cols, err) : pack_codes(l, rule, &z.q, range, out, event, err);
+    if (!s) s = load_transform(l->model->be, &z.in, spec->cols, out, err);
+    if (!s) s = load_correction(l, &z.correction, spec, out, err);
+    if (!s) dsb_transform_undo(&z.in, spec->rows, spec->cols, l->w_deq); /* compared where the stored weight is */
+    dsb_quantized_release(&z);
+    return s;
 }
 
 /* A weight that no rule changes. Codes of another checkpoint run as it says they are served; what no kernel does is decoded. */
@@ -194,13 +237,13 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
-    const float *own = l->w_ref;
+    const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
         DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
@@ -214,9 +257,9 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     dsb_status st = DSB_OK;
     const float *deq = own;
     if (rule && rule->format) {
-        st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, out, event, err);
+        st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
-    } else if (ref && s->own_source) {
+    } else if (ref && own == l->w_ref) {
         *out = *ref;
         out->borrowed = true;
         event->stored_bytes = l->ref_bytes;

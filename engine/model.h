@@ -7,8 +7,8 @@
 #include "engine/arch.h"
 #include "engine/checkpoint.h"
 #include "kernels/backend.h"
+#include "quantizers/compensation.h"
 #include "quantizers/observer.h"
-#include "quantizers/recipe.h"
 
 typedef struct dsb_model {
     const dsb_backend *be;
@@ -39,6 +39,9 @@ typedef struct dsb_linear {
     bool borrowed; /* w and bias belong to another linear */
     dsb_activation activation;
     float static_scale;
+    dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
+    float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
+    int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */
 } dsb_linear;
 void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
 
@@ -65,6 +68,9 @@ typedef struct dsb_tensor_event {
     bool other_format; /* the rule's format doesn't divide its rows: the rule's fallback */
     bool fell_back; /* wanted a static scale, calibration gave none: dynamic instead */
     bool no_range;  /* fell back though calibration saw tokens: only zeros, or a value that is not finite */
+    const char *algorithm; /* that chose its codes, where a rule quantized it */
+    bool starved;   /* calibration saw nothing of what the rule's algorithm chooses by: rtn instead */
+    dsb_compensated won; /* by compensation */
 } dsb_tensor_event;
 
 /* Host buffers for one tensor at a time. */
@@ -72,6 +78,7 @@ typedef struct dsb_loader {
     const dsb_model *model;
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
+    const float *refit; /* borrowed, or NULL: what a scheme of the model's own checkpoint takes for the stored weight */
     char ref_stem[256]; /* what w_ref holds, and from which row on */
     int64_t ref_first;
     bool kept_known;      /* kept: figures of w_ref against itself, the same for every scheme that keeps it */
@@ -85,8 +92,8 @@ void dsb_loader_release(dsb_loader *l);
 double dsb_scheme_weight_bytes(const dsb_scheme *s);
 /* Reads the reference's tensor and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
-/* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor. */
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
+/* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor; range and stats may be NULL too. */
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
 /* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
 dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

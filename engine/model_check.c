@@ -42,41 +42,45 @@ dsb_status dsb_model_check(const dsb_model *m, const dsb_checkpoint *cp, dsb_err
     return DSB_OK;
 }
 
-/* Every rule that may decide it: those with a test, and the first without. */
-static dsb_status check_rules(const dsb_recipe *r, const dsb_linear_spec *s, dsb_err *err) {
+/* Every rule that may decide it: those with a test, and the first without; used (may be NULL) marks them, and
+ * then a block's weight that none is sure to take is an error: a run keeps it by name. Router, embedding and vocabulary projection are kept unless named. */
+static dsb_status check_rules(const dsb_recipe *r, const dsb_linear_spec *s, bool *used, dsb_err *err) {
     char tensor[300];
     snprintf(tensor, sizeof tensor, "%s.weight", s->stem);
     for (int i = 0; i < r->n_rule; i++) {
         const dsb_rule *rule = &r->rules[i];
         int64_t group;
         if (!dsb_rule_covers(rule, s->role, tensor)) continue;
+        if (used) used[i] = true;
         if (rule->format && !dsb_rule_format(rule, s->cols, &group))
             return dsb_fail(err, DSB_EINPUT, "scheme %s: rule %d: tensor %s: rows of %lld weights don't split into %s's blocks of %lld%s; a \"fallback\" format that takes them is wanted", r->name, i + 1, tensor, (long long)s->cols,
                             rule->format->name, (long long)rule->format->block, rule->fallback ? ", nor its fallback's" : "");
         if (rule->when == DSB_WHEN_ALWAYS) return DSB_OK;
     }
-    return DSB_OK;
+    if (!used || s->role == DSB_ROLE_ROUTER || s->role == DSB_ROLE_EMBED || s->role == DSB_ROLE_LM_HEAD) return DSB_OK;
+    return dsb_fail(err, DSB_EINPUT, "scheme %s: tensor %s (role %s): no rule without a test matches it; one that does is wanted, such as {\"role\": \"*\", \"format\": \"keep\"} as the last", r->name, tensor, dsb_role_name(s->role));
 }
 
-dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, dsb_err *err) {
+dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, bool *used, dsb_err *err) {
     const dsb_config *c = &m->config;
     dsb_linear_spec s[5];
     if (!recipe) return DSB_OK;
+    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
     for (int64_t l = 0; l < c->n_layer; l++) {
-        for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+        for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
         bool moe = dsb_layer_is_moe(c, l);
         for (int64_t e = 0; e < (moe ? c->n_expert : 1); e++) {
             dsb_ffn_specs(c, l, moe ? DSB_ROLE_EXPERT_GATE : DSB_ROLE_DENSE_GATE, moe ? e : -1, s);
-            for (int i = 0; i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+            for (int i = 0; i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
         }
         if (!moe) continue;
         dsb_router_spec(c, l, s);
-        DSB_TRY(check_rules(recipe, s, err));
+        DSB_TRY(check_rules(recipe, s, used, err));
         if (c->n_shared) dsb_ffn_specs(c, l, DSB_ROLE_SHARED_GATE, -1, s);
-        for (int i = 0; c->n_shared && i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], err));
+        for (int i = 0; c->n_shared && i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
     }
     dsb_head_spec(c, s);
-    return check_rules(recipe, s, err);
+    return check_rules(recipe, s, used, err);
 }
 
 dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err) {

@@ -41,11 +41,12 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
 static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_tensor_event event;
     dsb_expert_facts facts = dsb_calibration_facts(cal, spec);
-    DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, out, &event, err));
-    s->weight_bytes += out->w.bytes;
+    DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
+    size_t bytes = out->w.bytes + out->a.bytes + out->b.bytes;
+    s->weight_bytes += bytes;
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
-    s->token_bytes += (size_t)(share * (double)out->w.bytes);
-    s->token_ops += share * 2 * (double)spec->rows * (double)spec->cols;
+    s->token_bytes += (size_t)(share * (double)bytes);
+    s->token_ops += share * 2 * ((double)spec->rows * (double)spec->cols + (double)out->b.rows * (double)(spec->rows + spec->cols));
     return DSB_OK;
 }
 

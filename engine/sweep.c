@@ -17,7 +17,7 @@ dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear 
 
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
-    return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), ref, out, event, err);
+    return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), sw_calib_stats(sw, scheme, spec), ref, out, event, err);
 }
 
 dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
@@ -109,7 +109,10 @@ static dsb_status scheme_open(sweep *sw, int i, dsb_err *err) {
         DSB_TRY(dsb_routing_alloc(&s->acc_route, &sw->m->config, sw->n_tok, false, err));
         DSB_TRY(dsb_routing_alloc(&s->block_route, &sw->m->config, sw->n_iso, false, err));
     }
-    return embed(sw, &s->acc, scheme, sw->plan->tokens, err);
+    DSB_TRY(embed(sw, &s->acc, scheme, sw->plan->tokens, err));
+    if (!scheme->recipe || !(scheme->recipe->needs & DSB_NEED_OWN_INPUT)) return DSB_OK;
+    DSB_TRY(sw_calib_open(sw, &s->own, scheme, err));
+    return embed(sw, &s->own.rows, scheme, sw->plan->cal_tokens, err);
 }
 
 static dsb_status too_little(const sweep *sw, dsb_err *err) {
@@ -148,14 +151,10 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     DSB_TRY(sw_layout_open(sw, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->ref, false, sw->n_tok, err));
     DSB_TRY(sw_stream_alloc(sw, &sw->ref_out, false, sw->pass_rows, err));
-    DSB_TRY(sw_stream_alloc(sw, &sw->calib, false, p->n_cal_chunk * p->n_ctx, err));
-    DSB_TRY(sw_stream_alloc(sw, &sw->calib_out, false, p->n_cal_chunk * p->n_ctx, err));
-    if (c->n_expert > 0) {
-        DSB_TRY(dsb_routing_alloc(&sw->ref_route, c, sw->n_tok, true, err));
-        DSB_TRY(dsb_routing_alloc(&sw->cal_route, c, sw->calib.n, false, err));
-    }
+    DSB_TRY(sw_calib_open(sw, &sw->calib, &sw->reference, err));
+    if (c->n_expert > 0) DSB_TRY(dsb_routing_alloc(&sw->ref_route, c, sw->n_tok, true, err));
     DSB_TRY(embed(sw, &sw->ref, &sw->reference, p->tokens, err));
-    DSB_TRY(embed(sw, &sw->calib, &sw->reference, p->cal_tokens, err));
+    DSB_TRY(embed(sw, &sw->calib.rows, &sw->reference, p->cal_tokens, err));
     DSB_TRY(DSB_NEW(sw->schemes, p->n_scheme + 1, "schemes", err));
     for (int i = 0; i < p->n_scheme; i++) DSB_TRY(scheme_open(sw, i, err));
     return DSB_OK;
@@ -169,14 +168,15 @@ static void sweep_close(sweep *sw) {
         dsb_router_release(sw->be, &s->router);
         dsb_routing_release(&s->acc_route);
         dsb_routing_release(&s->block_route);
+        sw_calib_release(sw, &s->own);
     }
     if (sw->schemes) sw_attention_release(sw);
     free(sw->schemes);
     dsb_router_release(sw->be, &sw->ref_router);
-    sw_stream *all[] = {&sw->ref, &sw->ref_out, &sw->calib, &sw->calib_out};
-    for (int i = 0; i < 4; i++) sw_stream_release(sw, all[i]);
+    sw_stream_release(sw, &sw->ref);
+    sw_stream_release(sw, &sw->ref_out);
+    sw_calib_release(sw, &sw->calib);
     dsb_routing_release(&sw->ref_route);
-    dsb_routing_release(&sw->cal_route);
     dsb_loader_release(&sw->loader);
     dsb_workspace_release(&sw->ws);
     dsb_workspace_release(&sw->tile);

@@ -17,6 +17,7 @@ typedef struct dsb_sweep_plan {
     int64_t n_isolated_chunk;     /* isolated figures come from the first so many chunks; 0: from all */
     int64_t n_cal_chunk;          /* calibration chunks of n_ctx tokens: extra streams of the same pass */
     const int32_t *cal_tokens;    /* (n_cal_chunk, n_ctx) */
+    dsb_cover_policy cover;       /* of experts that few calibration tokens reach */
     int64_t isolated_every;       /* every so many chunks isolated figures are taken; 1: all */
     int64_t memory;               /* bytes that the sweep may take; 0: any */
     const char *spill_dir;        /* folder of the temporary file; NULL: the current one */

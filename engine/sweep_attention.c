@@ -4,20 +4,54 @@
 
 #include "engine/sweep_internal.h"
 
-typedef struct range_ctx {
-    const sweep *sw;
-    dsb_layer_calibration *layer;
-} range_ctx;
-
-static void observe_range(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
-    range_ctx *r = ctx;
-    dsb_range_observe(r->sw->be, &r->layer->role[role], x, n, cols);
-}
-
 static dsb_status load_reference(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
     dsb_attn_release(sw->be, &sw->ref_attn);
     for (int i = 0; i < n; i++) DSB_TRY(sw_load_reference(sw, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), err));
     return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, &sw->ref_attn, err);
+}
+
+/* x (n rows: whole chunks) -> out, the attention's output. */
+static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, float *out, dsb_err *err) {
+    const int32_t *pos;
+    const dsb_seq *seqs;
+    int64_t n_seq = sw_layout(sw, n, &pos, &seqs);
+    return dsb_attention_forward(sw->m, w, bf16, x, n, pos, seqs, n_seq, NULL, obs, &sw->ws, out, err);
+}
+
+/* A calibration stream through weights w. obs: its inputs are seen; keep: their output is added to the stream. */
+static dsb_status calibrate(sweep *sw, sw_calib *c, const dsb_attn_weights *w, const dsb_input_observer *obs, bool keep, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, rows = sw->how.tile_chunks * sw->plan->n_ctx;
+    float *x, *out;
+    SW_TAKE(ST_X, x, rows * d);
+    SW_TAKE(ST_OUT, out, rows * d);
+    sw->layout_chunk = -1;
+    for (int64_t at = 0; at < c->rows.n; at += rows) {
+        int64_t n = c->rows.n - at < rows ? c->rows.n - at : rows;
+        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+        DSB_TRY(forward(sw, w, c->bf16, x, n, obs, out, err));
+        if (!keep) continue;
+        sw->be->add(x, out, n * d);
+        if (c->bf16) sw->be->round_bf16(x, n * d);
+        DSB_TRY(sw_store(sw, &c->rows, at, n, x, err));
+    }
+    return DSB_OK;
+}
+
+/* The reference's stream, then the inputs of schemes that are quantized by their own: through the reference's weights. */
+static dsb_status calibrate_all(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n_spec, dsb_err *err) {
+    sw_calib_view view = {sw, &sw->calib, &sw->cal->layers[layer], -1};
+    dsb_input_observer obs = {&view, sw_calib_observe};
+    if (sw->calib.rows.n == 0) return DSB_OK;
+    DSB_TRY(sw_calib_begin(sw, &sw->calib, -1, specs, n_spec, err));
+    DSB_TRY(calibrate(sw, &sw->calib, &sw->ref_attn, &obs, true, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) {
+        sw_calib *own = &sw->schemes[s].own;
+        if (own->rows.n == 0) continue;
+        view = (sw_calib_view){sw, own, NULL, -1};
+        DSB_TRY(sw_calib_begin(sw, own, s, specs, n_spec, err));
+        DSB_TRY(calibrate(sw, own, &sw->ref_attn, &obs, false, err));
+    }
+    return DSB_OK;
 }
 
 /* Schemes from .. to, tensor by tensor, so that the reference's is read once for all of them. */
@@ -34,32 +68,7 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
     for (int i = 0; i < n; i++)
         for (int s = from; s < to; s++)
             DSB_TRY(sw_load_scheme(sw, s, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), dsb_attn_linear(&sw->schemes[s].attn, specs[i].role), err));
-    return DSB_OK;
-}
-
-/* x (n rows: whole chunks) -> out, the attention's output. */
-static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, float *out, dsb_err *err) {
-    const int32_t *pos;
-    const dsb_seq *seqs;
-    int64_t n_seq = sw_layout(sw, n, &pos, &seqs);
-    return dsb_attention_forward(sw->m, w, bf16, x, n, pos, seqs, n_seq, NULL, obs, &sw->ws, out, err);
-}
-
-static dsb_status calibrate(sweep *sw, int64_t layer, dsb_err *err) {
-    int64_t d = sw->m->config.d_model, rows = sw->how.tile_chunks * sw->plan->n_ctx;
-    range_ctx ctx = {sw, &sw->cal->layers[layer]};
-    dsb_input_observer obs = {&ctx, observe_range};
-    float *x, *out;
-    SW_TAKE(ST_X, x, rows * d);
-    SW_TAKE(ST_OUT, out, rows * d);
-    sw->layout_chunk = -1;
-    for (int64_t at = 0; at < sw->calib.n; at += rows) {
-        int64_t n = sw->calib.n - at < rows ? sw->calib.n - at : rows;
-        DSB_TRY(sw_load(sw, &sw->calib, at, n, x, err));
-        DSB_TRY(forward(sw, &sw->ref_attn, false, x, n, &obs, out, err));
-        sw->be->add(x, out, n * d);
-        DSB_TRY(sw_store(sw, &sw->calib, at, n, x, err));
-    }
+    for (int s = from; s < to; s++) DSB_TRY(calibrate(sw, &sw->schemes[s].own, &sw->schemes[s].attn, NULL, true, err));
     return DSB_OK;
 }
 
@@ -155,7 +164,7 @@ dsb_status sw_attention(sweep *sw, int64_t layer, dsb_err *err) {
     char what[64];
     snprintf(what, sizeof what, "block %lld of %lld: attention", (long long)layer + 1, (long long)sw->m->config.n_layer);
     DSB_TRY(load_reference(sw, layer, specs, n, err));
-    if (sw->calib.n > 0) DSB_TRY(calibrate(sw, layer, err));
+    DSB_TRY(calibrate_all(sw, layer, specs, n, err));
     if (!sw->how.all_schemes) return by_scheme(sw, layer, specs, n, what, err);
     DSB_TRY(load_schemes(sw, layer, specs, n, 0, sw->plan->n_scheme, err));
     return by_tile(sw, layer, what, err);

@@ -15,11 +15,21 @@ typedef struct sw_stream {
 
 enum { SW_TILE = 2048, SW_HEAD_ROWS = 128, SW_HEAD_LEAST = 32 }; /* HEAD: positions whose logits are held */
 
+/* A stream of calibration tokens and what was seen of the inputs of the present attention or feed-forward. */
+enum { SW_INPUTS = 4 };
+typedef struct sw_calib {
+    sw_stream rows, out; /* out: MLP outputs */
+    bool bf16;
+    dsb_routing route;
+    dsb_input_stats in[SW_INPUTS]; /* by sw_input */
+} sw_calib;
+
 typedef struct sw_scheme {
     sw_stream acc;   /* accumulated: all chunks */
     sw_stream block; /* from the reference's block input: sampled chunks */
     /* MLP outputs of one pass: of both, and on the reference's post-attention state and routing */
     sw_stream acc_out, block_out, iso_out;
+    sw_calib own; /* the scheme's own calibration stream, where its recipe needs that; else empty */
     dsb_attn_weights attn;
     dsb_router_weights router;
     int64_t clipped, values; /* of the accumulated stream in this block */
@@ -38,7 +48,8 @@ typedef struct sweep {
     const dsb_backend *be;
     dsb_calibration *cal;
     dsb_scheme reference;
-    sw_stream ref, ref_out, calib, calib_out; /* _out: MLP outputs, of one pass and of all calibration */
+    sw_stream ref, ref_out; /* _out: MLP outputs of one pass */
+    sw_calib calib;         /* the reference's */
     sw_scheme *schemes;
     int64_t n_tok, n_iso_chunk, n_iso, pass_rows;
     int64_t *iso_chunks, *all_chunks;
@@ -56,7 +67,7 @@ typedef struct sweep {
     dsb_attn_weights ref_attn;
     dsb_router_weights ref_router;
     dsb_workspace ws, tile, host; /* kernels' scratch; the sweep's own tiles; rows on their way to and from the file */
-    dsb_routing ref_route, cal_route;
+    dsb_routing ref_route;
     double work_done, work_total;
 } sweep;
 
@@ -81,6 +92,26 @@ dsb_status sw_keep(sweep *sw, sw_stream *s, int64_t at, int64_t n, const float *
 dsb_status sw_gather(sweep *sw, const sw_stream *s, const int32_t *rows, int64_t n, float *dst, dsb_err *err);
 /* The f32 stream's rows[i] - base += weight[i] * x[i]; rows and weight on the host, n <= SW_TILE. */
 dsb_status sw_scatter_add(sweep *sw, sw_stream *s, const int32_t *rows, int64_t base, const float *weight, const float *x, int64_t n, dsb_err *err);
+
+/* ---- calibration (sweep_calib.c) ---- */
+dsb_status sw_calib_open(sweep *sw, sw_calib *c, const dsb_scheme *scheme, dsb_err *err);
+void sw_calib_release(sweep *sw, sw_calib *c);
+/* Empties the statistics of these linears' inputs: what any scheme that reads this stream needs of them. own: the scheme's number, or -1. */
+dsb_status sw_calib_begin(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *specs, int n, dsb_err *err);
+/* What a scheme's linear is quantized by; NULL where nothing was asked for. */
+const dsb_input_stats *sw_calib_stats(const sweep *sw, int scheme, const dsb_linear_spec *spec);
+/* Adds an input to the statistics of its role. */
+void sw_calib_see(const sweep *sw, sw_calib *c, dsb_role role, const float *x, int64_t n);
+/* The observer that does so, and widens the ranges of a layer (NULL: none) of the reference's. expert: -1 where it is none. */
+typedef struct sw_calib_view {
+    const sweep *sw;
+    sw_calib *calib;
+    dsb_layer_calibration *layer;
+    int64_t expert;
+} sw_calib_view;
+void sw_calib_observe(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols);
+/* Adds MLP outputs to the stream's residual. */
+dsb_status sw_calib_finish(sweep *sw, sw_calib *c, dsb_err *err);
 
 /* ---- what all parts use (sweep.c) ---- */
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
@@ -110,11 +141,23 @@ typedef struct sw_by_expert {
 
 typedef struct sw_routes {
     sw_by_expert ref, calib, iso; /* iso: the reference's routing of sampled chunks, rows are 0 .. n_iso */
-    sw_by_expert *acc, *block;    /* (n_scheme) */
+    sw_by_expert *acc, *block, *own; /* (n_scheme); own: of schemes with a calibration stream of their own */
     float *ref_bias;              /* host, (n_expert) */
 } sw_routes;
+/* The calibration tokens that an expert's statistics rest on (sweep_cover.c). */
+typedef struct sw_cover {
+    dsb_cover kind;
+    int64_t n;
+    int32_t *rows; /* (n) ascending, owned; NULL: the routed ones, or none */
+} sw_cover;
+/* DSB_EINPUT where the plan says that a starved expert is an error. */
+dsb_status sw_cover_choose(const sweep *sw, int64_t layer, int64_t e, const sw_calib *c, const sw_by_expert *by, sw_cover *out, dsb_err *err);
 /* Loads the block's routers and norms; of a dense block only its norms. */
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
+/* Routes all rows of a stream into r. */
+dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err);
+/* A scheme's router, re-fitted where its rule says so (sweep_router_fit.c); tells the observer. */
+dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);
 

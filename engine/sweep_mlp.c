@@ -24,18 +24,6 @@ static dsb_role gate_role(const sweep *sw, const mlp *b, int64_t unit) { return 
 
 /* ---- rows through a feed-forward ---- */
 
-typedef struct expert_ctx {
-    const sweep *sw;
-    dsb_layer_calibration *layer;
-    int64_t expert;
-} expert_ctx;
-
-static void observe_expert(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
-    expert_ctx *c = ctx;
-    dsb_range_observer *r = c->expert >= 0 ? &c->layer->expert[c->expert * 3 + (role - DSB_ROLE_EXPERT_GATE)] : &c->layer->role[role];
-    dsb_range_observe(c->sw->be, r, x, n, cols);
-}
-
 /* What one pass of rows through a feed-forward needs. */
 typedef struct ffn_pass {
     const sw_stream *src;
@@ -154,6 +142,15 @@ static dsb_status mean_abs_beforehand(sweep *sw, int64_t layer, dsb_err *err) {
     return DSB_OK;
 }
 
+static bool recipes_budget(const sweep *sw, dsb_by by) {
+    for (int i = 0; i < sw->plan->n_scheme; i++) {
+        const dsb_recipe *r = sw->plan->schemes[i].recipe;
+        for (int j = 0; r && j < r->n_rule; j++)
+            if (r->rules[j].when == DSB_WHEN_BUDGET && r->rules[j].by == by) return true;
+    }
+    return false;
+}
+
 static int64_t expert_rows(const sw_by_expert *b, int64_t e, int64_t *at) {
     *at = b->start[e];
     return b->start[e + 1] - *at;
@@ -167,17 +164,125 @@ static int64_t expert_rows_in(const sw_by_expert *b, int64_t e, int64_t from, in
     return last - *at;
 }
 
-/* Calibration through the reference: ranges of the unit's inputs, and its share of the stream's MLP output. */
-static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_ffn_weights *w, dsb_err *err) {
-    bool expert = is_expert(sw, b, unit);
+/* Rows of which only the inputs are looked at. */
+static dsb_status run_seen(sweep *sw, const ffn_pass *p, dsb_err *err) {
+    float *out;
+    SW_TAKE(ST_OUT, out, sw->rows * sw->m->config.d_model);
+    for (int64_t first = 0; first < p->n; first += sw->rows) DSB_TRY(run_tile(sw, p, first, p->n - first < sw->rows ? p->n - first : sw->rows, out, err));
+    return DSB_OK;
+}
+
+/* A calibration stream through one unit: its inputs are seen (obs), its outputs added to the stream's (keep). */
+static dsb_status calibrate(sweep *sw, mlp *b, int64_t unit, sw_calib *c, const sw_by_expert *by, const dsb_router_weights *norm, const dsb_ffn_weights *w, const dsb_input_observer *obs, bool keep, dsb_err *err) {
+    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = gate_role(sw, b, unit), .src = &c->rows, .n = c->rows.n, .obs = obs};
     int64_t at = 0;
-    expert_ctx ctx = {sw, &sw->cal->layers[b->layer], expert ? unit : -1};
-    dsb_input_observer obs = {&ctx, observe_expert};
-    ffn_pass p = {.norm = &sw->ref_router, .w = w, .role = gate_role(sw, b, unit), .src = &sw->calib, .n = sw->calib.n, .obs = &obs};
-    if (!expert) return run_all(sw, &p, b->moe, &sw->calib_out, err);
-    p.n = expert_rows(&b->routes.calib, unit, &at);
-    p.rows = b->routes.calib.rows + at;
-    return run_expert(sw, &p, p.rows, 0, b->routes.calib.weight + at, &sw->calib_out, NULL, err);
+    if (is_expert(sw, b, unit)) {
+        p.n = expert_rows(by, unit, &at);
+        p.rows = by->rows + at;
+        if (keep) return run_expert(sw, &p, p.rows, 0, by->weight + at, &c->out, NULL, err);
+    }
+    return keep ? run_all(sw, &p, b->moe, &c->out, err) : run_seen(sw, &p, err);
+}
+
+/* Where an expert's statistics rest on other tokens than its outputs are of, these are two passes. */
+static dsb_status calibrate_expert(sweep *sw, mlp *b, int64_t e, sw_calib *c, const sw_by_expert *by, const dsb_router_weights *norm, const dsb_ffn_weights *w, const dsb_input_observer *obs, bool keep, sw_cover *cover, dsb_err *err) {
+    DSB_TRY(sw_cover_choose(sw, b->layer, e, c, by, cover, err));
+    if (cover->kind == DSB_COVER_ROUTED) return calibrate(sw, b, e, c, by, norm, w, obs, keep, err);
+    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = DSB_ROLE_EXPERT_GATE, .src = &c->rows, .rows = cover->rows, .n = cover->n, .obs = obs};
+    dsb_status s = keep ? calibrate(sw, b, e, c, by, norm, w, NULL, true, err) : DSB_OK;
+    if (!s) s = run_seen(sw, &p, err);
+    free(cover->rows);
+    return s;
+}
+
+/* The reference's stream through the unit, then the inputs of schemes that are quantized by their own. */
+static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_linear_spec specs[3], const dsb_ffn_weights *w, dsb_err *err) {
+    sw_calib_view view = {sw, &sw->calib, &sw->cal->layers[b->layer], is_expert(sw, b, unit) ? unit : -1};
+    dsb_input_observer obs = {&view, sw_calib_observe};
+    DSB_TRY(sw_calib_begin(sw, &sw->calib, -1, specs, 3, err));
+    sw_cover cover;
+    if (is_expert(sw, b, unit)) {
+        dsb_layer_calibration *c = view.layer;
+        DSB_TRY(calibrate_expert(sw, b, unit, &sw->calib, &b->routes.calib, &sw->ref_router, w, &obs, true, &cover, err));
+        c->routed[unit] = b->routes.calib.start[unit + 1] - b->routes.calib.start[unit];
+        c->seen[unit] = cover.n;
+        c->cover[unit] = cover.kind;
+    } else {
+        DSB_TRY(calibrate(sw, b, unit, &sw->calib, NULL, &sw->ref_router, w, &obs, true, err));
+    }
+    for (int s = 0; s < sw->plan->n_scheme; s++) {
+        sw_scheme *st = &sw->schemes[s];
+        if (st->own.rows.n == 0) continue;
+        view = (sw_calib_view){sw, &st->own, NULL, -1};
+        DSB_TRY(sw_calib_begin(sw, &st->own, s, specs, 3, err));
+        if (is_expert(sw, b, unit)) DSB_TRY(calibrate_expert(sw, b, unit, &st->own, &b->routes.own[s], &st->router, w, &obs, false, &cover, err));
+        else DSB_TRY(calibrate(sw, b, unit, &st->own, NULL, &st->router, w, &obs, false, err));
+    }
+    return DSB_OK;
+}
+
+/* An expert's matrices rounded to INT4 in groups of 32. */
+static dsb_status load_int4(sweep *sw, const dsb_linear_spec specs[3], dsb_ffn_weights *ref, dsb_ffn_weights *w, dsb_err *err) {
+    float *deq;
+    int64_t n = specs[0].rows * specs[0].cols;
+    dsb_qtensor q;
+    DSB_TRY(DSB_NEW(deq, n, "experts", err));
+    dsb_status s = DSB_OK;
+    for (int i = 0; i < 3 && !s; i++) {
+        s = sw_load_reference(sw, &specs[i], part(ref, i), err);
+        if (!s) s = dsb_quantize_rtn(&q, dsb_format_find("int4"), 32, false, sw->loader.w_ref, specs[i].rows, specs[i].cols, err);
+        if (s) break;
+        dsb_dequantize(&q, NULL, deq);
+        dsb_qtensor_release(&q);
+        s = sw->be->pack_float(&part(w, i)->w, DSB_W_F32, deq, specs[i].rows, specs[i].cols, err);
+        part(w, i)->bias = part(ref, i)->bias;
+    }
+    free(deq);
+    return s;
+}
+
+/* Σ over the expert's calibration tokens, ascending, of (gate weight)² · ‖difference of outputs‖². */
+static dsb_status output_loss(sweep *sw, mlp *b, int64_t e, const dsb_ffn_weights *ref, const dsb_ffn_weights *test, double *loss, dsb_err *err) {
+    int64_t d = sw->m->config.d_model, at;
+    const sw_by_expert *by = &b->routes.calib;
+    ffn_pass p = {.norm = &sw->ref_router, .role = DSB_ROLE_EXPERT_GATE, .src = &sw->calib.rows, .n = expert_rows(by, e, &at)};
+    float *x, *y;
+    p.rows = by->rows + at;
+    SW_TAKE(ST_OUT, x, sw->rows * d);
+    SW_TAKE(ST_TEST, y, sw->rows * d);
+    *loss = 0;
+    for (int64_t first = 0; first < p.n; first += sw->rows) {
+        int64_t n = p.n - first < sw->rows ? p.n - first : sw->rows;
+        p.w = ref;
+        DSB_TRY(run_tile(sw, &p, first, n, x, err));
+        p.w = test;
+        DSB_TRY(run_tile(sw, &p, first, n, y, err));
+        for (int64_t i = 0; i < n; i++) {
+            dsb_moments m = {0};
+            double g = by->weight[at + first + i];
+            sw->be->moments(x + i * d, y + i * d, d, &m);
+            *loss += g * g * m.dd;
+        }
+    }
+    return DSB_OK;
+}
+
+/* What INT4 costs each expert's output decides the first of them already: the block's experts are read once more. */
+static dsb_status sensitivity_beforehand(sweep *sw, mlp *b, dsb_err *err) {
+    dsb_layer_calibration *c = &sw->cal->layers[b->layer];
+    dsb_status s = DSB_OK;
+    for (int64_t e = 0; e < sw->m->config.n_expert && !s; e++) {
+        dsb_linear_spec specs[3];
+        dsb_ffn_weights ref = {0}, test = {0};
+        dsb_ffn_specs(&sw->m->config, b->layer, DSB_ROLE_EXPERT_GATE, e, specs);
+        s = load_int4(sw, specs, &ref, &test, err);
+        if (!s) s = output_loss(sw, b, e, &ref, &test, &c->sensitivity[e], err);
+        for (int i = 0; i < 3; i++) part(&test, i)->bias = NULL; /* the reference's */
+        dsb_ffn_release(sw->be, &test);
+        dsb_ffn_release(sw->be, &ref);
+    }
+    c->sensitivity_known = !s && sw->calib.rows.n > 0;
+    return s;
 }
 
 static void unit_specs(const sweep *sw, const mlp *b, int64_t unit, dsb_linear_spec specs[3]) { dsb_ffn_specs(&sw->m->config, b->layer, gate_role(sw, b, unit), is_expert(sw, b, unit) ? unit : -1, specs); }
@@ -199,7 +304,7 @@ static dsb_status load_unit(sweep *sw, mlp *b, int64_t unit, ffn_set *set, dsb_e
     want_next(sw, b, unit);
     DSB_TRY(DSB_NEW(set->schemes, sw->plan->n_scheme + 1, "experts", err));
     DSB_TRY(load_reference(sw, specs, &set->ref, is_expert(sw, b, unit) && b->mean_abs ? &sw->cal->layers[b->layer].mean_abs[unit] : NULL, err));
-    return calibrate_unit(sw, b, unit, &set->ref, err);
+    return calibrate_unit(sw, b, unit, specs, &set->ref, err);
 }
 
 /* Schemes from .. to, tensor by tensor. */
@@ -208,6 +313,10 @@ static dsb_status load_unit_schemes(sweep *sw, mlp *b, int64_t unit, ffn_set *se
     unit_specs(sw, b, unit, specs);
     for (int i = 0; i < 3; i++)
         for (int s = from; s < to; s++) DSB_TRY(sw_load_scheme(sw, s, &specs[i], part(&set->ref, i), part(&set->schemes[s], i), err));
+    for (int s = from; s < to; s++) {
+        sw_scheme *st = &sw->schemes[s];
+        if (st->own.rows.n > 0) DSB_TRY(calibrate(sw, b, unit, &st->own, b->routes.own ? &b->routes.own[s] : NULL, &st->router, &set->schemes[s], NULL, true, err));
+    }
     return DSB_OK;
 }
 
@@ -385,17 +494,6 @@ static dsb_status finish_pass(sweep *sw, int64_t layer, const sw_pass *pass, dsb
     return DSB_OK;
 }
 
-static dsb_status finish_calibration(sweep *sw, dsb_err *err) {
-    int64_t ctx = sw->plan->n_ctx;
-    float *x, *out;
-    SW_TAKE(ST_X, x, ctx * sw->m->config.d_model);
-    for (int64_t at = 0; at < sw->calib.n; at += ctx) {
-        DSB_TRY(sw_view(sw, &sw->calib_out, at, ctx, ST_VIEW, &out, err));
-        DSB_TRY(residual_chunk(sw, &sw->calib, at, out, x, err));
-    }
-    return DSB_OK;
-}
-
 static dsb_status expert_events(sweep *sw, const mlp *b, dsb_err *err) {
     for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
         int64_t at, n = expert_rows(&b->routes.iso, e, &at);
@@ -413,7 +511,8 @@ static dsb_status run_passes(sweep *sw, mlp *b, dsb_err *err) {
     char what[64];
     int64_t at = 0;
     snprintf(what, sizeof what, "block %lld of %lld: %s", (long long)b->layer + 1, (long long)sw->m->config.n_layer, b->moe ? "experts" : "dense MLP");
-    DSB_TRY(sw_zero(sw, &sw->calib_out, sw->calib.n, err));
+    DSB_TRY(sw_zero(sw, &sw->calib.out, sw->calib.out.n, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_zero(sw, &sw->schemes[s].own.out, sw->schemes[s].own.out.n, err));
     for (int64_t u = 0; u < b->n_unit && sw->how.hold; u++) {
         DSB_TRY(load_unit(sw, b, u, &b->sets[u], err));
         DSB_TRY(load_unit_schemes(sw, b, u, &b->sets[u], 0, sw->plan->n_scheme, err));
@@ -429,7 +528,8 @@ static dsb_status run_passes(sweep *sw, mlp *b, dsb_err *err) {
         DSB_TRY(finish_pass(sw, b->layer, &pass, err));
         at += pass.n;
     } while (at < sw->n_tok);
-    DSB_TRY(finish_calibration(sw, err));
+    DSB_TRY(sw_calib_finish(sw, &sw->calib, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_calib_finish(sw, &sw->schemes[s].own, err));
     return b->moe ? expert_events(sw, b, err) : DSB_OK;
 }
 
@@ -443,7 +543,8 @@ static dsb_status moe_open(sweep *sw, mlp *b, dsb_err *err) {
     DSB_TRY(DSB_NEW(b->sums, sw->plan->n_scheme * c->n_expert + 1, "expert figures", err));
     for (int64_t i = 0; i < sw->plan->n_scheme * c->n_expert; i++) b->sums[i].first_bad = -1;
     b->mean_abs = sw->plan->n_scheme == 0 || recipes_test(sw, DSB_WHEN_MEAN_ABS_BELOW);
-    if (!recipes_test(sw, DSB_WHEN_MEAN_ABS_RANK_BELOW)) return DSB_OK;
+    if (recipes_budget(sw, DSB_BY_SENSITIVITY) && sw->calib.rows.n > 0) DSB_TRY(sensitivity_beforehand(sw, b, err));
+    if (!recipes_test(sw, DSB_WHEN_MEAN_ABS_RANK_BELOW) && !recipes_budget(sw, DSB_BY_MEAN_ABS)) return DSB_OK;
     b->mean_abs = false;
     return mean_abs_beforehand(sw, b->layer, err);
 }

@@ -1,5 +1,6 @@
 /* What a sweep takes under each way of running it, from the largest to the smallest, and the choice among them.
  * Sizes are upper bounds of what the other parts allocate: a change there belongs here too (test_sweep_memory holds the sum). */
+#include <float.h>
 #include <stdint.h>
 
 #include "engine/stored.h"
@@ -15,6 +16,8 @@ typedef struct group {
     double ref;             /* bytes of the reference's, packed */
     double stored;          /* bytes in the checkpoint */
     double outs, inner;     /* Σ outputs; the most inputs of one */
+    double narrow;          /* the smallest side of one */
+    double squares;         /* Σ (inputs of a linear)², shared ones counted twice: an upper bound */
 } group;
 
 static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec) {
@@ -26,7 +29,10 @@ static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec) {
     g->widest = n > g->widest ? n : g->widest;
     g->ref += n * (half ? 2 : 4);
     g->stored += found ? (double)dsb_stored_bytes(&s) : 2 * n;
+    double side = (double)(spec->rows < spec->cols ? spec->rows : spec->cols);
+    g->narrow = g->narrow == 0 || side < g->narrow ? side : g->narrow;
     g->outs += (double)spec->rows;
+    g->squares += (double)spec->cols * (double)spec->cols;
     g->inner = (double)spec->cols > g->inner ? (double)spec->cols : g->inner;
 }
 
@@ -34,9 +40,29 @@ typedef struct sizes {
     group attn, dense, shared, expert, head; /* one of each; head is empty where no position is scored */
     double attn_keys;                        /* values a token of keys, values and heads' outputs */
     double each, most;                       /* bytes a weight of all schemes' own forms, and of the largest */
+    int64_t n_own_input;                     /* schemes with a calibration stream of their own */
+    bool compensated;                        /* a scheme's errors are worked on */
+    bool transformed;                        /* a scheme holds a weight beside its transformed form */
+    bool gram;                               /* products of calibration inputs are counted */
     int64_t n_moe, n_scored, n_own;          /* n_own: schemes with a checkpoint of their own */
     bool head_whole;                         /* one scale for the whole vocabulary matrix: no tiles */
 } sizes;
+
+static double smaller(double a, double b) { return a < b ? a : b; }
+
+/* Bytes a weight that low-rank factors add at most: a matrix has no side below `narrow`; kernels pad a rank to 16. */
+static double low_rank_bytes(const dsb_recipe *r, double narrow) {
+    double rank = 0;
+    for (int i = 0; r && i < r->n_rule; i++)
+        if (r->rules[i].compensation & DSB_COMP_LOW_RANK && (double)r->rules[i].rank > rank) rank = (double)r->rules[i].rank;
+    return rank > 0 ? 4 * (smaller(rank, narrow) + 16) / narrow : 0;
+}
+
+static bool compensates(const dsb_recipe *r) {
+    for (int i = 0; r && i < r->n_rule; i++)
+        if (r->rules[i].compensation) return true;
+    return false;
+}
 
 static void measure(const sweep *sw, sizes *z) {
     const dsb_config *c = &sw->m->config;
@@ -65,12 +91,19 @@ static void measure(const sweep *sw, sizes *z) {
         dsb_head_spec(c, specs);
         group_add(sw, &z->head, specs);
     }
+    double narrow = DBL_MAX;
+    const group *all[] = {&z->attn, &z->dense, &z->shared, &z->expert};
+    for (int i = 0; i < 4; i++) narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
     for (int i = 0; i < sw->plan->n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]);
+        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
+        z->compensated |= compensates(sw->plan->schemes[i].recipe);
         z->each += b;
         z->most = b > z->most ? b : z->most;
         z->n_own += !sw->plan->schemes[i].own_source;
         const dsb_recipe *recipe = sw->plan->schemes[i].recipe;
+        for (int k = 0; recipe && k < recipe->n_rule; k++) z->transformed |= recipe->rules[k].transform != DSB_TRANSFORM_NONE;
+        z->gram |= recipe && recipe->needs & DSB_NEED_GRAM;
+        z->n_own_input += recipe && recipe->needs & DSB_NEED_OWN_INPUT;
         const dsb_rule *rule = recipe ? dsb_recipe_match(recipe, DSB_ROLE_LM_HEAD, "lm_head.weight", NULL) : NULL;
         z->head_whole |= rule && rule->format && rule->group == DSB_GROUP_TENSOR;
     }
@@ -78,10 +111,12 @@ static void measure(const sweep *sw, sizes *z) {
 
 static double floor_to(double x, double step) { return (double)(int64_t)(x / step) * step; }
 static double larger(double a, double b) { return a > b ? a : b; }
-static double smaller(double a, double b) { return a < b ? a : b; }
 
 /* Buffers of the loader for one tensor: f32 of the reference and decoded, a scheme's own, codes. */
-static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0)); }
+static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 8 : 0) + (z->transformed ? 4 : 0)); }
+
+/* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
+static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }
 
 static double held(const sizes *z, const group *g, double n, bool all) { return n * (g->ref + g->weights * (all ? z->each : z->most)); }
 
@@ -89,22 +124,22 @@ static double held(const sizes *z, const group *g, double n, bool all) { return 
 static double ffn_bytes(const sizes *z, const group *g, double n, double rows, const dsb_sweep_costs *w, double *weights) {
     if (g->weights == 0) return 0;
     *weights = larger(*weights, held(z, g, n, w->all_schemes || w->hold));
-    return held(z, g, n, w->all_schemes || w->hold) + loader_bytes(z, g->widest) + rows * (8 * g->outs / 2 + g->inner + 8);
+    return held(z, g, n, w->all_schemes || w->hold) + gram_bytes(z, g) + loader_bytes(z, g->widest) + rows * (8 * g->outs / 2 + g->inner + 8);
 }
 
 /* Fills the sizes of one way; what the vocabulary projection takes is chosen to fit below `limit`. */
 static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double limit) {
     const dsb_config *c = &sw->m->config;
     double d = (double)c->d_model, k = sw->plan->n_scheme, n = (double)sw->n_tok, iso = (double)sw->n_iso, cal = (double)(sw->plan->n_cal_chunk * sw->plan->n_ctx);
-    double t = (double)(w->tile_chunks * sw->plan->n_ctx), r = smaller(SW_TILE, t), pass = w->hold ? smaller(t, n) : n, iso_pass = smaller(pass, iso), residual = 4 * d * (n + cal);
+    double t = (double)(w->tile_chunks * sw->plan->n_ctx), r = smaller(SW_TILE, t), pass = w->hold ? smaller(t, n) : n, iso_pass = smaller(pass, iso), own = cal * (double)z->n_own_input, residual = 4 * d * (n + cal) + 2 * d * own;
     for (int i = 0; i < sw->plan->n_scheme; i++) residual += d * (n + iso) * (sw->plan->schemes[i].bf16 ? 2 : 4);
-    double streams = residual + 4 * d * (pass + cal + k * (pass + 2 * iso_pass));
-    double e = (double)c->n_expert, slots = (double)c->router.k, routing = z->n_moe ? 8 * e * (2 * n + 2 * iso) + (16 * slots + 4) * (2 + k) * (n + iso + cal) + 12 * e * r : 0;
+    double streams = residual + 4 * d * (pass + cal + own + k * (pass + 2 * iso_pass));
+    double e = (double)c->n_expert, slots = (double)c->router.k, routing = z->n_moe ? 8 * e * (2 * n + 2 * iso) + (16 * slots + 4) * ((2 + k) * (n + iso + cal) + 2 * own) + 12 * e * r : 0;
     w->activation_bytes = (int64_t)((w->spill ? 0 : streams) + routing);
     w->spill_bytes = w->spill ? (int64_t)streams : 0;
     double scratch = 4 * d * (5 * t + 3 * r + (w->spill ? 4 * t : 0) + 2 * iso_pass) + 40.0 * SW_TILE;
     double attn_weights = held(z, &z->attn, 1, w->all_schemes), weights = attn_weights;
-    double attn = attn_weights + loader_bytes(z, z->attn.widest) + t * (4 * (d + z->attn.outs + z->attn_keys) + z->attn.inner + 8);
+    double attn = attn_weights + gram_bytes(z, &z->attn) + loader_bytes(z, z->attn.widest) + t * (4 * (d + z->attn.outs + z->attn_keys) + z->attn.inner + 8);
     double mlp = ffn_bytes(z, &z->dense, 1, r, w, &weights);
     double shared = ffn_bytes(z, &z->shared, 1, r, w, &weights), experts = ffn_bytes(z, &z->expert, w->hold ? e : 1, r, w, &weights);
     mlp = larger(mlp, w->hold ? shared + experts : larger(shared, experts));
@@ -117,7 +152,7 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
         w->hold_head = limit == 0 || fixed + hold <= limit || hold <= one + SW_HEAD_LEAST * row;
         double room = limit > 0 ? (limit - fixed - one) / row : 0, want = larger(SW_HEAD_ROWS, smaller(SW_TILE, (double)z->n_scored));
         w->head_rows = w->hold_head ? SW_HEAD_ROWS : (int64_t)larger(SW_HEAD_LEAST, floor_to(smaller(room, want), SW_HEAD_LEAST));
-        head = w->hold_head ? hold : one + (double)w->head_rows * row;
+        head = gram_bytes(z, &z->head) + (w->hold_head ? hold : one + (double)w->head_rows * row);
         if (w->hold_head) weights = larger(weights, held(z, &z->head, 1, true));
     }
     double peak = larger(attn, larger(mlp, head));
@@ -130,7 +165,7 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
 static void work(const sweep *sw, const sizes *z, dsb_sweep_costs *w) {
     const dsb_config *c = &sw->m->config;
     double layers = (double)c->n_layer, moe = (double)z->n_moe, e = (double)c->n_expert, n = (double)sw->n_tok, cal = (double)(sw->plan->n_cal_chunk * sw->plan->n_ctx);
-    double tokens = n + cal + sw->plan->n_scheme * (n + 2 * (double)sw->n_iso);
+    double tokens = n + cal * (double)(1 + 2 * z->n_own_input) + sw->plan->n_scheme * (n + 2 * (double)sw->n_iso);
     double active = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + (double)c->router.k * z->expert.weights);
     double all = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + e * z->expert.weights);
     w->operations = 2 * (tokens * active + (double)z->n_scored * (1 + sw->plan->n_scheme) * z->head.weights);

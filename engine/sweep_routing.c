@@ -22,18 +22,20 @@ void sw_routes_release(const sweep *sw, sw_routes *r) {
     by_expert_release(&r->ref);
     by_expert_release(&r->calib);
     by_expert_release(&r->iso);
-    for (int i = 0; i < sw->plan->n_scheme && r->acc && r->block; i++) {
+    for (int i = 0; i < sw->plan->n_scheme && r->acc && r->block && r->own; i++) {
         by_expert_release(&r->acc[i]);
         by_expert_release(&r->block[i]);
+        by_expert_release(&r->own[i]);
     }
     free(r->acc);
     free(r->block);
+    free(r->own);
     free(r->ref_bias);
     *r = (sw_routes){0};
 }
 
 /* Routes n rows of a stream (all of it when rows is NULL), tile by tile, into r. */
-static dsb_status route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
+dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
     int64_t d = sw->m->config.d_model;
     float *x;
     SW_TAKE(ST_X, x, sw->rows * d);
@@ -96,12 +98,12 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
         DSB_TRY(DSB_NEW(bias, sw->m->config.n_expert, "router bias", err));
         sw->be->download(bias, st->router.bias, (size_t)sw->m->config.n_expert * sizeof *bias);
     }
-    dsb_status x = route_stream(sw, &st->acc, bf16, &st->router, all, err);
+    dsb_status x = sw_route_stream(sw, &st->acc, bf16, &st->router, all, err);
     if (!x) {
         keep_route(&st->acc_route, all);
         x = routing_event(sw, s, layer, DSB_KIND_ACCUMULATED, &sw->ref_route, all, p->ref_bias, bias, err);
     }
-    if (!x) x = route_stream(sw, &st->block, bf16, &st->router, iso, err);
+    if (!x) x = sw_route_stream(sw, &st->block, bf16, &st->router, iso, err);
     if (!x) {
         keep_route(&st->block_route, iso);
         x = routing_event(sw, s, layer, DSB_KIND_BLOCK, ref_iso, iso, p->ref_bias, bias, err);
@@ -114,11 +116,27 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
 
 static dsb_status activity(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_layer_calibration *c = &sw->cal->layers[layer];
-    if (sw->calib.n == 0) return DSB_OK;
-    DSB_TRY(route_stream(sw, &sw->calib, false, &sw->ref_router, &sw->cal_route, err));
-    DSB_TRY(dsb_routing_mass(&sw->cal_route, sw->plan->n_ctx, c->activity, err));
+    if (sw->calib.rows.n == 0) return DSB_OK;
+    DSB_TRY(sw_route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
+    DSB_TRY(dsb_routing_mass(&sw->calib.route, sw->plan->n_ctx, c->activity, err));
+    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_route_stream(sw, &sw->schemes[s].own.rows, sw->schemes[s].own.bf16, &sw->schemes[s].router, &sw->schemes[s].own.route, err));
     dsb_rank(c->activity, sw->m->config.n_expert, c->activity_rank);
     c->activity_known = true;
+    return DSB_OK;
+}
+
+/* Statistics of a router's inputs in a calibration stream. */
+static dsb_status see_inputs(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *spec, dsb_err *err) {
+    float *x;
+    DSB_TRY(sw_calib_begin(sw, c, own, spec, 1, err));
+    if (c->in[0].cols == 0) return DSB_OK;
+    SW_TAKE(ST_X, x, sw->rows * sw->m->config.d_model);
+    for (int64_t at = 0; at < c->rows.n; at += sw->rows) {
+        int64_t n = c->rows.n - at < sw->rows ? c->rows.n - at : sw->rows;
+        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+        dsb_ffn_norm(sw->m, &sw->ref_router, c->bf16, x, n, x);
+        sw_calib_see(sw, c, spec->role, x, n);
+    }
     return DSB_OK;
 }
 
@@ -130,6 +148,8 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
     if (moe) {
         dsb_router_spec(&sw->m->config, layer, &spec);
         DSB_TRY(sw_load_reference(sw, &spec, &sw->ref_router.w, err));
+        DSB_TRY(see_inputs(sw, &sw->calib, -1, &spec, err));
+        for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(see_inputs(sw, &sw->schemes[s].own, s, &spec, err));
     }
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         dsb_router_weights *w = &sw->schemes[s].router;
@@ -139,7 +159,7 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
         } else {
             DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, w, err));
         }
-        if (moe) DSB_TRY(sw_load_scheme(sw, s, &spec, &sw->ref_router.w, &w->w, err));
+        if (moe) DSB_TRY(sw_load_router(sw, s, &spec, err));
     }
     return DSB_OK;
 }
@@ -150,23 +170,25 @@ dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *p, dsb_err *err) {
     *p = (sw_routes){0};
     DSB_TRY(DSB_NEW(p->acc, sw->plan->n_scheme + 1, "routing", err));
     DSB_TRY(DSB_NEW(p->block, sw->plan->n_scheme + 1, "routing", err));
+    DSB_TRY(DSB_NEW(p->own, sw->plan->n_scheme + 1, "routing", err));
     if (sw->ref_router.bias) {
         DSB_TRY(DSB_NEW(p->ref_bias, c->n_expert, "router bias", err));
         sw->be->download(p->ref_bias, sw->ref_router.bias, (size_t)c->n_expert * sizeof *p->ref_bias);
     }
     DSB_TRY(activity(sw, layer, err));
-    DSB_TRY(route_stream(sw, &sw->ref, false, &sw->ref_router, &sw->ref_route, err));
+    DSB_TRY(sw_route_stream(sw, &sw->ref, false, &sw->ref_router, &sw->ref_route, err));
     dsb_status s = dsb_routing_alloc(&all, c, sw->n_tok, true, err);
     if (!s) s = dsb_routing_alloc(&iso, c, sw->n_iso, true, err);
     if (!s) s = sampled_reference(sw, &ref_iso, err);
     for (int i = 0; i < sw->plan->n_scheme && !s; i++) s = route_scheme(sw, i, layer, p, &ref_iso, &all, &iso, err);
     int64_t k = c->router.k, e = c->n_expert;
     if (!s) s = by_expert_make(&p->ref, sw->ref_route.idx, sw->ref_route.weight, sw->n_tok, k, e, err);
-    if (!s) s = by_expert_make(&p->calib, sw->cal_route.idx, sw->cal_route.weight, sw->calib.n, k, e, err);
+    if (!s) s = by_expert_make(&p->calib, sw->calib.route.idx, sw->calib.route.weight, sw->calib.rows.n, k, e, err);
     if (!s) s = by_expert_make(&p->iso, ref_iso.idx, ref_iso.weight, sw->n_iso, k, e, err);
     for (int i = 0; i < sw->plan->n_scheme && !s; i++) {
         s = by_expert_make(&p->acc[i], sw->schemes[i].acc_route.idx, sw->schemes[i].acc_route.weight, sw->n_tok, k, e, err);
         if (!s) s = by_expert_make(&p->block[i], sw->schemes[i].block_route.idx, sw->schemes[i].block_route.weight, sw->n_iso, k, e, err);
+        if (!s) s = by_expert_make(&p->own[i], sw->schemes[i].own.route.idx, sw->schemes[i].own.route.weight, sw->schemes[i].own.rows.n, k, e, err);
     }
     dsb_routing_release(&all);
     dsb_routing_release(&iso);

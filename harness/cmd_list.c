@@ -10,6 +10,7 @@
 #include "harness/output.h"
 #include "kernels/backend.h"
 #include "metrics/metric_table.h"
+#include "quantizers/compensation.h"
 #include "quantizers/quantize.h"
 #include "quantizers/recipe.h"
 #include "reports/plot_table.h"
@@ -50,6 +51,36 @@ static void list_formats(dsb_arena *arena, dsb_grid *g) {
 static void list_algorithms(dsb_arena *arena, dsb_grid *g) {
     const dsb_algorithm *rows;
     int n = dsb_algorithm_list(&rows);
+    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
+    for (int i = 0; i < n; i++) {
+        dsb_grid_text(g, rows[i].name);
+        dsb_grid_text(g, rows[i].what);
+    }
+}
+
+static void list_compensations(dsb_arena *arena, dsb_grid *g) {
+    const dsb_compensation_row *rows;
+    int n = dsb_compensation_list(&rows);
+    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
+    for (int i = 0; i < n; i++) {
+        dsb_grid_text(g, rows[i].name);
+        dsb_grid_text(g, rows[i].what);
+    }
+}
+
+static void list_activations(dsb_arena *arena, dsb_grid *g) {
+    const dsb_activation_row *rows;
+    int n = dsb_activation_list(&rows);
+    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
+    for (int i = 0; i < n; i++) {
+        dsb_grid_text(g, rows[i].name);
+        dsb_grid_text(g, rows[i].what);
+    }
+}
+
+static void list_transforms(dsb_arena *arena, dsb_grid *g) {
+    const dsb_transform_row *rows;
+    int n = dsb_transform_list(&rows);
     dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
     for (int i = 0; i < n; i++) {
         dsb_grid_text(g, rows[i].name);
@@ -114,7 +145,7 @@ static const struct {
     const char *name;
     void (*fill)(dsb_arena *arena, dsb_grid *g);
 } k_tables[] = {
-    { "schemes", list_schemes }, { "formats", list_formats }, { "algorithms", list_algorithms }, { "archs", list_archs },
+    { "schemes", list_schemes }, { "formats", list_formats }, { "algorithms", list_algorithms }, { "activations", list_activations }, { "transforms", list_transforms }, { "compensations", list_compensations }, { "archs", list_archs },
     { "kernels", list_kernels }, { "metrics", list_metrics }, { "plots", list_plots },
 };
 
@@ -132,11 +163,11 @@ static dsb_status list_print(const char *name, bool json, dsb_err *err) {
         return s;
     }
     const char *near = dsb_name_nearest(name, names, COUNT(k_tables));
-    return dsb_fail(err, DSB_EUSAGE, "list: unknown table '%s'; schemes, formats, algorithms, archs, kernels, metrics or plots is wanted%s%s%s", name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    return dsb_fail(err, DSB_EUSAGE, "list: unknown table '%s'; schemes, formats, algorithms, activations, transforms, compensations, archs, kernels, metrics or plots is wanted%s%s%s", name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
 }
 
 int dsb_cmd_list(int argc, char **argv) {
-    static const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1 };
+    static const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|activations|transforms|compensations|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1 };
     dsb_parsed p;
     dsb_err err;
     if (dsb_options_parse(&usage, argc, argv, &p, &err)) return dsb_command_fail(&err);

@@ -63,6 +63,7 @@ static dsb_status algorithm_read(options *o, const char *name, dsb_err *err) {
     const dsb_algorithm *rows;
     o->algorithm = dsb_algorithm_find(name);
     if (o->algorithm && o->algorithm->range != DSB_RANGE_WHOLE && o->format->qmax == 0) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: format %s has scales of its own; rtn, or an integer format, is wanted", name, o->format->name);
+    if (o->algorithm && o->algorithm->needs) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: it chooses by calibration, which a file of tensors has not; rtn is wanted", name);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
         size_t at = strlen(known);
         snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", rows[i].name);
@@ -150,7 +151,7 @@ static dsb_status declare_part(dsb_st_writer *out, const dsb_st_tensor *t, const
     return s;
 }
 
-static bool has_global(const options *o) { return strcmp(o->format->name, "nvfp4") == 0; }
+static bool has_global(const options *o) { return o->format->global_scale; }
 
 /* Raw codes and their scales, as the codec lays them out. */
 static dsb_status declare_raw(const options *o, dsb_st_writer *out, const dsb_st_tensor *t, dsb_err *err) {

@@ -72,6 +72,18 @@ static void count_tests(dsb_recorder *r, int scheme, const dsb_tensor_event *e, 
     }
 }
 
+static void add_won(dsb_rec_won *sum, const dsb_compensated *e) {
+    sum->done |= e->done;
+    sum->n += e->loss_before > 0;
+    sum->before += e->loss_before;
+    sum->after += e->loss_after;
+    sum->bytes += (double)e->bytes;
+    sum->ms += e->ms;
+    sum->n_token += e->n_token;
+    sum->changed_before += e->changed_before;
+    sum->changed_after += e->changed_after;
+}
+
 static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
     dsb_recorder *r = ctx;
     rec_row *row;
@@ -88,7 +100,10 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     r->fallbacks[scheme].uncovered += e->fell_back && !e->no_range;
     r->fallbacks[scheme].no_range += e->no_range;
     r->fallbacks[scheme].format += e->other_format;
+    r->fallbacks[scheme].starved += e->starved;
     r->fallbacks[scheme].as_float += e->rule && e->rule->activation != DSB_ACT_NONE && e->activation == DSB_ACT_NONE;
+    r->fallbacks[scheme].uncompensated += e->won.starved;
+    add_won(&r->won[scheme], &e->won);
     dsb_kernel_list_add(r->kernels[scheme + 1], e->kernel);
     dsb_recorder_nonfinite(r, scheme, e->spec->layer, e->moments.nonfinite, "layer %lld, tensor %s.weight, row %lld, column %lld", (long long)e->spec->layer, e->spec->stem,
                            (long long)(e->moments.first_bad / e->spec->cols), (long long)(e->moments.first_bad % e->spec->cols));
@@ -105,7 +120,7 @@ static dsb_status on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, ds
     row->what = ROW_TENSOR;
     row->u.tensor = (dsb_tensor_error){.scheme = r->schemes[scheme].name, .tensor = tensor, .role = dsb_role_name(e->spec->role), .layer = e->spec->layer,
                                        .expert = e->spec->expert, .m = e->moments, .stored_bytes = (int64_t)e->stored_bytes, .n_weight = n,
-                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->rule->algorithm : NULL, .kernel = e->kernel};
+                                       .bpw = 8.0 * (double)e->stored_bytes / (double)n, .format = e->format, .grouping = grouping, .algorithm = quantized ? e->algorithm : NULL, .kernel = e->kernel};
     return DSB_OK;
 }
 
@@ -298,6 +313,7 @@ dsb_status dsb_recorder_init(dsb_recorder *r, dsb_db *db, const char *run_id, co
     DSB_TRY(DSB_NEW(r->block_bytes, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->block_weights, n, "sizes", err));
     DSB_TRY(DSB_NEW(r->fallbacks, n, "coverage", err));
+    DSB_TRY(DSB_NEW(r->won, n, "figures of compensation", err));
     DSB_TRY(DSB_NEW(r->bad, n, "counts of values that are not finite", err));
     for (int i = 0; i < n_scheme; i++)
         if (schemes[i].recipe && schemes[i].recipe->n_rule > r->n_rule) r->n_rule = schemes[i].recipe->n_rule;
@@ -312,7 +328,7 @@ void dsb_recorder_release(dsb_recorder *r) {
     if (!r->m) return;
     for (int i = 0; r->routing && i < r->n_scheme; i++) dsb_routing_acc_release(&r->routing[i]);
     for (int64_t i = 0; r->changed && i < r->n_scheme * r->m->config.n_layer; i++) free(r->changed[i]);
-    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->fallbacks, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
+    void *all[] = {r->layer_sum, r->clip_values, r->clipped, r->expert_sum, r->routing, r->mass_ref, r->mass_test, r->changed, r->logits, r->stored_bytes, r->weights, r->block_bytes, r->block_weights, r->fallbacks, r->won, r->bad, r->reached, r->taken, r->routing_sum, r->routing_n, r->kernels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     dsb_arena_release(&r->block);
     *r = (dsb_recorder){0};

@@ -18,8 +18,19 @@ typedef struct dsb_rec_bad {
 typedef struct dsb_rec_fallbacks {
     int64_t uncovered, no_range; /* dynamic scales for static ones: no token seen, no range to be had from those seen */
     int64_t format;              /* tensors that the rule's format doesn't divide */
+    int64_t starved;             /* rtn for an algorithm that saw no calibration token */
+    int64_t uncompensated;       /* tensors whose compensation saw no calibration token */
     int64_t as_float;            /* products in f32: integer ones take no zero points */
 } dsb_rec_fallbacks;
+
+/* What compensation did to the tensors of one scheme. */
+typedef struct dsb_rec_won {
+    int done;                    /* DSB_COMP_… */
+    int64_t n;                   /* tensors whose output error is known */
+    double before, after;        /* Σ of relative output errors */
+    double bytes, ms;
+    int64_t n_token, changed_before, changed_after; /* routers: calibration tokens over layers */
+} dsb_rec_won;
 
 typedef struct dsb_recorder {
     dsb_db *db;
@@ -28,6 +39,7 @@ typedef struct dsb_recorder {
     const dsb_scheme *schemes;
     int n_scheme;
     const dsb_chunks *chunks; /* those that figures of layers, routing and logits are taken of; the sweep may have more, of the task, behind them */
+    int64_t min_tokens;       /* that calibration should show an expert; 0: the suite names none */
     const dsb_task *task;     /* NULL: none */
     int64_t task_row, n_row;  /* the task's first scored row; rows a scheme has in `logits` */
     dsb_progress *progress;
@@ -50,6 +62,7 @@ typedef struct dsb_recorder {
     double *routing_sum;      /* (n_scheme, DSB_REC_ROUTING): Σ over MoE layers of accumulated figures, for run-level means */
     int64_t *routing_n;       /* (n_scheme, DSB_REC_ROUTING): layers that have the figure: a layer without new experts has no rank of them */
     dsb_rec_fallbacks *fallbacks; /* (n_scheme) */
+    dsb_rec_won *won;         /* (n_scheme) */
     int64_t n_rule;           /* the longest recipe's */
     int64_t *reached, *taken; /* (n_scheme, n_rule): expert tensors that a rule with a test was asked of, and those it took */
     dsb_rec_bad *bad;         /* (n_scheme + 1); the reference first */

@@ -216,6 +216,18 @@ static dsb_status put_event(dsb_recorder *r, int scheme, int64_t layer, const ch
     return dsb_db_put_event(r->db, r->run_id, &e, err);
 }
 
+/* What compensation won and what it costs. */
+static dsb_status put_won(dsb_recorder *r, int scheme, dsb_err *err) {
+    const dsb_compensation_row *rows;
+    const dsb_rec_won *w = &r->won[scheme];
+    char names[128] = "";
+    for (int i = 0, n = dsb_compensation_list(&rows); i < n; i++)
+        if (w->done & rows[i].bit && rows[i].bit != DSB_COMP_ROUTER) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] ? " + " : "", rows[i].name);
+    if (names[0] && w->n) DSB_TRY(put_event(r, scheme, -1, "info", err, "compensation %s: output error %.5f -> %.5f of the output on calibration tokens (mean of %lld tensors), %.2f MB, %.1f s", names, w->before / (double)w->n, w->after / (double)w->n, (long long)w->n, w->bytes / 1e6, w->ms / 1e3));
+    if (w->n_token) DSB_TRY(put_event(r, scheme, -1, "info", err, "router calibration: other experts than the reference's for %.2f %% -> %.2f %% of calibration tokens (all layers), 0 MB", 100.0 * (double)w->changed_before / (double)w->n_token, 100.0 * (double)w->changed_after / (double)w->n_token));
+    return DSB_OK;
+}
+
 /* What a recipe wanted and did not get: static scales without calibration, integer products, tests that divide something. */
 static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_recipe *recipe = r->schemes[scheme].recipe;
@@ -223,13 +235,15 @@ static dsb_status put_warnings(dsb_recorder *r, int scheme, dsb_err *err) {
     if (f->uncovered) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have no calibrated activation range; their activations are quantized dynamically", (long long)f->uncovered));
     if (f->no_range) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors saw only zeros (or a value that is not finite) in calibration; their activations are quantized dynamically", (long long)f->no_range));
     if (f->format) DSB_TRY(put_event(r, scheme, -1, "fallback", err, "%lld tensors have rows that their rule's format doesn't divide: they are stored in its fallback format", (long long)f->format));
+    if (f->starved) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors: calibration saw no token of their inputs; their codes are chosen by rtn", (long long)f->starved));
+    if (f->uncompensated) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors: calibration saw no token of their inputs; they are not compensated (low-rank: for their plain error)", (long long)f->uncompensated));
     if (f->as_float) DSB_TRY(put_event(r, scheme, -1, "warning", err, "%lld tensors have zero points, or no integer codes, which integer products don't take: they run as f32 products, without the activations that their rules name", (long long)f->as_float));
     for (int i = 0; recipe && i < recipe->n_rule; i++) {
         long long reached = r->reached[scheme * r->n_rule + i], taken = r->taken[scheme * r->n_rule + i];
         if (recipe->rules[i].when == DSB_WHEN_ALWAYS || (taken > 0 && taken < reached)) continue;
         DSB_TRY(put_event(r, scheme, -1, "warning", err, "rule %d: its test took %s of the %lld expert tensors that it was asked of", i + 1, taken ? "all" : "none", reached));
     }
-    return DSB_OK;
+    return put_won(r, scheme, err);
 }
 
 /* Whether this expert's activations were to have a calibrated scale. */
@@ -248,8 +262,10 @@ static dsb_status put_coverage(dsb_recorder *r, int scheme, const dsb_calibratio
     if (!recipe || !recipe->needs_calibration || cal->n_token == 0) return DSB_OK;
     for (int64_t l = 0; l < cal->n_layer; l++)
         for (int64_t e = 0; dsb_layer_is_moe(&r->m->config, l) && e < cal->n_expert; e++) {
-            int64_t tokens = cal->layers[l].expert[e * 3].n_token;
-            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = tokens, .minimum = MIN_TOKENS, .fallback = tokens == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : NULL};
+            const dsb_layer_calibration *c = &cal->layers[l];
+            const char *stands = c->cover[e] == DSB_COVER_NONE && wants_static(r, scheme, cal, l, e) ? "rtn, dynamic scales" : dsb_cover_name(c->cover[e]);
+            dsb_calibration_coverage row = {.scheme = r->schemes[scheme].name, .layer = l, .expert = e, .tokens = c->routed[e], .minimum = r->min_tokens ? r->min_tokens : MIN_TOKENS,
+                                            .fallback = !stands && c->routed[e] == 0 && wants_static(r, scheme, cal, l, e) ? "int8-dynamic" : stands};
             DSB_TRY(dsb_db_put_calibration_coverage(r->db, r->run_id, &row, err));
         }
     return DSB_OK;
@@ -277,11 +293,32 @@ static dsb_status finish_scheme(finish *f, int scheme, const dsb_calibration *ca
     return put_coverage(r, scheme, cal, err);
 }
 
+/* Each expert by what a budget may go by: of the model, so of the reference. */
+static dsb_status put_experts(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err) {
+    for (int64_t l = 0; l < cal->n_layer; l++) {
+        const dsb_layer_calibration *c = &cal->layers[l];
+        if (!dsb_layer_is_moe(&r->m->config, l) || !c->activity_known) continue;
+        bool mean_abs = false;
+        for (int64_t e = 0; e < cal->n_expert; e++) mean_abs |= c->mean_abs[e] > 0;
+        for (int64_t e = 0; e < cal->n_expert; e++) {
+            const bool known[3] = {true, mean_abs, c->sensitivity_known};
+            const double value[3] = {c->activity[e], c->mean_abs[e], c->sensitivity[e]};
+            static const char *const k_kind[3] = {"expert_activity", "expert_mean_abs", "expert_sensitivity"};
+            for (int i = 0; i < 3; i++) {
+                dsb_quality_detail row = {.scheme = "reference", .kind = k_kind[i], .layer = l, .bin = e, .lo = NAN, .hi = NAN, .value = value[i], .n = c->routed[e]};
+                if (known[i]) DSB_TRY(dsb_db_put_quality_detail(r->db, r->run_id, &row, err));
+            }
+        }
+    }
+    return DSB_OK;
+}
+
 dsb_status dsb_recorder_finish(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err) {
     finish f;
     dsb_status s = finish_open(&f, r, err);
     if (!s) s = dsb_db_begin(r->db, err);
     for (int i = -1; i < r->n_scheme && !s; i++) s = finish_scheme(&f, i, cal, err);
+    if (!s) s = put_experts(r, cal, err);
     if (!s) s = dsb_db_commit(r->db, err);
     if (s) dsb_db_rollback(r->db);
     free(f.target);

@@ -31,6 +31,7 @@ typedef struct run {
     bool model_open;
     dsb_scheme_source *sources; /* (n_scheme) */
     dsb_scheme *schemes;        /* (n_scheme) */
+    const bool *used[DSB_SUITE_MAX_SCHEMES]; /* of each scheme: the rules that may decide a tensor */
     dsb_text_file text, cal_text;
     dsb_chunks chunks, cal_chunks; /* chunks: of the text, or of the task alone */
     bool chunks_made, cal_made;
@@ -124,6 +125,10 @@ static dsb_status load_model(run *r, dsb_err *err) {
         DSB_TRY(dsb_scheme_source_open(&r->sources[i], &r->m, s->model, s->recipes[i], s->sources[i], err));
         r->schemes[i] = r->sources[i].scheme;
         if (!r->schemes[i].own_source) DSB_TRY(dsb_model_check(&r->m, r->schemes[i].source, err));
+        bool *used;
+        DSB_TRY(dsb_arena_take(r->arena, (void **)&used, (size_t)s->recipes[i]->n_rule, sizeof *used, "rules", err));
+        DSB_TRY(dsb_model_check_recipe(&r->m, s->recipes[i], used, err));
+        r->used[i] = used;
         r->needs_calibration |= s->recipes[i]->needs_calibration;
     }
     return DSB_OK;
@@ -191,8 +196,7 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
             char group[24], when[64] = "";
             dsb_activation_list(&acts);
             dsb_rule_grouping(rule, group);
-            static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
-            if (rule->when) snprintf(when, sizeof when, "%s %g", k_when[rule->when], rule->when_value);
+            dsb_rule_condition(rule, when);
             dsb_recipe_rule_row rr = {.scheme = r->schemes[i].name, .pattern = rule->role ? rule->role : rule->match, .format = rule->format ? rule->format->name : "keep",
                                       .grouping = group, .algorithm = rule->algorithm,
                                       .activation = acts[rule->activation].name, .condition = rule->when ? when : NULL, .ordinal = j};
@@ -207,7 +211,7 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
 static dsb_sweep_plan sweep_plan(const run *r) {
     return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->tokens, .targets = r->targets,
                             .positions = r->positions, .n_isolated_chunk = r->chunks.n_chunk, .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens,
-                            .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
+                            .cover = r->suite->cover, .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
 }
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
@@ -218,6 +222,7 @@ static dsb_status plan_memory(run *r, dsb_err *err) {
 static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_observer obs;
     DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
+    rec->min_tokens = r->suite->cover.min_tokens;
     if (r->suite->task) DSB_TRY(dsb_recorder_add_task(rec, &r->task, has_text(r), err));
     dsb_recorder_observer(rec, &obs);
     dsb_sweep_plan plan = sweep_plan(r);
@@ -292,6 +297,18 @@ static dsb_status note_skipped(run *r, dsb_err *err) {
     return dsb_model_skipped(&r->m, text) ? note(r, "info", err, "%s", text) : DSB_OK;
 }
 
+/* A rule that decides no tensor of this model: misspelled, or behind a rule that takes all it would. */
+static dsb_status note_rules(run *r, dsb_err *err) {
+    for (int i = 0; i < r->suite->n_scheme; i++) {
+        const dsb_recipe *recipe = r->suite->recipes[i];
+        for (int j = 0; j < recipe->n_rule; j++) {
+            const dsb_rule *rule = &recipe->rules[j];
+            if (!r->used[i][j]) DSB_TRY(note(r, "warning", err, "scheme %.64s: rule %d (%.100s) matches no tensor of the model that an earlier rule leaves", recipe->name, j + 1, rule->role ? rule->role : rule->match));
+        }
+    }
+    return DSB_OK;
+}
+
 static dsb_status note_cuts(run *r, dsb_err *err) {
     if (r->task.n_cut == 0) return DSB_OK;
     return note(r, "warning", err, "%lld of the task's %lld choices are longer than the model's context of %lld tokens: their queries lost their beginning", (long long)r->task.n_cut, (long long)r->task.n_choice, (long long)r->suite->n_ctx);
@@ -303,6 +320,7 @@ static dsb_status measure(run *r, dsb_err *err) {
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
+    if (!s) s = note_rules(r, err);
     if (!s) s = note_cuts(r, err);
     if (!s) s = sweep(r, &rec, err);
     bool bad = rec.nonfinite > 0;

@@ -9,7 +9,7 @@
 dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, const char *model_dir, const dsb_recipe *recipe, const char *dir, dsb_err *err) {
     char path[4096];
     *s = (dsb_scheme_source){.scheme = {.name = recipe ? recipe->name : "reference", .recipe = recipe, .source = &m->checkpoint, .own_source = true, .bf16 = recipe && recipe->carrier_bf16}};
-    DSB_TRY(dsb_model_check_recipe(m, recipe, err));
+    DSB_TRY(dsb_model_check_recipe(m, recipe, NULL, err));
     if (!dir && recipe && recipe->source && strcmp(recipe->source, ".") == 0) dir = model_dir; /* which may be a file */
     if (!dir && recipe && recipe->source) {
         int n = recipe->source[0] == '/' ? snprintf(path, sizeof path, "%s", recipe->source) : snprintf(path, sizeof path, "%s/%s", model_dir, recipe->source);

@@ -35,6 +35,19 @@ dsb_status dsb_builtin_model(dsb_arena *arena, const char **out, dsb_err *err) {
     return dsb_fail(err, DSB_EINPUT, "models/dsmoe-tiny: the built-in model is not beside the program; set DSBENCH_MODELS or give --model DIR");
 }
 
+dsb_status dsb_suite_find(dsb_arena *arena, const char *name, const char **out, dsb_err *err) {
+    static const char *const k_place[] = {"/../harness/suites", "/../../harness/suites", "/../share/dsbench/suites"};
+    char exe[PATH_MAX], path[PATH_MAX + 300];
+    struct stat st;
+    if (stat(name, &st) == 0 && !S_ISDIR(st.st_mode)) return keep(arena, name, out, err);
+    if (strpbrk(name, "/.") || strlen(name) > 64 || !dsb_program_dir(exe)) return keep(arena, name, out, err);
+    for (size_t i = 0; i < sizeof k_place / sizeof *k_place; i++) {
+        snprintf(path, sizeof path, "%s%s/%s.json", exe, k_place[i], name);
+        if (stat(path, &st) == 0) return keep(arena, path, out, err);
+    }
+    return dsb_fail(err, DSB_EINPUT, "%s: neither a file nor a suite; a path, or one of quick, classic, formats, algorithms, moe, everything is wanted", name);
+}
+
 dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err) {
     *s = (dsb_suite){.name = model ? "quick" : "demo", .convention = "llama", .n_ctx = 512, .n_chunk = model ? 16 : 32, .n_cal_chunk = 16, .isolated_every = 4, .prefill = 512, .decode = 32, .repeats = 3};
     if (model) {
@@ -131,6 +144,25 @@ static dsb_status apply_text(dsb_arena *arena, const json_t *doc, const char *na
     return v ? keep(arena, v, out, err) : DSB_OK;
 }
 
+static const char *const k_starved[] = {"rtn", "all-tokens", "error"};
+
+static dsb_status apply_cover(dsb_cover_policy *p, const json_t *doc, const char *name, dsb_err *err) {
+    const char *experts = NULL, *starved = NULL;
+    DSB_TRY(dsb_json_int(doc, name, "calibration_min_tokens", false, 0, INT32_MAX, &p->min_tokens, err));
+    DSB_TRY(dsb_json_bool(doc, name, "calibration_balance", false, &p->balance, err));
+    DSB_TRY(dsb_json_string(doc, name, "calibration_experts", false, &experts, err));
+    DSB_TRY(dsb_json_string(doc, name, "calibration_starved", false, &starved, err));
+    if (experts && strcmp(experts, "routed") != 0 && strcmp(experts, "all") != 0) return dsb_fail(err, DSB_EINPUT, "%s: \"calibration_experts\" is %s; routed or all is wanted", name, experts);
+    if (experts) p->all = strcmp(experts, "all") == 0;
+    for (int i = 0; starved && i <= DSB_STARVED_ERROR; i++) {
+        p->starved = (dsb_starved)i;
+        if (strcmp(starved, k_starved[i]) == 0) break;
+        if (i == DSB_STARVED_ERROR) return dsb_fail(err, DSB_EINPUT, "%s: \"calibration_starved\" is %s; rtn, all-tokens or error is wanted", name, starved);
+    }
+    if ((p->balance || starved) && p->min_tokens == 0) return dsb_fail(err, DSB_EINPUT, "%s: \"%s\" is given without calibration_min_tokens; the tokens that an expert should see are wanted", name, p->balance ? "calibration_balance" : "calibration_starved");
+    return DSB_OK;
+}
+
 static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t *t, dsb_err *err) {
     const char *key;
     json_t *v;
@@ -164,14 +196,14 @@ void dsb_suite_convention(dsb_suite *s, const char *convention) {
 }
 
 dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
-    static const char *const k_keys[] = {"name", "model", "text", "field", "task", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "convention", "isolated_every", "throughput"};
+    static const char *const k_keys[] = {"name", "model", "text", "field", "task", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "calibration_min_tokens", "calibration_balance", "calibration_experts", "calibration_starved", "convention", "isolated_every", "throughput"};
     const char *key;
     json_t *v;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a suite must be a JSON object", name);
     json_object_foreach((json_t *)doc, key, v) {
         bool known = false;
         for (size_t i = 0; i < sizeof k_keys / sizeof *k_keys; i++) known |= strcmp(k_keys[i], key) == 0;
-        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text field task reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput are known", name, key);
+        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text field task reflow calibration schemes sources context chunks calibration_chunks calibration_min_tokens calibration_balance calibration_experts calibration_starved convention isolated_every throughput are known", name, key);
     }
     DSB_TRY(apply_text(arena, doc, name, "name", &s->name, err));
     DSB_TRY(apply_text(arena, doc, name, "model", &s->model, err));
@@ -185,6 +217,7 @@ dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, con
     DSB_TRY(dsb_json_int(doc, name, "context", false, 2, 1 << 20, &s->n_ctx, err));
     DSB_TRY(dsb_json_int(doc, name, "chunks", false, 0, INT32_MAX, &s->n_chunk, err));
     DSB_TRY(dsb_json_int(doc, name, "calibration_chunks", false, 0, INT32_MAX, &s->n_cal_chunk, err));
+    DSB_TRY(apply_cover(&s->cover, doc, name, err));
     DSB_TRY(dsb_json_int(doc, name, "isolated_every", false, 1, INT32_MAX, &s->isolated_every, err));
     if (json_object_get(doc, "schemes")) DSB_TRY(apply_schemes(s, arena, name, json_object_get(doc, "schemes"), err));
     if (json_object_get(doc, "sources")) DSB_TRY(apply_sources(s, arena, name, json_object_get(doc, "sources"), err));
@@ -201,6 +234,12 @@ dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out
     if (!st && s->text) json_object_set_new(doc, "text", json_string(s->text));
     if (!st && s->field) json_object_set_new(doc, "field", json_string(s->field));
     if (!st && s->task) json_object_set_new(doc, "task", json_string(s->task));
+    if (!st && s->cover.min_tokens) {
+        json_object_set_new(doc, "calibration_min_tokens", json_integer(s->cover.min_tokens));
+        json_object_set_new(doc, "calibration_balance", json_boolean(s->cover.balance));
+        json_object_set_new(doc, "calibration_starved", json_string(k_starved[s->cover.starved]));
+    }
+    if (!st && s->cover.all) json_object_set_new(doc, "calibration_experts", json_string("all"));
     if (!st && s->calibration) json_object_set_new(doc, "calibration", json_string(s->calibration));
     for (int i = 0; i < s->n_scheme && !st; i++) {
         json_t *recipe;

@@ -1,12 +1,13 @@
 /* A suite: everything a run does, as JSON that is stored with the run and can be run again.
- * Keys: name model text field task reflow calibration schemes sources context chunks calibration_chunks convention isolated_every throughput. */
+ * Keys: name model text field task reflow calibration schemes sources context chunks calibration_chunks
+ * calibration_min_tokens calibration_balance calibration_experts calibration_starved convention isolated_every throughput. */
 #ifndef DSB_HARNESS_SUITE_H
 #define DSB_HARNESS_SUITE_H
 
 #include "base/json.h"
 #include "base/memory.h"
 #include "datasets/chunks.h"
-#include "engine/model.h"
+#include "engine/calibration.h"
 
 enum { DSB_SUITE_MAX_SCHEMES = 64 };
 
@@ -17,12 +18,15 @@ typedef struct dsb_suite {
     const char *convention;
     bool reflow;
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
+    dsb_cover_policy cover; /* of experts that few calibration tokens reach */
     int64_t prefill, decode, repeats; /* repeats 0: no speed is measured */
     int n_scheme;
     const dsb_recipe *recipes[DSB_SUITE_MAX_SCHEMES];
     const char *sources[DSB_SUITE_MAX_SCHEMES]; /* DIR from `sources`, or NULL: the recipe's own */
 } dsb_suite;
 
+/* The file of a suite: a path as it is; else a name, of the suites beside the program or installed with it. In the arena. */
+dsb_status dsb_suite_find(dsb_arena *arena, const char *name, const char **out, dsb_err *err);
 /* The defaults: `demo` on the built-in model (its directory in the arena), `quick` for any other. */
 dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err);
 /* Applies a document's keys over s; unknown keys are errors. `name` is used in messages. */

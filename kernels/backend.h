@@ -101,6 +101,10 @@ typedef struct dsb_backend {
      * A row that holds NaN or Inf is NaN. */
     int64_t (*round_e4m3)(const float *x, int64_t n, int64_t cols, float given, float *y);
 
+    /* y = x · diag(scale), and y = x·H in blocks of a power of two that divides cols: butterflies from neighbours up, then times 1/√block in f32. y may be x. */
+    void (*scale_columns)(const float *x, int64_t n, int64_t cols, const float *scale, float *y);
+    void (*hadamard)(const float *x, int64_t n, int64_t cols, int64_t block, float *y);
+
     void (*rms_norm)(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride);
     /* Rotates the first `dim` values of each head in place by position pos[row]: pairs (2i, 2i+1), or (i, i + dim/2) where half;
      * cos, sin: (max_pos, dim/2) f32. x: n rows of `heads` vectors `head_stride` apart, rows row_stride apart. */

@@ -1,12 +1,14 @@
 /* Table 2 of a recipe: how codes and scales are chosen. A row is a line. */
 #include <string.h>
 
+#include "quantizers/input_stats.h"
 #include "quantizers/quantize.h"
 
 static const dsb_algorithm k_algorithm[] = {
-    {"rtn", "round to nearest; the scale is absmax (symmetric) or min-max (affine) over its group, or what the format's own definition says", DSB_RANGE_WHOLE},
-    {"rtn-percentile", "the same over the range that holds 99.9 % of a group's magnitudes (of either side, affine); groups under 1000 weights keep all", DSB_RANGE_PERCENTILE},
-    {"rtn-mse", "the same over the share of the range, from all down to a third, that leaves the least squared error in a group", DSB_RANGE_MSE},
+    {"rtn", "round to nearest; the scale is absmax (symmetric) or min-max (affine) over its group, or what the format's own definition says", DSB_RANGE_WHOLE, DSB_METHOD_ROUND, 0},
+    {"rtn-percentile", "the same over the range that holds 99.9 % of a group's magnitudes (of either side, affine); groups under 1000 weights keep all", DSB_RANGE_PERCENTILE, DSB_METHOD_ROUND, 0},
+    {"rtn-mse", "the same over the share of the range, from all down to a third, that leaves the least squared error in a group", DSB_RANGE_MSE, DSB_METHOD_ROUND, 0},
+    {"imatrix", "GGUF formats of searched scales (q8_0 has none): squared errors weigh by the sum of x² of their input column in calibration", DSB_RANGE_WHOLE, DSB_METHOD_IMATRIX, DSB_NEED_CHANNELS},
 };
 
 const dsb_algorithm *dsb_algorithm_find(const char *name) {

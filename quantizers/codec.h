@@ -10,13 +10,13 @@ enum { DSB_FP8_BLOCK = 128 };
 
 extern const dsb_codec dsb_codec_fp8, dsb_codec_nf4, dsb_codec_mxfp4, dsb_codec_mxfp8, dsb_codec_nvfp4, dsb_codec_ggml;
 
-/* Encodes one block of a GGUF type (codec_ggml.c: the plain ones; codec_kquants.c: those of 256). */
-typedef void (*dsb_ggml_encoder)(const float *w, uint8_t *block);
-void dsb_encode_q2_K(const float *w, uint8_t *block);
-void dsb_encode_q3_K(const float *w, uint8_t *block);
-void dsb_encode_q4_K(const float *w, uint8_t *block);
-void dsb_encode_q5_K(const float *w, uint8_t *block);
-void dsb_encode_q6_K(const float *w, uint8_t *block);
+/* Encodes 256 values of a GGUF type, with the importance of each or NULL (codec_ggml.c: blocks of 32; codec_kquants.c: those of 256). */
+typedef void (*dsb_ggml_encoder)(const float *w, const float *importance, uint8_t *block);
+void dsb_encode_q2_K(const float *w, const float *importance, uint8_t *block);
+void dsb_encode_q3_K(const float *w, const float *importance, uint8_t *block);
+void dsb_encode_q4_K(const float *w, const float *importance, uint8_t *block);
+void dsb_encode_q5_K(const float *w, const float *importance, uint8_t *block);
+void dsb_encode_q6_K(const float *w, const float *importance, uint8_t *block);
 
 /* Eight partial sums in one fixed order. */
 static inline float dsb_lanes(const float a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
@@ -37,7 +37,7 @@ static inline float dsb_largest(const float *w, int64_t n) {
 
 /* Loops over weights are compiled for this machine's vectors too: the same operations in the same order, so the same bits. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define DSB_CLONES __attribute__((target_clones("avx2", "default")))
+#define DSB_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define DSB_CLONES
 #endif

@@ -31,7 +31,7 @@ DSB_CLONES static void nf4_codes(const float *w, int64_t n, float inverse, float
         for (int64_t i = 0; i < n; i++) codes[i] = nf4_code(w[i] * inverse);
 }
 
-static void nf4_encode(dsb_qtensor *q, const float *w) {
+static void nf4_encode(dsb_qtensor *q, const float *w, const float *importance) {
     enum { PIECE = 256 };
     int64_t n = q->rows * q->cols, group = nf4_group(q);
 #pragma omp parallel for schedule(static) if (n > 1 << 16)
@@ -88,7 +88,7 @@ DSB_CLONES static void e2m1_block(const float *w, int n, float inverse, uint8_t 
     for (int i = 0; i < n; i += 2) packed[i / 2] = (uint8_t)(codes[i] | codes[i + 1] << 4);
 }
 
-static void mxfp4_encode(dsb_qtensor *q, const float *w) {
+static void mxfp4_encode(dsb_qtensor *q, const float *w, const float *importance) {
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t b = 0; b < q->scale_rows * q->scale_cols; b++) {
         const float *x = w + b * MX_BLOCK;
@@ -113,7 +113,7 @@ DSB_CLONES static void mxfp8_block(const float *w, float inverse, uint8_t *codes
     for (int i = 0; i < MX_BLOCK; i++) codes[i] = dsb_f32_to_e4m3(w[i] * inverse);
 }
 
-static void mxfp8_encode(dsb_qtensor *q, const float *w) {
+static void mxfp8_encode(dsb_qtensor *q, const float *w, const float *importance) {
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t b = 0; b < q->scale_rows * q->scale_cols; b++) {
         const float *x = w + b * MX_BLOCK;
@@ -137,10 +137,9 @@ const dsb_codec dsb_codec_mxfp8 = {mxfp8_layout, mxfp8_encode, mxfp8_decode};
 static void nvfp4_layout(dsb_qtensor *q) {
     mxfp4_layout(q);
     q->scale_cols = q->cols / NV_BLOCK;
-    q->stored_bytes = sizeof q->global;
 }
 
-static void nvfp4_encode(dsb_qtensor *q, const float *w) {
+static void nvfp4_encode(dsb_qtensor *q, const float *w, const float *importance) {
     float top = 0;
 #pragma omp parallel for schedule(static) reduction(max : top) if (q->rows * q->cols > 1 << 16)
     for (int64_t r = 0; r < q->rows; r++) top = fmaxf(top, dsb_largest(w + r * q->cols, q->cols));

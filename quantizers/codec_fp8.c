@@ -6,7 +6,7 @@
 #include "base/blocks.h"
 #include "quantizers/codec.h"
 
-static bool is_e5m2(const dsb_qtensor *q) { return strcmp(q->format->name, "fp8_e5m2") == 0; }
+static bool is_e5m2(const dsb_qtensor *q) { return q->format->element == DSB_FP8_E5M2; }
 static int64_t block_rows(const dsb_qtensor *q) { return q->asked > 0 ? q->asked : q->asked == DSB_GROUP_TENSOR ? q->rows : 1; }
 static int64_t block_cols(const dsb_qtensor *q) { return q->asked > 0 ? q->asked : q->cols; }
 static int64_t blocks_of(int64_t n, int64_t block) { return n ? (n + block - 1) / block : 0; }
@@ -31,10 +31,10 @@ DSB_CLONES static void encode_values(const float *w, int64_t n, float scale, flo
     }
 }
 
-static void encode(dsb_qtensor *q, const float *w) {
+static void encode(dsb_qtensor *q, const float *w, const float *importance) {
     int64_t br = block_rows(q), bc = block_cols(q);
     bool e5m2 = is_e5m2(q);
-    float most = e5m2 ? 57344.0f : 448.0f;
+    float most = q->format->largest;
 #pragma omp parallel for schedule(static) collapse(2) if (q->rows * q->cols > 1 << 16)
     for (int64_t i = 0; i < q->scale_rows; i++)
         for (int64_t j = 0; j < q->scale_cols; j++) {
@@ -48,10 +48,9 @@ static void encode(dsb_qtensor *q, const float *w) {
 }
 
 static void decode(const dsb_qtensor *q, float *dst) {
-    dsb_dtype type = is_e5m2(q) ? DSB_FP8_E5M2 : DSB_FP8_E4M3;
 #pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 16)
     for (int64_t r = 0; r < q->rows; r++) {
-        dsb_widen_f32(type, q->raw + r * q->cols, (size_t)q->cols, dst + r * q->cols);
+        dsb_widen_f32(q->format->element, q->raw + r * q->cols, (size_t)q->cols, dst + r * q->cols);
         dsb_scale_block_row(dst + r * q->cols, r, q->cols, q->scales, block_rows(q), block_cols(q));
     }
 }

@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "quantizers/codec.h"
 #include "quantizers/ggml_blocks.h"
+#include "quantizers/scale_search.h"
 
 /* The value of largest magnitude, the first of equal ones, with its sign. */
 static float extreme(const float *w, int n) {
@@ -62,54 +63,122 @@ DSB_CLONES static void encode_q5_0(const float *w, uint8_t *block) {
     for (int i = 0; i < 32; i++) b->high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
 }
 
-/* iq4_nl: Σ of value·level and level² for one scale's inverse; levels as code indices if asked. */
-static inline float middle(int k) { return (float)(dsb_iq4_level[k] + dsb_iq4_level[k + 1]) / 2; }
+/* Searched: eight blocks of 32 at once. x ≈ d·q with d as f16 gives it back; codes are q + half. */
+INLINE vec halves_of(vec d) {
+    for (int l = 0; l < LANES; l++) d[l] = dsb_f16_to_f32(dsb_f32_to_f16(d[l] > 65504.0f ? 65504.0f : d[l] > -65504.0f ? d[l] : -65504.0f));
+    return d;
+}
 
-static inline __attribute__((always_inline)) void level_sums(const float *w, float inverse, float *dot, float *square) {
-    float a[8] = {0}, b[8] = {0};
-    for (int i = 0; i < 32; i += 8)
-        for (int j = 0; j < 8; j++) {
-            float v = w[i + j] * inverse, level = -127;
-            for (int k = 0; k < 15; k++) level += v > middle(k) ? (float)(dsb_iq4_level[k + 1] - dsb_iq4_level[k]) : 0;
-            a[j] += w[i + j] * level;
-            b[j] += level * level;
-        }
-    *dot = dsb_lanes(a);
-    *square = dsb_lanes(b);
+/* q4_0 and q5_0 by the importance of columns: the signed search. */
+INLINE void offset_search(const float *w, const float *p, float half, vec *d, uint8_t *codes) {
+    run b;
+    int8_t q[BLOCK];
+    load_run(&b, w, p, PAIRS | WEIGHED);
+    *d = halves_of(fit_signed(&b, -half, PAIRS | WEIGHED));
+    put_codes(&b, *d, (vec){0}, -half, half - 1, q);
+    for (int i = 0; i < BLOCK; i++) codes[i] = (uint8_t)(q[i] + (int)half);
+}
+
+DSB_CLONES static void search_q4_0(const float *w, const float *p, uint8_t *block) {
+    dsb_block_q4_0 *b = (dsb_block_q4_0 *)block;
+    uint8_t codes[BLOCK];
+    vec d;
+    offset_search(w, p, 8, &d, codes);
+    for (int k = 0; k < 8; k++) {
+        dsb_put_half(b[k].d, d[2 * k]);
+        put_nibbles(codes + 32 * k, b[k].q);
+    }
+}
+
+static void put_fifth_bits(const uint8_t *codes, uint8_t high[4]) {
+    memset(high, 0, 4);
+    for (int i = 0; i < 32; i++) high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
+}
+
+DSB_CLONES static void search_q5_0(const float *w, const float *p, uint8_t *block) {
+    dsb_block_q5_0 *b = (dsb_block_q5_0 *)block;
+    uint8_t codes[BLOCK];
+    vec d;
+    offset_search(w, p, 16, &d, codes);
+    for (int k = 0; k < 8; k++) {
+        dsb_put_half(b[k].d, d[2 * k]);
+        put_nibbles(codes + 32 * k, b[k].q);
+        put_fifth_bits(codes + 32 * k, b[k].high);
+    }
+}
+
+/* iq4_nl: the nearest level, by midpoints. */
+static inline float middle(int k) { return (float)(dsb_iq4_level[k] + dsb_iq4_level[k + 1]) / 2; }
+INLINE vec level_of(vec v) {
+    vec level = all(-127);
+    for (int k = 0; k < 15; k++) level += pick(v > middle(k), all((float)(dsb_iq4_level[k + 1] - dsb_iq4_level[k])), (vec){0});
+    return level;
 }
 
 /* Scales that put the extreme value at either end and around, each then refitted by least squares; the one that leaves least. */
-DSB_CLONES static void encode_iq4_nl(const float *w, uint8_t *block) {
+INLINE void iq4_search(const float *w, const float *p, dsb_block_iq4_nl *block, int how) {
     enum { TRIES = 8 };
-    dsb_block_iq4_nl *b = (dsb_block_iq4_nl *)block;
-    float top = extreme(w, 32), best = -1, d = 0, dot, square;
-    uint8_t codes[32];
-    for (int k = -TRIES; k <= TRIES && top != 0; k++) {
-        float end = k < 0 ? -127 + 4.0f * (float)(k + TRIES - 3) : 113 + 4.0f * (float)(k - 3), s = top / end;
-        for (int fit = 0; fit < 2 && s != 0 && isfinite(1 / s); fit++) {
-            level_sums(w, 1 / s, &dot, &square);
-            if (dot * dot > best * square) {
-                best = dot * dot / square;
-                d = dot / square;
+    run b;
+    vec best = {0}, d = {0};
+    load_run(&b, w, p, how);
+    vec top = extreme_of(b.x, how);
+    for (int k = -TRIES; k <= TRIES; k++) {
+        vec s = top / (k < 0 ? -127 + 4.0f * (float)(k + TRIES - 3) : 113 + 4.0f * (float)(k - 3));
+        for (int fit = 0; fit < 2; fit++) {
+            vec inverse = inverse_of(s), dot = {0}, square = {0};
+            for (int j = 0; j < 16; j++) {
+                vec level = level_of(b.x[j] * inverse);
+                dot += (how & WEIGHED ? b.px[j] : b.x[j]) * level;
+                square += how & WEIGHED ? b.p[j] * level * level : level * level;
             }
-            s = dot / square;
+            dot = joined(dot, how);
+            s = dot / joined(square, how);
+            ivec better = (inverse != 0) & (dot * s > best);
+            best = pick(better, dot * s, best);
+            d = pick(better, s, d);
         }
     }
-    dsb_put_half(b->d, d);
-    d = dsb_half(b->d);
-    float inverse = d != 0 ? 1 / d : 0;
-    for (int i = 0; i < 32; i++) {
-        int c = 0;
-        for (int k = 0; k < 15; k++) c += w[i] * inverse > middle(k);
-        codes[i] = (uint8_t)c;
+    d = halves_of(d);
+    vec inverse = inverse_of(d);
+    uint8_t codes[BLOCK];
+    for (int j = 0; j < 16; j++) {
+        vec c = {0};
+        for (int k = 0; k < 15; k++) c += pick(b.x[j] * inverse > middle(k), all(1), (vec){0});
+        for (int l = 0; l < LANES; l++) codes[16 * l + j] = (uint8_t)(int)c[l];
     }
-    put_nibbles(codes, b->q);
+    for (int k = 0; k < 8; k++) {
+        dsb_put_half(block[k].d, d[2 * k]);
+        put_nibbles(codes + 32 * k, block[k].q);
+    }
+}
+
+DSB_CLONES static void encode_iq4_nl(const float *w, const float *p, uint8_t *block) {
+    if (p) iq4_search(w, p, (dsb_block_iq4_nl *)block, PAIRS | WEIGHED);
+    else iq4_search(w, NULL, (dsb_block_iq4_nl *)block, PAIRS);
+}
+
+/* 256 weights of the plain formats. */
+#define PLAIN(type)                                                                                      \
+    static void plain_##type(const float *w, uint8_t *block) {                                            \
+        for (int i = 0; i < 8; i++) encode_##type(w + 32 * i, block + (size_t)i * sizeof(dsb_block_##type)); \
+    }
+PLAIN(q8_0)
+PLAIN(q4_0)
+PLAIN(q5_0)
+static void encode_256_q8_0(const float *w, const float *p, uint8_t *block) { plain_q8_0(w, block); }
+static void encode_256_q4_0(const float *w, const float *p, uint8_t *block) {
+    if (p) search_q4_0(w, p, block);
+    else plain_q4_0(w, block);
+}
+static void encode_256_q5_0(const float *w, const float *p, uint8_t *block) {
+    if (p) search_q5_0(w, p, block);
+    else plain_q5_0(w, block);
 }
 
 static const struct {
     uint32_t id;
     dsb_ggml_encoder encode;
-} k_encoder[] = {{8, encode_q8_0}, {2, encode_q4_0}, {6, encode_q5_0}, {10, dsb_encode_q2_K}, {11, dsb_encode_q3_K}, {12, dsb_encode_q4_K}, {13, dsb_encode_q5_K}, {14, dsb_encode_q6_K}, {20, encode_iq4_nl}};
+} k_encoder[] = {{8, encode_256_q8_0}, {2, encode_256_q4_0}, {6, encode_256_q5_0}, {10, dsb_encode_q2_K}, {11, dsb_encode_q3_K}, {12, dsb_encode_q4_K}, {13, dsb_encode_q5_K}, {14, dsb_encode_q6_K}, {20, encode_iq4_nl}};
 
 static void layout(dsb_qtensor *q) {
     const dsb_ggml_type *t = dsb_ggml_find(q->format->ggml);
@@ -117,13 +186,22 @@ static void layout(dsb_qtensor *q) {
     q->raw_cols = q->cols / t->n * t->bytes;
 }
 
-static void encode(dsb_qtensor *q, const float *w) {
+static void encode(dsb_qtensor *q, const float *w, const float *importance) {
     const dsb_ggml_type *t = dsb_ggml_find(q->format->ggml);
-    dsb_ggml_encoder one = NULL;
+    dsb_ggml_encoder encode_256 = NULL;
+    int64_t n = q->rows * q->cols;
     for (size_t i = 0; i < sizeof k_encoder / sizeof *k_encoder; i++)
-        if (k_encoder[i].id == t->id) one = k_encoder[i].encode;
-#pragma omp parallel for schedule(static) if (q->rows * q->cols > 1 << 14)
-    for (int64_t b = 0; b < q->rows * q->cols / t->n; b++) one(w + b * t->n, q->raw + b * t->bytes);
+        if (k_encoder[i].id == t->id) encode_256 = k_encoder[i].encode;
+#pragma omp parallel for schedule(static) if (n > 1 << 14)
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        float x[BLOCK] = {0}, p[BLOCK];
+        uint8_t blocks[BLOCK * 2];
+        int64_t size = n - at < BLOCK ? n - at : BLOCK; /* blocks of 32 may end amid 256 */
+        for (int64_t i = 0; importance && i < BLOCK; i++) p[i] = importance[(at + i) % q->cols];
+        if (size < BLOCK) memcpy(x, w + at, (size_t)size * sizeof *x);
+        encode_256(size < BLOCK ? x : w + at, importance ? p : NULL, size < BLOCK ? blocks : q->raw + at / t->n * t->bytes);
+        if (size < BLOCK) memcpy(q->raw + at / t->n * t->bytes, blocks, (size_t)(size / t->n * t->bytes));
+    }
 }
 
 static void decode(const dsb_qtensor *q, float *dst) {

@@ -4,11 +4,11 @@
 
 #include "quantizers/codec.h"
 
-#define FLOAT(name, bits, what) {name, what, bits, 0, true, DSB_GROUP_CHANNEL, NULL, 0, 0, 0}
-#define INT(name, bits, qmax, group, what) {name, what, bits, qmax, false, group, NULL, 32, 0, 0}
-#define FP8(name, what) {name, what, 8, 0, false, DSB_GROUP_CHANNEL, &dsb_codec_fp8, 32, 0, 0}
-#define BLOCKS(name, bits, block, codec, what) {name, what, bits, 0, false, block, codec, 8, block, 0}
-#define GGML(name, bits, block, id, what) {name, what, bits, 0, false, block, &dsb_codec_ggml, 0, block, id}
+#define FLOAT(name, bits, what) {name, what, bits, .is_float = true, .group = DSB_GROUP_CHANNEL}
+#define INT(name, bits, qmax, group_of, what) {name, what, bits, qmax, .group = group_of, .scale_bits = 32}
+#define FP8(name, of, top, what) {name, what, 8, .group = DSB_GROUP_CHANNEL, .codec = &dsb_codec_fp8, .scale_bits = 32, .element = of, .largest = top}
+#define BLOCKS(name, bits, n, by, what, ...) {name, what, bits, .group = n, .codec = by, .scale_bits = 8, .block = n, __VA_ARGS__}
+#define GGML(name, bits, n, id, what) {name, what, bits, .group = n, .codec = &dsb_codec_ggml, .block = n, .ggml = id}
 
 static const dsb_format k_format[] = {
     FLOAT("f32", 32, "IEEE single: the stored weights as they are"),
@@ -18,12 +18,12 @@ static const dsb_format k_format[] = {
     INT("int4", 4, 7, 32, "4-bit integers: symmetric within 7, or affine"),
     INT("int3", 3, 3, 32, "3-bit integers: symmetric within 3, or affine"),
     INT("int2", 2, 1, 32, "2-bit integers: symmetric within 1, or affine"),
-    FP8("fp8_e4m3", "8-bit floats, 3 bits of mantissa, up to 448; one scale a tensor, a channel or a block of 128 x 128"),
-    FP8("fp8_e5m2", "8-bit floats, 2 bits of mantissa, up to 57344; scales alike"),
-    {"nf4", "16 quantiles of the normal distribution over absmax, groups counted through the whole matrix", 4, 0, false, 64, &dsb_codec_nf4, 32, 0, 0},
-    BLOCKS("mxfp4", 4, 32, &dsb_codec_mxfp4, "OCP microscaling: E2M1 codes, a power of two for 32"),
-    BLOCKS("mxfp8", 8, 32, &dsb_codec_mxfp8, "OCP microscaling: E4M3 codes, a power of two for 32"),
-    BLOCKS("nvfp4", 4, 16, &dsb_codec_nvfp4, "E2M1 codes, an E4M3 scale for 16, one f32 for the tensor"),
+    FP8("fp8_e4m3", DSB_FP8_E4M3, 448, "8-bit floats, 3 bits of mantissa, up to 448; one scale a tensor, a channel or a block of 128 x 128"),
+    FP8("fp8_e5m2", DSB_FP8_E5M2, 57344, "8-bit floats, 2 bits of mantissa, up to 57344; scales alike"),
+    {"nf4", "16 quantiles of the normal distribution over absmax, groups counted through the whole matrix", 4, .group = 64, .codec = &dsb_codec_nf4, .scale_bits = 32},
+    BLOCKS("mxfp4", 4, 32, &dsb_codec_mxfp4, "OCP microscaling: E2M1 codes, a power of two for 32", .global_scale = false),
+    BLOCKS("mxfp8", 8, 32, &dsb_codec_mxfp8, "OCP microscaling: E4M3 codes, a power of two for 32", .global_scale = false),
+    BLOCKS("nvfp4", 4, 16, &dsb_codec_nvfp4, "E2M1 codes, an E4M3 scale for 16, one f32 for the tensor", .global_scale = true),
     GGML("q8_0", 8, 32, 8, "GGUF: 8-bit integers, an f16 scale for 32"),
     GGML("q4_0", 4, 32, 2, "GGUF: 4-bit integers, an f16 scale for 32"),
     GGML("q5_0", 5, 32, 6, "GGUF: 5-bit integers, an f16 scale for 32"),
@@ -65,7 +65,7 @@ bool dsb_format_divides(const dsb_format *f, int64_t cols) { return f->block == 
 
 bool dsb_format_by_rows(const dsb_format *f, int64_t group, int64_t cols) {
     if (f->is_float) return true;
-    if (group == DSB_GROUP_TENSOR || f->codec == &dsb_codec_nvfp4) return false;
+    if (group == DSB_GROUP_TENSOR || f->global_scale) return false;
     if (f->codec == &dsb_codec_nf4) return group == DSB_GROUP_CHANNEL || cols % group == 0;
     return f->codec != &dsb_codec_fp8 || group == DSB_GROUP_CHANNEL;
 }

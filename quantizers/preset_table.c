@@ -21,14 +21,38 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"sparse-expert\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"activity_rank_below\":0.5},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
      "{\"role\":\"expert.*\",\"when\":{\"mean_abs_rank_below\":0.25},\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},"
      "{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-activity", "experts at 6.5 bits a weight on average: INT8 for those of each layer that calibration tokens weigh most, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-activity\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"activity\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-sensitivity", "experts at 6.5 bits a weight on average: INT8 for those of each layer whose outputs INT4 changes most, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-sensitivity\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"sensitivity\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-mean-abs", "experts at 6.5 bits a weight on average: INT8 for those of each layer with the largest mean |W|, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-mean-abs\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"mean_abs\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
+    {"sparse-even", "experts at 6.5 bits a weight on average: INT8 for those of each layer spread evenly over the indices, INT4 (group 32) for the others; the rest INT8",
+     "{\"name\":\"sparse-even\",\"rules\":[{\"role\":\"expert.*\",\"when\":{\"budget\":{\"bits\":6.5,\"by\":\"even\"}},\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"},"
+     "{\"role\":\"expert.*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
     {"qat-int8", "reads the checkpoint trained for INT8 (folder qat-int8): its codes as stored, activations INT8 per token",
      "{\"name\":\"qat-int8\",\"source\":\"qat-int8\",\"rules\":[{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-dynamic\"}]}"},
     {"qat-int4", "reads the checkpoint trained for INT4 in groups of 32 (folder qat-int4): its codes as stored, activations INT8 per token",
      "{\"name\":\"qat-int4\",\"source\":\"qat-int4\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
     {"int4-rtn", "W4A8: INT4 weights in groups of 32 by round-to-nearest, activations INT8 per token",
      "{\"name\":\"int4-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+    {"int4-low-rank", "int4-rtn, and beside each weight BF16 factors of rank 16 for the part of its error that costs outputs most",
+     "{\"name\":\"int4-low-rank\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\",\"compensation\":\"low-rank\",\"rank\":16}]}"},
+    {"int4-compensated", "int4-rtn with group scales of least output error and the mean error as a bias, by the quantized model's own inputs",
+     "{\"name\":\"int4-compensated\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\",\"compensation\":[\"layer-scale-gradient\",\"bias\",\"recalibrate\"]}]}"},
+    {"int3-router", "int3-rtn with routers re-fitted so that they select as the reference does",
+     "{\"name\":\"int3-router\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\",\"compensation\":\"router\"},{\"role\":\"*\",\"format\":\"int3\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
     {"int3-rtn", "W3A8: INT3 weights in groups of 32 by round-to-nearest, activations INT8 per token",
      "{\"name\":\"int3-rtn\",\"rules\":[{\"role\":\"*\",\"format\":\"int3\",\"group\":32,\"activation\":\"int8-dynamic\"}]}"},
+    {"smooth-int8", "static-int8 with SmoothQuant (alpha 0.5): one calibrated scale a tensor of inputs whose channels were evened",
+     "{\"name\":\"smooth-int8\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\"},{\"role\":\"*\",\"format\":\"int8\",\"group\":\"channel\",\"activation\":\"int8-static\",\"transform\":\"smooth\"}]}"},
+    {"int4-hadamard", "int4-rtn with inputs and weights rotated by a Hadamard matrix",
+     "{\"name\":\"int4-hadamard\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\",\"transform\":\"hadamard\"}]}"},
+    {"w4a4-hadamard", "w4a4 with inputs and weights rotated by a Hadamard matrix",
+     "{\"name\":\"w4a4-hadamard\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\",\"transform\":\"hadamard\"}]}"},
     {"w4a4", "W4A4: INT4 weights in groups of 32, activations INT4 per token",
      "{\"name\":\"w4a4\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\"}]}"},
     {"int4-mse", "W4A8: INT4 weights in groups of 32, each over the range of least squared error",
@@ -65,6 +89,12 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"q3_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q3_K\",\"fallback\":\"q8_0\"}]}"},
     {"q2_K", "GGUF q2_K weights, activations as the carrier; q8_0 where 256 does not divide a row",
      "{\"name\":\"q2_K\",\"rules\":[{\"role\":\"*\",\"format\":\"q2_K\",\"fallback\":\"q8_0\"}]}"},
+    {"q4_K-imatrix", "GGUF q4_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q4_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q4_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
+    {"q3_K-imatrix", "GGUF q3_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q3_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q3_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
+    {"q2_K-imatrix", "GGUF q2_K weights by the importance of input columns in calibration, activations as the carrier; q8_0 where 256 does not divide a row",
+     "{\"name\":\"q2_K-imatrix\",\"rules\":[{\"role\":\"*\",\"format\":\"q2_K\",\"fallback\":\"q8_0\",\"algorithm\":\"imatrix\"}]}"},
 };
 
 int dsb_preset_list(const dsb_preset_row **rows) {

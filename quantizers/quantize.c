@@ -197,7 +197,7 @@ static dsb_status check_weights(const dsb_qtensor *q, const float *w, dsb_err *e
     return dsb_fail(err, DSB_ENONFINITE, "element (%lld, %lld) of (%lld, %lld) is %s; finite weights are wanted", (long long)(bad / cols), (long long)(bad % cols), (long long)q->rows, (long long)cols, isnan(w[bad]) ? "NaN" : "infinite");
 }
 
-static dsb_status encode_raw(dsb_qtensor *q, const float *w, dsb_err *err) {
+static dsb_status encode_raw(dsb_qtensor *q, const float *w, const float *importance, dsb_err *err) {
     const dsb_format *f = q->format;
     if (!dsb_format_divides(f, q->cols)) return dsb_fail(err, DSB_EINPUT, "rows of %lld weights don't split into %s's blocks of %lld; a fallback format is wanted", (long long)q->cols, f->name, (long long)f->block);
     f->codec->layout(q);
@@ -206,8 +206,8 @@ static dsb_status encode_raw(dsb_qtensor *q, const float *w, dsb_err *err) {
     if (!s && n_scale && f->scale_bits == 8) s = DSB_NEW(q->scale_codes, n_scale, "scales", err);
     if (!s && n_scale && f->scale_bits == 32) s = DSB_NEW(q->scales, n_scale, "scales", err);
     if (!s) {
-        f->codec->encode(q, w);
-        q->stored_bytes += (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
+        f->codec->encode(q, w, importance);
+        q->stored_bytes = (f->global_scale ? sizeof q->global : 0) + (size_t)(q->raw_rows * q->raw_cols + n_scale * f->scale_bits / 8);
     }
     return s;
 }
@@ -216,26 +216,60 @@ dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t 
     return dsb_quantize(out, format, dsb_algorithm_find("rtn"), group, affine, w, rows, cols, err);
 }
 
-dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+/* Shape and groups; nothing is allocated. */
+static void lay_out(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols) {
     *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
-    DSB_TRY(check_weights(out, w, err));
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
+}
+
+static dsb_status alloc_integers(dsb_qtensor *out, dsb_err *err) {
+    DSB_TRY(DSB_NEW(out->codes, out->rows * out->cols, "codes", err));
+    DSB_TRY(DSB_NEW(out->scales, out->rows * out->n_group, "scales", err));
+    if (out->affine) DSB_TRY(DSB_NEW(out->zeros, out->rows * out->n_group, "zero points", err));
+    out->stored_bytes = stored(out, out->asked);
+    return DSB_OK;
+}
+
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols, dsb_err *err) {
+    lay_out(out, format, group, affine, rows, cols);
+    dsb_status s = alloc_integers(out, err);
+    if (s) dsb_qtensor_release(out);
+    return s;
+}
+
+void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, int32_t *zero) {
+    *zero = 0;
+    group_scale(q, DSB_RANGE_WHOLE, w, n, NULL, scale, zero);
+    if (q->affine) *zero -= 1 << ((int)q->format->bits - 1);
+}
+
+static dsb_status quantize(dsb_qtensor *out, const dsb_format *format, dsb_range range, int64_t group, bool affine, const float *importance, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    lay_out(out, format, group, affine, rows, cols);
+    DSB_TRY(check_weights(out, w, err));
     if (format->is_float) {
         out->stored_bytes = (size_t)(rows * cols) * (size_t)format->bits / 8;
         return DSB_OK;
     }
-    dsb_status s;
-    if (format->codec) {
-        s = encode_raw(out, w, err);
-    } else {
-        s = DSB_NEW(out->codes, rows * cols, "codes", err);
-        if (!s) s = DSB_NEW(out->scales, rows * out->n_group, "scales", err);
-        if (!s && affine) s = DSB_NEW(out->zeros, rows * out->n_group, "zero points", err);
-        if (!s) s = encode_all(out, algorithm->range, w, err);
-        out->stored_bytes = stored(out, group);
-    }
+    dsb_status s = format->codec ? encode_raw(out, w, importance, err) : alloc_integers(out, err);
+    if (!s && !format->codec) s = encode_all(out, range, w, err);
     if (s) dsb_qtensor_release(out);
+    return s;
+}
+
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    return quantize(out, format, algorithm->range, group, affine, NULL, w, rows, cols, err);
+}
+
+dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, int64_t group, const double *sum_sq, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    double sum = 0;
+    float *importance;
+    for (int64_t c = 0; c < cols; c++) sum += sum_sq[c];
+    if (!(sum > 0) || !isfinite(sum)) return dsb_quantize_rtn(out, format, group, false, w, rows, cols, err);
+    DSB_TRY(DSB_NEW(importance, cols, "importance of columns", err));
+    for (int64_t c = 0; c < cols; c++) importance[c] = (float)fmax(sum_sq[c] / (sum / (double)cols), 0x1p-10);
+    dsb_status s = quantize(out, format, DSB_RANGE_WHOLE, group, false, importance, w, rows, cols, err);
+    free(importance);
     return s;
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/format.h"
 #include "base/status.h"
 
 /* Scale granularity: DSB_GROUP_TENSOR one scale, DSB_GROUP_CHANNEL one a row, > 0 that many inputs of a row. */
@@ -18,7 +19,7 @@ typedef struct dsb_qtensor dsb_qtensor;
 /* How a format of raw bytes lies, is encoded and decoded: the rest of its row. layout fills shapes from rows, cols and asked. */
 typedef struct dsb_codec {
     void (*layout)(dsb_qtensor *q);
-    void (*encode)(dsb_qtensor *q, const float *w);
+    void (*encode)(dsb_qtensor *q, const float *w, const float *importance); /* of columns; NULL: all alike */
     void (*decode)(const dsb_qtensor *q, float *dst);
 } dsb_codec;
 
@@ -34,6 +35,9 @@ typedef struct dsb_format {
     int scale_bits;    /* of one scale: 32, 8 */
     int64_t block;     /* values of a block, that must divide a row; 0: rows of any length */
     uint32_t ggml;     /* its type in a GGUF file, 0: none */
+    dsb_dtype element; /* FP8: of its codes */
+    float largest;     /* FP8: the largest number of it */
+    bool global_scale; /* one f32 for the tensor above the blocks' scales */
 } dsb_format;
 const dsb_format *dsb_format_find(const char *name); /* NULL if unknown */
 int dsb_format_list(const dsb_format **rows);
@@ -48,11 +52,14 @@ double dsb_format_bpw(const dsb_format *f);
 /* "tensor", "channel", "32". */
 void dsb_group_name(int64_t group, char out[24]);
 
-/* One row of the algorithm table (table 2). Needs of observers come with later algorithms. */
+/* One row of the algorithm table (table 2). */
 typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
+typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
 typedef struct dsb_algorithm {
     const char *name, *what;
     dsb_range range; /* other than the whole one: of integer formats only */
+    dsb_method method;
+    int needs;       /* of calibration: DSB_NEED_…; where it saw nothing, rtn takes its place */
 } dsb_algorithm;
 const dsb_algorithm *dsb_algorithm_find(const char *name); /* NULL if unknown */
 int dsb_algorithm_list(const dsb_algorithm **rows);
@@ -79,8 +86,16 @@ struct dsb_qtensor {
 dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 /* The same with an algorithm's choice of range; a float or raw format takes the whole one alone. */
 dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err);
+/* Of a GGUF format: the search weighs squared errors by what calibration summed of x² (cols), at least 2^-10 of its mean; nothing
+ * but zeros weighs all alike, as q8_0 does always. Source: llama.cpp's importance matrix. */
+dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, int64_t group, const double *sum_sq, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 /* dst (rows, cols) = S·(Q − Z), or what the format's codec says; for float formats rounds `w` through the format (w may equal dst). */
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst);
 void dsb_qtensor_release(dsb_qtensor *q);
+
+/* The parts of the above, for algorithms that choose codes in another way: an integer tensor laid out, with codes, scales and zero
+ * points still 0; and scale and zero point (shifted as `zeros` are) of one group of n weights over its whole range. */
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols, dsb_err *err);
+void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, int32_t *zero);
 
 #endif

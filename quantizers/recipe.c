@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "quantizers/compensation.h"
+#include "quantizers/quantize_rule.h"
 
 static const char *const k_role[DSB_ROLE_COUNT] = {"embed", "attn.q", "attn.q_a", "attn.q_b", "attn.kv_a", "attn.kv_b", "attn.k", "attn.v", "attn.o", "dense.gate", "dense.up", "dense.down",
                                                    "shared.gate", "shared.up", "shared.down", "expert.gate", "expert.up", "expert.down", "router", "lm_head"};
@@ -148,7 +150,33 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
-    return a->range == DSB_RANGE_WHOLE || has_integers(r) ? DSB_OK : wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if (a->range != DSB_RANGE_WHOLE && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if (a->method == DSB_METHOD_IMATRIX && !(r->format && r->format->ggml)) return wrong(w, "algorithm", r->algorithm, "a GGUF format such as q4_K beside it");
+    const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
+    if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
+    r->act_order = json_is_true(order);
+    r->damp = damp ? json_number_value(damp) : 0.01;
+    return r->damp > 0 && r->damp <= 1 ? DSB_OK : wrong(w, "damp", "out of range", "a number above 0, at most 1,");
+}
+
+static dsb_status read_transform(const where *w, const json_t *obj, dsb_rule *r) {
+    const char *name = "none";
+    const dsb_transform_row *rows;
+    const json_t *alpha = json_object_get(obj, "alpha");
+    names known = {""};
+    DSB_TRY(text(w, obj, "transform", &name));
+    int n = dsb_transform_list(&rows), found = 0;
+    while (found < n && strcmp(rows[found].name, name) != 0) names_add(&known, rows[found++].name);
+    if (found == n) return unknown_name(w, "transform", name, &known);
+    r->transform = (dsb_transform)found;
+    r->alpha = alpha ? json_number_value(alpha) : 0.5;
+    if (alpha && found != DSB_TRANSFORM_SMOOTH) return wrong(w, "alpha", "given", "the transform smooth beside it");
+    if ((alpha && !json_is_number(alpha)) || !(r->alpha >= 0 && r->alpha <= 1)) return wrong(w, "alpha", "out of range", "a number of 0 to 1");
+    if (found == DSB_TRANSFORM_NONE) return DSB_OK;
+    if (!r->format) return wrong(w, "transform", name, "none with keep");
+    if (dsb_rule_covers(r, DSB_ROLE_EMBED, "model.embed_tokens.weight") || dsb_rule_covers(r, DSB_ROLE_LM_HEAD, "lm_head.weight")) return wrong(w, "transform", name, "a role or match that leaves embedding and lm_head out");
+    if (dsb_activation_is_static(r->activation) && (found == DSB_TRANSFORM_HADAMARD || r->calibrator != DSB_CAL_MINMAX)) return wrong(w, "transform", name, "a dynamic activation (or smooth with the calibrator minmax) beside it, as ranges are of inputs before it,");
+    return DSB_OK;
 }
 
 /* A glob that no role matches would be a rule that never applies: a misspelling. */
@@ -169,13 +197,39 @@ static bool covers_experts(const char *role) {
     return false;
 }
 
+static const char *const k_by[DSB_BY_COUNT] = {"activity", "sensitivity", "mean_abs", "even"};
+const char *dsb_by_name(dsb_by by) { return k_by[by]; }
+
+/* "budget": {"bits": 6, "by": "activity"}, of all three matrices of an expert. */
+static dsb_status read_budget(const where *w, const json_t *obj, dsb_rule *r) {
+    static const char *const k_keys[] = {"bits", "by", NULL};
+    const char *by = NULL;
+    const json_t *bits = json_object_get(obj, "bits");
+    names known = {""};
+    if (!json_is_object(obj)) return wrong(w, "budget", "no object", "an object of bits and by");
+    DSB_TRY(known_keys(w, obj, k_keys));
+    if (r->match || !r->role || strcmp(r->role, "expert.*") != 0) return wrong(w, "budget", "beside another role", "the role expert.* alone");
+    if (!r->format) return wrong(w, "budget", "beside keep", "a format that the experts within it get");
+    r->when = DSB_WHEN_BUDGET;
+    r->when_value = json_number_value(bits);
+    if (!(r->when_value > 0 && r->when_value <= 32)) return wrong(w, "bits", "out of range", "a number above 0, at most 32, of bits a weight");
+    DSB_TRY(text(w, obj, "by", &by));
+    for (int i = 0; i < DSB_BY_COUNT; i++) {
+        names_add(&known, k_by[i]);
+        r->by = (dsb_by)i;
+        if (by && strcmp(by, k_by[i]) == 0) return DSB_OK;
+    }
+    return unknown_name(w, "by", by ? by : "missing", &known);
+}
+
 static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"activity_rank_below", "mean_abs_rank_below", "mean_abs_below", NULL};
+    static const char *const k_keys[] = {"activity_rank_below", "mean_abs_rank_below", "mean_abs_below", "budget", NULL};
     const json_t *when = json_object_get(obj, "when");
     if (!when) return DSB_OK;
-    if (!json_is_object(when) || json_object_size(when) != 1) return wrong(w, "when", "no object of one test", "one of activity_rank_below, mean_abs_rank_below, mean_abs_below");
+    if (!json_is_object(when) || json_object_size(when) != 1) return wrong(w, "when", "no object of one test", "one of activity_rank_below, mean_abs_rank_below, mean_abs_below, budget");
     if (!covers_experts(r->role)) return wrong(w, "role", r->role, "a role of experts, such as expert.*, beside \"when\"");
     DSB_TRY(known_keys(w, when, k_keys));
+    if (json_object_get(when, "budget")) return read_budget(w, json_object_get(when, "budget"), r);
     for (int i = 0; k_keys[i]; i++) {
         const json_t *v = json_object_get(when, k_keys[i]);
         if (!v) continue;
@@ -197,8 +251,43 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     return DSB_OK;
 }
 
+/* One name or several. */
+static dsb_status add_compensation(const where *w, const json_t *v, dsb_rule *r) {
+    const dsb_compensation_row *rows, *found = json_is_string(v) ? dsb_compensation_find(json_string_value(v)) : NULL;
+    names known = {"none"};
+    if (json_is_string(v) && strcmp(json_string_value(v), "none") == 0) return DSB_OK;
+    for (int i = 0, n = dsb_compensation_list(&rows); i < n; i++) names_add(&known, rows[i].name);
+    if (!found) return unknown_name(w, "compensation", json_is_string(v) ? json_string_value(v) : "no name", &known);
+    if (found->bit == DSB_COMP_ROUTER) {
+        if (!r->role || strcmp(r->role, "router") != 0) return wrong(w, "compensation", found->name, "the role router beside it");
+    } else if (!r->format) {
+        return wrong(w, "compensation", found->name, "none with keep (of a router: router)");
+    }
+    if (found->bit & (DSB_COMP_SCALE | DSB_COMP_SCALE_GRADIENT) && (!has_integers(r) || r->group == DSB_GROUP_TENSOR)) return wrong(w, "compensation", found->name, "low-rank or bias, or an integer format by channel or group beside it,");
+    r->compensation |= found->bit;
+    return DSB_OK;
+}
+
+static dsb_status read_compensation(const where *w, const json_t *obj, dsb_rule *r) {
+    const json_t *v = json_object_get(obj, "compensation"), *rank = json_object_get(obj, "rank"), *threshold = json_object_get(obj, "threshold");
+    r->rank = rank ? json_integer_value(rank) : 16;
+    r->threshold = threshold ? json_number_value(threshold) : 0;
+    if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v); i++) DSB_TRY(add_compensation(w, json_array_get(v, i), r));
+    } else if (v) {
+        DSB_TRY(add_compensation(w, v, r));
+    }
+    bool low_rank = r->compensation & DSB_COMP_LOW_RANK, error = r->compensation & ~(DSB_COMP_RECALIBRATE | DSB_COMP_ROUTER);
+    if (rank && !low_rank) return wrong(w, "rank", "given", "the compensation low-rank beside it");
+    if (r->rank < 1 || r->rank > 1024) return wrong(w, "rank", "out of range", "a whole number of 1 to 1024");
+    if (threshold && !error) return wrong(w, "threshold", "given", "a compensation of the error beside it");
+    if (!(r->threshold >= 0 && r->threshold < 1)) return wrong(w, "threshold", "out of range", "a share of the output of 0 to 1");
+    if (r->compensation & DSB_COMP_RECALIBRATE && !error && !dsb_algorithm_find(r->algorithm)->needs) return wrong(w, "compensation", "recalibrate alone", "an algorithm or a compensation beside it that chooses by calibration,");
+    return DSB_OK;
+}
+
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "activation", "calibrator", "percentile", "static_margin", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", "transform", "alpha", "compensation", "rank", "threshold", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -211,8 +300,17 @@ static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
     DSB_TRY(read_activation(w, obj, r));
     DSB_TRY(read_calibrator(w, obj, r));
     DSB_TRY(read_algorithm(w, obj, r));
+    DSB_TRY(read_transform(w, obj, r));
     DSB_TRY(read_when(w, obj, r));
+    DSB_TRY(read_compensation(w, obj, r));
     return read_numbers(w, obj, r);
+}
+
+/* What decides the experts that a budget does not take: the next rule without a test. */
+static const dsb_rule *low_rule(const dsb_recipe *r, int i) {
+    while (++i < r->n_rule)
+        if (r->rules[i].when == DSB_WHEN_ALWAYS && !r->rules[i].match && r->rules[i].role && covers_experts(r->rules[i].role)) return &r->rules[i];
+    return NULL;
 }
 
 /* A scheme's name stands in lists (a,b), in RUN:scheme and in file names. */
@@ -223,6 +321,14 @@ static dsb_status check_name(const char *file, const char *name, dsb_err *err) {
     for (const char *p = name; *p; p++)
         if ((unsigned char)*p < ' ') return dsb_fail(err, DSB_EINPUT, "%s: \"name\" holds a control character; none is wanted", file);
     return DSB_OK;
+}
+
+/* The experts beyond a budget go to a rule that takes all of them, and that stores fewer bits. */
+static dsb_status check_budget(const where *w, const dsb_recipe *r) {
+    const dsb_rule *low = low_rule(r, w->rule);
+    if (!low || !low->format) return wrong(w, "budget", "given without a rule behind it that quantizes all experts", "such a rule, of the format of experts beyond the budget,");
+    if (low->format->bits < r->rules[w->rule].format->bits) return DSB_OK;
+    return wrong(w, "budget", "beside a format of no more bits than that of the rule behind it", "a format of more bits");
 }
 
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
@@ -249,8 +355,13 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
         r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
+        r->needs_calibration |= list[w.rule].when == DSB_WHEN_BUDGET && (list[w.rule].by == DSB_BY_ACTIVITY || list[w.rule].by == DSB_BY_SENSITIVITY);
         r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
+        r->needs |= dsb_rule_needs(&list[w.rule]);
     }
+    r->needs_calibration |= r->needs != 0;
+    for (w.rule = 0; w.rule < r->n_rule; w.rule++)
+        if (list[w.rule].when == DSB_WHEN_BUDGET) DSB_TRY(check_budget(&w, r));
     char *json = json_dumps(doc, JSON_COMPACT | JSON_SORT_KEYS); /* one text for one recipe */
     r->json = json ? dsb_arena_strdup(arena, json) : NULL;
     free(json);
@@ -264,6 +375,41 @@ dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char 
     dsb_status s = dsb_recipe_parse(out, arena, path, doc, err);
     json_decref(doc);
     return s;
+}
+
+double dsb_rule_bpw(const dsb_rule *rule, int64_t rows, int64_t cols) {
+    int64_t group;
+    const dsb_format *f = dsb_rule_format(rule, cols, &group);
+    if (!f) f = rule->format;
+    if (!f) return 16;
+    if (f->is_float || (f->block && f->group == f->block)) return dsb_format_bpw(f);
+    double scales = group == DSB_GROUP_TENSOR ? 1 : group == DSB_GROUP_CHANNEL ? (double)rows : (double)rows * (double)((cols + group - 1) / group);
+    return f->bits + scales * (f->scale_bits + (rule->zero_point ? f->bits : 0)) / ((double)rows * (double)cols);
+}
+
+int64_t dsb_recipe_within_budget(const dsb_recipe *recipe, int i, const dsb_expert_facts *f) {
+    const dsb_rule *high = &recipe->rules[i], *low = low_rule(recipe, i);
+    double h = (2 * dsb_rule_bpw(high, f->d_ff, f->d_model) + dsb_rule_bpw(high, f->d_model, f->d_ff)) / 3;
+    double l = low ? (2 * dsb_rule_bpw(low, f->d_ff, f->d_model) + dsb_rule_bpw(low, f->d_model, f->d_ff)) / 3 : 0;
+    int64_t n = 0;
+    while (n < f->n_expert && (double)(n + 1) * h + (double)(f->n_expert - n - 1) * l <= high->when_value * (double)f->n_expert) n++;
+    return n;
+}
+
+static bool within_budget(const dsb_recipe *recipe, int i, const dsb_expert_facts *f) {
+    const dsb_rule *r = &recipe->rules[i];
+    if (!f || !f->is_expert || f->n_expert <= 0) return false;
+    if ((r->by == DSB_BY_ACTIVITY || r->by == DSB_BY_SENSITIVITY) && !f->activity_known) return false;
+    int64_t n = dsb_recipe_within_budget(recipe, i, f);
+    if (r->by == DSB_BY_EVEN) return (f->expert + 1) * n / f->n_expert > f->expert * n / f->n_expert;
+    return f->place[r->by] < n;
+}
+
+void dsb_rule_condition(const dsb_rule *rule, char out[64]) {
+    static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
+    *out = 0;
+    if (rule->when == DSB_WHEN_BUDGET) snprintf(out, 64, "budget %g by %s", rule->when_value, k_by[rule->by]);
+    else if (rule->when) snprintf(out, 64, "%s %g", k_when[rule->when], rule->when_value);
 }
 
 static bool passes(const dsb_rule *r, const dsb_expert_facts *f) {
@@ -293,8 +439,19 @@ bool dsb_rule_covers(const dsb_rule *r, dsb_role role, const char *tensor) {
     return !r->match || fnmatch(r->match, tensor, 0) == 0;
 }
 
+int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor) {
+    int needs = 0;
+    for (int i = 0; i < recipe->n_rule; i++) {
+        const dsb_rule *r = &recipe->rules[i];
+        if (!dsb_rule_covers(r, role, tensor)) continue;
+        needs |= dsb_rule_needs(r);
+        if (r->when == DSB_WHEN_ALWAYS) break;
+    }
+    return needs;
+}
+
 const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {
     for (int i = 0; i < recipe->n_rule; i++)
-        if (dsb_rule_covers(&recipe->rules[i], role, tensor) && passes(&recipe->rules[i], facts)) return &recipe->rules[i];
+        if (dsb_rule_covers(&recipe->rules[i], role, tensor) && (recipe->rules[i].when == DSB_WHEN_BUDGET ? within_budget(recipe, i, facts) : passes(&recipe->rules[i], facts))) return &recipe->rules[i];
     return NULL;
 }

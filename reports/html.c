@@ -97,10 +97,19 @@ static void speed(dsb_page *p) {
 
 static void coverage(dsb_page *p) {
     dsb_grid g;
+    char guide[1024];
     dsb_inspect_coverage(p->s->data, p->arena, &g);
     if (!dsb_grid_rows(&g)) return;
     dsb_text_put(p->out, "<section id=\"calibration\"><h2>Calibration coverage</h2><p>An expert that few calibration tokens reach has scales that rest on little; below the minimum the fall-back stands in.</p>\n");
     dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "<h3>Tokens of an expert, layer by layer</h3>\n");
+    dsb_inspect_coverage_layers(p->s->data, p->arena, &g);
+    dsb_page_grid(p, &g);
+    if (dsb_expert_guide(p->s->data, p->arena, guide, sizeof guide)) {
+        dsb_text_put(p->out, "<h3>Is activity a good guide?</h3><p>");
+        dsb_text_html(p->out, guide);
+        dsb_text_put(p->out, "</p>\n");
+    }
     dsb_text_put(p->out, "</section>\n");
 }
 
@@ -121,6 +130,7 @@ static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
     dsb_page_answer(p);
     dsb_page_warnings(p);
     summary(p);
+    dsb_page_notes(p);
     dsb_page_reading(p);
     pictures(p);
     DSB_TRY(layers(p, err));

@@ -119,6 +119,21 @@ void dsb_page_warnings(dsb_page *p) {
     dsb_text_put(p->out, "</ul></section>\n");
 }
 
+void dsb_page_notes(dsb_page *p) {
+    const dsb_run_data *d = p->s->data;
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (dsb_event_is_warning(e) || !e->scheme || !e->text) continue;
+        dsb_text_put(p->out, n++ == 0 ? "<section id=\"notes\"><h2>What compensation won</h2><ul>\n<li>" : "<li>");
+        dsb_text_html(p->out, e->scheme);
+        dsb_text_put(p->out, ": ");
+        dsb_text_html(p->out, e->text);
+        dsb_text_put(p->out, "</li>\n");
+    }
+    if (n) dsb_text_put(p->out, "</ul></section>\n");
+}
+
 static const char *const reading[][2] = {
     { "ppl", "Perplexity: e to the mean negative log probability of the true next token, with its 95 % interval over this text; schemes are compared by Δnll, which is paired and far sharper." },
     { "Δnll", "Mean difference of negative log probability, scheme minus reference, over the same positions. 95 % interval by bootstrap over chunks. 0.01 is 1 % of perplexity." },

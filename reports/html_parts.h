@@ -14,6 +14,8 @@ typedef struct dsb_page {
 
 void dsb_page_answer(dsb_page *p);
 void dsb_page_warnings(dsb_page *p);
+/* Notes that schemes left: of compensation. */
+void dsb_page_notes(dsb_page *p);
 void dsb_page_reading(dsb_page *p);
 void dsb_page_facts(dsb_page *p);
 void dsb_page_recipes(dsb_page *p, const dsb_recipe_rule_row *rules, int64_t n);

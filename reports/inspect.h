@@ -24,6 +24,13 @@ void dsb_inspect_routing_summary(const dsb_run_data *d, dsb_arena *arena, dsb_gr
 void dsb_inspect_speed(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
 void dsb_inspect_coverage(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
 
+/* Layer by layer: least, median, most calibration tokens of an expert, and the starved experts by number (reports/experts.c). */
+void dsb_inspect_coverage_layers(const dsb_run_data *d, dsb_arena *arena, dsb_grid *out);
+/* Mean over layers of Spearman's correlation between a figure of experts (expert_activity, expert_mean_abs) and their sensitivity; NAN: unknown. */
+double dsb_expert_agreement(const dsb_run_data *d, dsb_arena *arena, const char *kind, int64_t *n_layer);
+/* Whether sparse-activity beats the other ways to spend the same bits: a sentence with its figures; false where the run hasn't the schemes. */
+bool dsb_expert_guide(const dsb_run_data *d, dsb_arena *arena, char *out, size_t size);
+
 /* DSB_EUSAGE, with the schemes there are, if the run has no scheme of that name (NULL is fine). */
 dsb_status dsb_inspect_check_scheme(const dsb_run_data *d, const char *scheme, dsb_err *err);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reports/inspect.h"
 #include "reports/summary.h"
 
 static double percent_ppl(double delta_nll) { return 100 * expm1(delta_nll); }
@@ -235,6 +236,17 @@ static void warnings(const dsb_run_data *d, dsb_arena *arena, dsb_report_format 
     if (n > DSB_WARNINGS_SHOWN) dsb_text_printf(out, "%sand %lld more, in table event\n", format == DSB_REPORT_MARKDOWN ? "- " : "warning: ", (long long)(n - DSB_WARNINGS_SHOWN));
 }
 
+/* What schemes report of themselves: what compensation won. */
+static void notes(const dsb_run_data *d, dsb_arena *arena, dsb_report_format format, dsb_text *out) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < d->n_event; i++) {
+        const dsb_event *e = &d->events[i];
+        if (dsb_event_is_warning(e) || !e->scheme || !e->text) continue;
+        const char *scheme = dsb_text_clean(arena, e->scheme), *text = dsb_text_clean(arena, e->text);
+        dsb_text_printf(out, "%s%s%s: %s\n", n++ == 0 ? "\n" : "", format == DSB_REPORT_MARKDOWN ? "- " : "", scheme ? scheme : "?", text ? text : "?");
+    }
+}
+
 static json_t *warnings_json(const dsb_run_data *d, dsb_arena *arena) {
     json_t *list = json_array();
     for (int64_t i = 0; i < d->n_event; i++) {
@@ -292,6 +304,7 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     dsb_text_printf(out, "Run %s (%s): model %s, text %s, %lld chunks of %lld tokens, %lld scored, convention %s\n", run->id, run->status, model, text,
                     (long long)run->n_chunk, (long long)run->n_ctx, (long long)run->n_scored, run->convention ? run->convention : nothing);
     warnings(s->data, arena, format, out);
+    notes(s->data, arena, format, out);
     dsb_summary_accuracy(s, arena, &g);
     section(&g, format, "Accuracy against the reference", out);
     dsb_summary_choice(s, arena, &g);
@@ -303,6 +316,8 @@ static dsb_status print_run(const dsb_summary *s, dsb_arena *arena, dsb_report_f
     dsb_text_put(out, "\n");
     dsb_summary_answer(s, arena, out);
     dsb_text_put(out, "\n");
+    char guide[1024];
+    if (dsb_expert_guide(s->data, arena, guide, sizeof guide)) dsb_text_printf(out, "%s\n", guide);
     return dsb_text_check(out, "the summary", err);
 }
 

@@ -6,6 +6,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/layout.h"
 #include "kernels/portable/math.h"
@@ -145,6 +146,29 @@ static void pr_sigmoid_gate(float *y, const float *logit, int64_t n, int64_t d) 
     for (int64_t i = 0; i < n; i++) {
         float g = 1.0f / (1.0f + pm_expf(-logit[i]));
         for (int64_t k = 0; k < d; k++) y[i * d + k] *= g;
+    }
+}
+
+static void pr_scale_columns(const float *x, int64_t n, int64_t cols, const float *scale, float *y) {
+#pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < cols; k++) y[i * cols + k] = x[i * cols + k] * scale[k];
+}
+
+static void pr_hadamard(const float *x, int64_t n, int64_t cols, int64_t block, float *y) {
+    float scale = (float)(1 / sqrt((double)block));
+#pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        float *row = y + i * cols;
+        if (x != y) memcpy(row, x + i * cols, (size_t)cols * sizeof *row);
+        for (int64_t h = 1; h < block; h *= 2)
+            for (int64_t at = 0; at < cols; at += 2 * h)
+                for (int64_t k = at; k < at + h; k++) {
+                    float a = row[k], b = row[k + h];
+                    row[k] = a + b;
+                    row[k + h] = a - b;
+                }
+        for (int64_t k = 0; k < cols; k++) row[k] *= scale;
     }
 }
 

@@ -19,7 +19,7 @@
 #include "engine/sweep.h"
 #include "harness/scheme_source.h"
 
-enum { SR_SCHEMES = 36, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
+enum { SR_SCHEMES = 64, SR_LAYERS = 16, SR_EXPERTS = 32, SR_CHUNKS = 3, SR_CTX = 24 };
 static const char sr_model[] = "models/dsmoe-tiny";
 
 typedef struct sr_tensor {
@@ -38,6 +38,7 @@ typedef struct sr_run {
     dsb_scheme schemes[SR_SCHEMES];
     int32_t tokens[SR_CHUNKS * SR_CTX], targets[SR_CHUNKS * SR_CTX];
     dsb_calibration cal;
+    dsb_cover_policy cover;
     /* what the sweep said; [0] of tensors is gate, up, down */
     dsb_moments layer[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
     int seen[SR_SCHEMES][SR_LAYERS][DSB_POINT_COUNT][DSB_KIND_COUNT][SR_CHUNKS];
@@ -117,7 +118,7 @@ static inline void sr_add(sr_run *r, const dsb_recipe *recipe) {
 }
 /* Presets whose blocks divide no row of a small model are left out, as a run would refuse them. */
 static inline void sr_add_if_it_fits(sr_run *r, const dsb_recipe *recipe) {
-    if (!dsb_model_check_recipe(&r->m, recipe, NULL)) sr_add(r, recipe);
+    if (!dsb_model_check_recipe(&r->m, recipe, NULL, NULL)) sr_add(r, recipe);
 }
 static inline void sr_add_preset(sr_run *r, const char *name) {
     const dsb_recipe *recipe;
@@ -138,7 +139,7 @@ static inline void sr_sweep_chunks(sr_run *r, int first, int n_chunk, int cal_fi
     dsb_err err = {0};
     dsb_observer obs = {.ctx = r, .tensor = sr_on_tensor, .layer = sr_on_layer, .expert = sr_on_expert, .routing = sr_on_routing, .logits = sr_on_logits, .clip = sr_on_clip, .block_done = sr_on_block};
     dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = n_chunk, .n_ctx = SR_CTX, .tokens = r->tokens + first * SR_CTX, .targets = r->targets + first * SR_CTX,
-                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens + cal_first * SR_CTX, .isolated_every = isolated_every, .obs = &obs};
+                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens + cal_first * SR_CTX, .cover = r->cover, .isolated_every = isolated_every, .obs = &obs};
     if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
 }
 /* Calibrates on the first n_cal chunks; isolated figures of chunks 0 and 2. */

@@ -17,7 +17,7 @@ static void add_schemes(sr_run *r) {
         const dsb_recipe *recipe;
         dsb_err err = {0};
         if (dsb_recipe_preset(&recipe, &r->arena, presets[i].name, &err)) fail_msg("%s", err.text);
-        if (!recipe->source) sr_add_if_it_fits(r, recipe);
+        if (!recipe->source && !recipe->needs) sr_add_if_it_fits(r, recipe); /* a session has no statistics to choose by */
     }
     sr_add_json(r, k_whole);
 }

@@ -209,7 +209,7 @@ static void test_calibration__a_range_of_zeros_falls_back_and_says_so(void **sta
         dsb_range_observer range = {.n_token = seen ? 5 : 0, .absmax = seen == 2 ? 1 : 0};
         dsb_tensor_event e;
         dsb_linear w;
-        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[0], &spec, &facts, &range, NULL, &w, &e, NULL), DSB_OK);
+        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[0], &spec, &facts, &range, NULL, NULL, &w, &e, NULL), DSB_OK);
         assert_int_equal(e.fell_back, seen < 2);
         assert_int_equal(e.no_range, seen == 1);
         assert_int_equal(w.activation, seen < 2 ? DSB_ACT_INT8_DYNAMIC : DSB_ACT_INT8_STATIC);
@@ -341,6 +341,37 @@ static void test_calibration__mean_abs_is_known_before_its_own_expert_is_decided
     sr_close(r);
 }
 
+/* One chunk: an expert with fewer than 12 of its tokens stands without, is topped up, or sees all. */
+static void test_calibration__starved_experts_get_what_the_policy_says(void **state) {
+    static const dsb_cover_policy k_policy[] = {{.min_tokens = 12}, {.min_tokens = 12, .balance = true}, {.min_tokens = 12, .starved = DSB_STARVED_ALL_TOKENS}, {.all = true}};
+    static const dsb_cover k_kind[] = {DSB_COVER_NONE, DSB_COVER_NEXT_BEST, DSB_COVER_ALL, DSB_COVER_ALL};
+    static const int64_t k_seen[] = {0, 12, SR_CTX, SR_CTX};
+    for (int p = 0; p < 4; p++) {
+        sr_run *r = sr_open();
+        const dsb_config *c = &r->m.config;
+        int64_t below = 0;
+        sr_add_preset(r, "static-int8");
+        r->cover = k_policy[p];
+        sr_sweep(r, 1);
+        for (int64_t l = 0; l < c->n_layer; l++) {
+            const dsb_layer_calibration *cal = &r->cal.layers[l];
+            int64_t sum = 0;
+            for (int64_t e = 0; dsb_layer_is_moe(c, l) && e < c->n_expert; e++) {
+                bool starved = p == 3 || cal->routed[e] < 12;
+                sum += cal->routed[e];
+                below += starved;
+                assert_int_equal(cal->cover[e], starved ? k_kind[p] : DSB_COVER_ROUTED);
+                assert_int_equal(cal->seen[e], starved ? k_seen[p] : cal->routed[e]);
+                assert_int_equal(cal->expert[e * 3].n_token, cal->seen[e]);
+                assert_int_equal(r->expert[0][l][e][0].fell_back, starved && p == 0);
+            }
+            assert_true(!dsb_layer_is_moe(c, l) || sum == SR_CTX * c->router.k); /* what is routed stays what it was */
+        }
+        assert_true(below > 0);
+        sr_close(r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibration__a_range_is_the_largest_of_all_batches),
@@ -354,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
         cmocka_unit_test(test_calibration__each_calibrator_gives_its_own_scales),
         cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
+        cmocka_unit_test(test_calibration__starved_experts_get_what_the_policy_says),
         cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),
         cmocka_unit_test(test_calibration__mean_abs_is_known_before_its_own_expert_is_decided),
     };

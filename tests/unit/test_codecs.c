@@ -244,6 +244,44 @@ static void test_codecs__k_formats_stay_finite(void **state) {
     }
 }
 
+/* What calibration says of columns: uneven ones, or all alike. */
+static double weighed_error(const dsb_qtensor *q, const float *w, const double *importance) {
+    int64_t n = q->rows * q->cols;
+    double sum = 0;
+    float *y = malloc((size_t)n * sizeof *y);
+    dsb_dequantize(q, NULL, y);
+    for (int64_t i = 0; i < n; i++) sum += importance[i % q->cols] * ((double)y[i] - (double)w[i]) * ((double)y[i] - (double)w[i]);
+    free(y);
+    return sum;
+}
+
+/* The search minimises the very sum that is compared; alike, it is the plain one (q4_0 and q5_0 don't search without). */
+static void test_codecs__importance_of_columns_lessens_the_weighed_error(void **state) {
+    enum { ROWS = 24, COLS = 512, N = ROWS * COLS };
+    static const char *const k_format[] = {"q2_K", "q3_K", "q4_K", "q5_K", "q6_K", "iq4_nl", "q4_0", "q5_0"};
+    float *w = malloc(N * sizeof *w);
+    double uneven[COLS], alike[COLS];
+    for (int i = 0; i < N; i++) w[i] = random_weight();
+    for (int i = 0; i < COLS; i++) {
+        uneven[i] = i % 37 == 0 ? 100 : i % 5 == 0 ? 0 : 0.1 + fabs((double)random_weight());
+        alike[i] = 3;
+    }
+    for (int i = 0; i < COUNT(k_format); i++) {
+        dsb_qtensor plain, a, b;
+        const dsb_format *f = dsb_format_find(k_format[i]);
+        quantize(&plain, f->name, f->group, w, ROWS, COLS);
+        assert_int_equal(dsb_quantize_important(&a, f, f->group, uneven, w, ROWS, COLS, NULL), DSB_OK);
+        assert_int_equal(dsb_quantize_important(&b, f, f->group, alike, w, ROWS, COLS, NULL), DSB_OK);
+        assert_true(weighed_error(&a, w, uneven) < weighed_error(&plain, w, uneven));
+        if (i < 6) assert_memory_equal(b.raw, plain.raw, (size_t)(plain.raw_rows * plain.raw_cols));
+        else assert_true(square_error(&b, w) <= square_error(&plain, w));
+        dsb_qtensor_release(&plain);
+        dsb_qtensor_release(&a);
+        dsb_qtensor_release(&b);
+    }
+    free(w);
+}
+
 /* ---- the oracle ---- */
 
 static const dsb_st_tensor *part(const dsb_st_file *f, const char *family, const char *matrix, const char *name) {
@@ -391,6 +429,7 @@ int main(void) {
         cmocka_unit_test(test_codecs__searched_blocks_beat_plain_rounding),
         cmocka_unit_test(test_codecs__odd_blocks),
         cmocka_unit_test(test_codecs__k_formats_stay_finite),
+        cmocka_unit_test(test_codecs__importance_of_columns_lessens_the_weighed_error),
         cmocka_unit_test(test_codecs__oracle_fp8_is_exact),
         cmocka_unit_test(test_codecs__oracle_fp4_is_exact),
         cmocka_unit_test(test_codecs__oracle_nf4_is_exact),

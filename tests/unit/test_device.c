@@ -60,6 +60,8 @@ static void d_swiglu_clamped(const float *g, const float *u, int64_t n, float al
 static void d_add_bias(float *y, const float *bias, int64_t n, int64_t d) { cpu->add_bias(D(y), D(bias), n, d); }
 static void d_clamp(float *x, int64_t n, float limit) { cpu->clamp(D(x), n, limit); }
 static void d_sigmoid_gate(float *y, const float *z, int64_t n, int64_t d) { cpu->sigmoid_gate(D(y), D(z), n, d); }
+static void d_scale_columns(const float *x, int64_t n, int64_t cols, const float *scale, float *y) { cpu->scale_columns(D(x), n, cols, D(scale), D(y)); }
+static void d_hadamard(const float *x, int64_t n, int64_t cols, int64_t block, float *y) { cpu->hadamard(D(x), n, cols, block, D(y)); }
 static void d_round_bf16(float *x, int64_t n) { cpu->round_bf16(D(x), n); }
 static void d_round_f16(float *x, int64_t n) { cpu->round_f16(D(x), n); }
 static void d_load_bf16(const uint16_t *src, int64_t n, float *dst) { cpu->load_bf16(D(src), n, D(dst)); }
@@ -79,7 +81,7 @@ static void d_logit_rows(const float *ref, const float *test, const int32_t *tar
 /* Packed weights stay the CPU's: they are the backend's own, the engine has no address in them. */
 static dsb_backend device_backend(void) {
     return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync,
-                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .round_e4m3 = d_round_e4m3, .histogram = d_histogram,
+                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
                          .logit_rows = d_logit_rows};

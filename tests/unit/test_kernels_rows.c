@@ -225,6 +225,10 @@ static void elementwise(const dsb_backend *be, kc_tape *t, int64_t n, int64_t d)
     memcpy(y.p, x, y.bytes);
     be->add(y.p, z, m);
     kc_record(t, y.p, y.bytes);
+    be->scale_columns(x, n, d, z, y.p);
+    kc_record(t, y.p, y.bytes);
+    be->hadamard(x, n, d, d > 0 ? d & -d : 1, y.p);
+    kc_record(t, y.p, y.bytes);
     be->load_bf16(h, m, y.p);
     be->store_bf16(x, m, b.p);
     kc_take(t, &y);

@@ -230,6 +230,22 @@ static void test_recipe__blocks_take_their_own_group_and_a_fallback(void **state
     assert_string_equal(dsb_rule_format(&r->rules[1], 40, &group)->name, "nf4");
 }
 
+static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smoth'}"), "\"transform\" is smoth", "none, smooth, hadamard", NULL);
+    wrong(RULE("{'role': '*', 'format': 'keep', 'transform': 'hadamard'}"), "\"transform\" is hadamard", "none with keep", NULL);
+    wrong(RULE("{'role': 'lm_head', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "lm_head out", NULL);
+    wrong(RULE("{'match': '*', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 0.5}"), "\"alpha\" is given", "smooth", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 1.5}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
+    const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
+    assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
+    r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
+    assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
+}
+
 static void test_recipe__activations_and_their_calibrators(void **state) {
     wrong(RULE("{'role': '*', 'format': 'q4_K', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'fp8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
@@ -264,18 +280,40 @@ static void test_recipe__files_are_read_and_named(void **state) {
     assert_non_null(strstr(err.text, path));
 }
 
+/* The most experts whose average stays within the budget; one more would not. */
+static void test_recipe__a_budget_gives_its_format_to_as_many_experts_as_it_pays_for(void **state) {
+    const dsb_recipe *r = recipe("{'role': 'expert.*', 'when': {'budget': {'bits': 6.5, 'by': 'activity'}}, 'format': 'int8'}, {'role': '*', 'format': 'int4'}");
+    const char *tensor = "model.layers.3.mlp.experts.7.down_proj.weight";
+    dsb_expert_facts f = {.is_expert = true, .activity_known = true, .n_expert = 8, .d_ff = 256, .d_model = 256};
+    assert_true(r->needs_calibration);
+    double high = dsb_rule_bpw(&r->rules[0], 256, 256), low = dsb_rule_bpw(&r->rules[1], 256, 256);
+    int64_t n = dsb_recipe_within_budget(r, 0, &f);
+    assert_true(n > 0 && n < 8 && (double)n * high + (double)(8 - n) * low <= 6.5 * 8 && (double)(n + 1) * high + (double)(7 - n) * low > 6.5 * 8);
+    for (f.place[DSB_BY_ACTIVITY] = 0; f.place[DSB_BY_ACTIVITY] < 8; f.place[DSB_BY_ACTIVITY]++)
+        assert_ptr_equal(dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f), &r->rules[f.place[DSB_BY_ACTIVITY] < n ? 0 : 1]);
+    f.activity_known = false;
+    f.place[DSB_BY_ACTIVITY] = 0;
+    assert_ptr_equal(dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f), &r->rules[1]); /* nothing known: the low format */
+    r = recipe("{'role': 'expert.*', 'when': {'budget': {'bits': 6.5, 'by': 'even'}}, 'format': 'int8'}, {'role': '*', 'format': 'int4'}");
+    int64_t even = 0;
+    for (f.expert = 0; f.expert < 8; f.expert++) even += dsb_recipe_match(r, DSB_ROLE_EXPERT_DOWN, tensor, &f) == &r->rules[0];
+    assert_true(even == n && !r->needs_calibration);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recipe__the_first_rule_that_matches_decides),
         cmocka_unit_test(test_recipe__a_star_covers_blocks_and_not_what_is_kept_unless_named),
         cmocka_unit_test(test_recipe__match_is_a_glob_over_tensor_names),
         cmocka_unit_test(test_recipe__tests_of_experts),
+        cmocka_unit_test(test_recipe__a_budget_gives_its_format_to_as_many_experts_as_it_pays_for),
         cmocka_unit_test(test_recipe__values_and_their_defaults),
         cmocka_unit_test(test_recipe__the_stored_text_reads_back_the_same),
         cmocka_unit_test(test_recipe__every_preset_is_read),
         cmocka_unit_test(test_recipe__presets_are_what_their_names_say),
         cmocka_unit_test(test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted),
         cmocka_unit_test(test_recipe__blocks_take_their_own_group_and_a_fallback),
+        cmocka_unit_test(test_recipe__transforms_and_what_stands_beside_them),
         cmocka_unit_test(test_recipe__activations_and_their_calibrators),
         cmocka_unit_test(test_recipe__files_are_read_and_named),
     };
