@@ -6,6 +6,8 @@
     train.py prepare                      text -> build/corpus/{train,held,jargon}.npy
     train.py train --seconds S --total T  -> build/corpus/state.pt, dsmoe-tiny/model.safetensors
     train.py qat --bits 4 --seconds S     model.safetensors -> dsmoe-tiny/qat-int4
+    train.py qat-of --model DIR --text FILE --out DIR    the same of any model (needs transformers)
+    train.py check-qat                    exports of every architecture, read by ../build/dsbench (needs transformers)
     train.py evaluate                     bits per byte and expert load of all three
     train.py plot                         dsmoe-tiny/loss.svg
     train.py fixtures                     ../tests/fixtures/dsmoe-tiny-logits (needs transformers)
@@ -78,6 +80,17 @@ def run_qat(args):
     print(json.dumps(report), flush=True)
 
 
+def run_qat_of(args):
+    from recipe import hf
+    args.group = None if args.group == "channel" else int(args.group)
+    print(json.dumps(hf.train_quantized(args)), flush=True)
+
+
+def check_qat(args):
+    from recipe import check
+    check.run(HERE.parent / "tests/fixtures/architectures", HERE.parent / "build/dsbench")
+
+
 def run_evaluation(args):
     from recipe import evaluate
     sizes = evaluate.token_bytes(tokenizer.load(MODEL))
@@ -110,7 +123,8 @@ def make_fixtures(args):
 
 
 COMMANDS = {"corpus": make_corpus, "tokenizer": make_tokenizer, "prepare": prepare, "train": run_training,
-            "qat": run_qat, "evaluate": run_evaluation, "plot": plot, "fixtures": make_fixtures}
+            "qat": run_qat, "qat-of": run_qat_of, "check-qat": check_qat,
+            "evaluate": run_evaluation, "plot": plot, "fixtures": make_fixtures}
 
 
 def main():
@@ -120,7 +134,7 @@ def main():
     p.add_argument("--evaluation", help="jargon.txt, kept apart (default WORK/jargon.txt)")
     p.add_argument("--size", choices=["small", "wide"], default="small", help="recipe/model.py, SIZES")
     p.add_argument("--batch", type=int, default=16, help="sequences per step")
-    p.add_argument("--rate", type=float, help="learning rate of train (Muon and AdamW: 2.5e-3), of AdamW in qat (3e-4)")
+    p.add_argument("--rate", type=float, help="learning rate of train (Muon and AdamW: 2.5e-3), of AdamW in qat (3e-4) and qat-of (1e-5)")
     p.add_argument("--vocab", type=int, default=6144)
     p.add_argument("--seconds", type=float, default=6000, help="this call's share of the training time")
     p.add_argument("--total", type=float, default=6000, help="planned training time, all calls together")
@@ -134,14 +148,17 @@ def main():
     q.add_argument("--temperature", type=float, default=1.0, help="of the KL to the full-precision model")
     q.add_argument("--kl-weight", type=float, default=1.0, help="the rest is cross-entropy")
     q.add_argument("--steps", type=int, help="instead of --seconds")
-    q.add_argument("--muon-rate", type=float, default=4e-4, help="learning rate of the built-in model's matrices")
+    q.add_argument("--muon-rate", type=float, default=4e-4, help="qat: learning rate of the matrices")
     q.add_argument("--step-rate", type=float, default=1e-3, help="learning rate of steps, relative to their first value")
-    q.add_argument("--frozen", nargs="*", choices=["norms", "router"], default=[])
+    q.add_argument("--frozen", nargs="*", choices=["weights", "norms", "router"], default=[], help="what is not trained; embeddings and lm_head never are")
+    q.add_argument("--model", type=Path, help="qat-of: a Hugging Face directory")
+    q.add_argument("--text", type=Path, help="qat-of: training text; the last fiftieth is held out")
+    q.add_argument("--checkpointing", action="store_true", help="qat-of: compute blocks again in the backward pass, for memory")
     q.add_argument("--eager", dest="compiled", action="store_false", help="no torch.compile")
     q.add_argument("--log-every", type=int, default=50)
-    q.add_argument("--out", type=Path, help="folder of the export (default dsmoe-tiny/qat-intBITS)")
+    q.add_argument("--out", type=Path, help="folder of the export (default of qat: dsmoe-tiny/qat-intBITS)")
     args = p.parse_args()
-    args.rate = args.rate or (3e-4 if args.command == "qat" else 2.5e-3)
+    args.rate = args.rate or (3e-4 if args.command == "qat" else 1e-5 if args.command == "qat-of" else 2.5e-3)
     args.evaluation = args.evaluation or args.work / "jargon.txt"
     COMMANDS[args.command](args)
 

@@ -17,8 +17,8 @@ def unpack_int4(packed, shape):
     return ((word & 15) - 8).flatten(-2)[:, :int(shape[1])].float()
 
 
-def plain_tensors(tensors):
-    """Integer exports back to floats: codes times scales."""
+def plain_tensors(tensors, group=None):
+    """Integer exports back to floats: codes times scales, one a `group` inputs (None: a row)."""
     out = {}
     for name, t in tensors.items():
         base = name.rsplit(".", 1)[0]
@@ -26,9 +26,9 @@ def plain_tensors(tensors):
             continue
         if name.endswith(".weight_packed"):
             codes, scale = unpack_int4(t, tensors[base + ".weight_shape"]), tensors[base + ".weight_scale"]
-            out[base + ".weight"] = (codes.unflatten(-1, (scale.shape[1], -1)) * scale.unsqueeze(-1)).flatten(-2)
+            out[base + ".weight"] = codes * scale.repeat_interleave(group or codes.shape[1], 1)[:, :codes.shape[1]]
         elif t.dtype == torch.int8:
-            out[name] = t.float() * tensors[base + ".weight_scale"]
+            out[name] = t.float() * tensors[base + ".weight_scale"].repeat_interleave(group or t.shape[1], 1)[:, :t.shape[1]]
         else:
             out[name] = t
     return out
@@ -44,8 +44,10 @@ def load(folder, device="cpu"):
     """A model from an exported folder; quantized ones get their activation quantizers."""
     raw = json.loads((Path(folder) / "config.json").read_text())
     model = Model(Config(**{k: raw[k] for k in Config.__dataclass_fields__}))
-    export.load_into(model, plain_tensors(load_file(Path(folder) / "model.safetensors")))
-    if "quantization_config" in raw:
+    quantization = raw.get("quantization_config")
+    group = quantization and quantization["config_groups"]["group_0"]["weights"]["group_size"]
+    export.load_into(model, plain_tensors(load_file(Path(folder) / "model.safetensors"), group))
+    if quantization:
         qat.install(model, lambda w: Exact())
     return model.to(device).eval()
 

@@ -5,8 +5,19 @@ import torch.nn.functional as F
 from torch import nn
 
 
+class Replace(torch.autograd.Function):
+    """The value of `q`, the gradient of `x`."""
+    @staticmethod
+    def forward(ctx, x, q):
+        return q.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
 def straight_through(x, q):
-    return x + (q - x).detach()
+    return Replace.apply(x, q.detach())
 
 
 def fake_int8_tokens(x):
@@ -52,20 +63,20 @@ class WeightQuantizer(nn.Module):
                 least = error if least is None else torch.minimum(error, least)
         return scale
 
-    def scale(self, g):
+    def scale(self, g, expert=None):
         if self.factor is None:
             return self.absmax_scale(g.detach())
-        share = (self.group * self.top) ** -0.5
-        factor = self.factor * share
-        return (factor + (self.factor - factor).detach()).clamp_min(1e-3) * self.start
+        factor, start = (self.factor, self.start) if expert is None else (self.factor[expert], self.start[expert])
+        part = factor * (self.group * self.top) ** -0.5            # the value is the factor's, the gradient this one's
+        return (part + (factor - part).detach()).clamp_min(1e-3) * start
 
-    def forward(self, w):
-        g = self.grouped(w.float())
-        scale = self.scale(g)
+    def forward(self, w, expert=None):
+        """`w` in its quantized values; of a stack of experts, one matrix."""
+        g = self.grouped((w if expert is None else w[expert]).float())
+        scale = self.scale(g, expert)
         v = (g / scale).clamp(self.low, self.top)
-        q = straight_through(v, v.round()) * scale
-        if self.factor is None:
-            q = straight_through(g, q)
+        q = v.round() * scale if self.factor is None else straight_through(v, v.round()) * scale
+        q = straight_through(g, q) if self.factor is None else q
         return q.flatten(-2)[..., :w.shape[-1]]
 
     @torch.no_grad()

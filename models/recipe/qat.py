@@ -122,7 +122,7 @@ def train_quantized(weights, config, train_ids, held_ids, args, log=print):
     steps = [p for n, p in student.named_parameters() if n.endswith(".factor")]
     apart = {id(p) for p in steps}
     matrices, rest = split_parameters(student)
-    matrices = [p for p in matrices if id(p) not in apart]
+    matrices = [] if "weights" in args.frozen else [p for p in matrices if id(p) not in apart]
     rest = [p for p in rest if id(p) not in apart and p.requires_grad]
     report = run(Logits(student), Logits(teacher), {"step": steps, "rest": rest}, train_ids, held_ids, args, matrices, log)
     return student, report
