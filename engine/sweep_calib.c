@@ -74,6 +74,22 @@ void sw_calib_see(const sweep *sw, sw_calib *c, dsb_role role, const float *x, i
     if (counts(role) && s->cols > 0) dsb_input_stats_add(s, sw->be, x, n);
 }
 
+dsb_status sw_calib_see_stream(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *spec, const float *norm, dsb_err *err) {
+    int64_t d = sw->m->config.d_model;
+    float *x;
+    DSB_TRY(sw_calib_begin(sw, c, own, spec, 1, err));
+    if (c->in[0].cols == 0) return DSB_OK;
+    SW_TAKE(ST_X, x, sw->rows * d);
+    for (int64_t at = 0; at < c->rows.n; at += sw->rows) {
+        int64_t n = c->rows.n - at < sw->rows ? c->rows.n - at : sw->rows;
+        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+        sw->be->rms_norm(x, d, norm, sw->m->config.rms_eps, n, d, x, d);
+        if (c->bf16) sw->be->round_bf16(x, n * d);
+        sw_calib_see(sw, c, spec->role, x, n);
+    }
+    return DSB_OK;
+}
+
 void sw_calib_observe(void *ctx, dsb_role role, const float *x, int64_t n, int64_t cols) {
     sw_calib_view *v = ctx;
     sw_calib_see(v->sw, v->calib, role, x, n);

@@ -37,23 +37,6 @@ static dsb_status heads_open(sweep *sw, heads *all, dsb_err *err) {
     return DSB_OK;
 }
 
-/* Statistics of the projection's inputs: a calibration stream after the last block, through its final norm. */
-static dsb_status see_inputs(sweep *sw, const heads *all, sw_calib *c, int own, dsb_err *err) {
-    int64_t d = sw->m->config.d_model;
-    float *x;
-    DSB_TRY(sw_calib_begin(sw, c, own, &all->spec, 1, err));
-    if (c->in[0].cols == 0) return DSB_OK;
-    SW_TAKE(ST_X, x, sw->rows * d);
-    for (int64_t at = 0; at < c->rows.n; at += sw->rows) {
-        int64_t n = c->rows.n - at < sw->rows ? c->rows.n - at : sw->rows;
-        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
-        sw->be->rms_norm(x, d, all->h[own + 1].norm, sw->m->config.rms_eps, n, d, x, d);
-        if (c->bf16) sw->be->round_bf16(x, n * d);
-        sw_calib_see(sw, c, all->spec.role, x, n);
-    }
-    return DSB_OK;
-}
-
 static void release_tile(sweep *sw, heads *all, int64_t t) {
     for (int i = sw->plan->n_scheme; i >= 0; i--)
         if (all->h[i].tiles) dsb_linear_release(sw->be, &all->h[i].tiles[t]);
@@ -177,7 +160,7 @@ dsb_status sw_head(sweep *sw, dsb_err *err) {
     int32_t *rows = NULL;
     dsb_logit_row *figures = NULL;
     dsb_status s = heads_open(sw, &all, err);
-    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = see_inputs(sw, &all, i < 0 ? &sw->calib : &sw->schemes[i].own, i, err);
+    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = sw_calib_see_stream(sw, i < 0 ? &sw->calib : &sw->schemes[i].own, i, &all.spec, all.h[i + 1].norm, err);
     if (!s) s = DSB_NEW(rows, sw->how.head_rows, "logit figures", err);
     if (!s) s = DSB_NEW(figures, sw->how.head_rows, "logit figures", err);
     if (!s) s = run_positions(sw, &all, rows, figures, err);

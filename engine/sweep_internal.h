@@ -102,6 +102,8 @@ dsb_status sw_calib_begin(sweep *sw, sw_calib *c, int own, const dsb_linear_spec
 const dsb_input_stats *sw_calib_stats(const sweep *sw, int scheme, const dsb_linear_spec *spec);
 /* Adds an input to the statistics of its role. */
 void sw_calib_see(const sweep *sw, sw_calib *c, dsb_role role, const float *x, int64_t n);
+/* Statistics of one linear that reads the normed stream: a router, or the vocabulary projection. own as above. */
+dsb_status sw_calib_see_stream(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *spec, const float *norm, dsb_err *err);
 /* The observer that does so, and widens the ranges of a layer (NULL: none) of the reference's. expert: -1 where it is none. */
 typedef struct sw_calib_view {
     const sweep *sw;
@@ -152,11 +154,11 @@ typedef struct sw_cover {
 } sw_cover;
 /* DSB_EINPUT where the plan says that a starved expert is an error. */
 dsb_status sw_cover_choose(const sweep *sw, int64_t layer, int64_t e, const sw_calib *c, const sw_by_expert *by, sw_cover *out, dsb_err *err);
-/* Loads the block's routers and norms; of a dense block only its norms. */
+/* Loads the block's routers and norms, and routes calibration streams; of a dense block only its norms. */
 dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err);
 /* Routes all rows of a stream into r. */
 dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_router_weights *w, dsb_routing *r, dsb_err *err);
-/* A scheme's router, re-fitted where its rule says so (sweep_router_fit.c); tells the observer. */
+/* A scheme's router, re-fitted where its rule says so (sweep_router_fit.c), and the routing of its own calibration stream; tells the observer. */
 dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, dsb_err *err);
 dsb_status sw_route(sweep *sw, int64_t layer, sw_routes *out, dsb_err *err);
 void sw_routes_release(const sweep *sw, sw_routes *r);

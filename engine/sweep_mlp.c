@@ -107,11 +107,12 @@ static void release_set(sweep *sw, ffn_set *set) {
     set->schemes = NULL;
 }
 
-static bool recipes_test(const sweep *sw, dsb_when when) {
+/* by: of budgets alone. */
+static bool recipes_test(const sweep *sw, dsb_when when, dsb_by by) {
     for (int i = 0; i < sw->plan->n_scheme; i++) {
         const dsb_recipe *r = sw->plan->schemes[i].recipe;
         for (int j = 0; r && j < r->n_rule; j++)
-            if (r->rules[j].when == when) return true;
+            if (r->rules[j].when == when && (when != DSB_WHEN_BUDGET || r->rules[j].by == by)) return true;
     }
     return false;
 }
@@ -140,15 +141,6 @@ static dsb_status mean_abs_beforehand(sweep *sw, int64_t layer, dsb_err *err) {
     }
     dsb_rank(c->mean_abs, sw->m->config.n_expert, c->mean_abs_rank);
     return DSB_OK;
-}
-
-static bool recipes_budget(const sweep *sw, dsb_by by) {
-    for (int i = 0; i < sw->plan->n_scheme; i++) {
-        const dsb_recipe *r = sw->plan->schemes[i].recipe;
-        for (int j = 0; r && j < r->n_rule; j++)
-            if (r->rules[j].when == DSB_WHEN_BUDGET && r->rules[j].by == by) return true;
-    }
-    return false;
 }
 
 static int64_t expert_rows(const sw_by_expert *b, int64_t e, int64_t *at) {
@@ -542,9 +534,9 @@ static dsb_status moe_open(sweep *sw, mlp *b, dsb_err *err) {
     for (int64_t i = 0; i < n_iso; i++) b->iso_src[i] = sw->iso_rows[b->routes.iso.rows[i]];
     DSB_TRY(DSB_NEW(b->sums, sw->plan->n_scheme * c->n_expert + 1, "expert figures", err));
     for (int64_t i = 0; i < sw->plan->n_scheme * c->n_expert; i++) b->sums[i].first_bad = -1;
-    b->mean_abs = sw->plan->n_scheme == 0 || recipes_test(sw, DSB_WHEN_MEAN_ABS_BELOW);
-    if (recipes_budget(sw, DSB_BY_SENSITIVITY) && sw->calib.rows.n > 0) DSB_TRY(sensitivity_beforehand(sw, b, err));
-    if (!recipes_test(sw, DSB_WHEN_MEAN_ABS_RANK_BELOW) && !recipes_budget(sw, DSB_BY_MEAN_ABS)) return DSB_OK;
+    b->mean_abs = sw->plan->n_scheme == 0 || recipes_test(sw, DSB_WHEN_MEAN_ABS_BELOW, 0);
+    if (recipes_test(sw, DSB_WHEN_BUDGET, DSB_BY_SENSITIVITY) && sw->calib.rows.n > 0) DSB_TRY(sensitivity_beforehand(sw, b, err));
+    if (!recipes_test(sw, DSB_WHEN_MEAN_ABS_RANK_BELOW, 0) && !recipes_test(sw, DSB_WHEN_BUDGET, DSB_BY_MEAN_ABS)) return DSB_OK;
     b->mean_abs = false;
     return mean_abs_beforehand(sw, b->layer, err);
 }

@@ -113,7 +113,7 @@ static double floor_to(double x, double step) { return (double)(int64_t)(x / ste
 static double larger(double a, double b) { return a > b ? a : b; }
 
 /* Buffers of the loader for one tensor: f32 of the reference and decoded, a scheme's own, codes. */
-static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 8 : 0) + (z->transformed ? 4 : 0)); }
+static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
 
 /* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
 static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }

@@ -64,10 +64,10 @@ static int64_t changed(const dsb_routing *a, const dsb_routing *b) {
     return n;
 }
 
-static dsb_status drift(sweep *sw, sw_calib *own, const dsb_router_weights *w, int64_t *n, dsb_err *err) {
-    DSB_TRY(sw_route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
+/* Routes a scheme's own stream; drift: its tokens that go elsewhere than the reference's. */
+static dsb_status route_own(sweep *sw, sw_calib *own, const dsb_router_weights *w, int64_t *drift, dsb_err *err) {
     DSB_TRY(sw_route_stream(sw, &own->rows, own->bf16, w, &own->route, err));
-    *n = changed(&sw->calib.route, &own->route);
+    *drift = changed(&sw->calib.route, &own->route);
     return DSB_OK;
 }
 
@@ -101,13 +101,13 @@ dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, ds
     dsb_status s = fit(sw, scheme, rule, spec, &w, err);
     if (!s && w) { /* before: the router that the rule would give without it */
         s = sw_load_scheme_part(sw, scheme, spec, &sw->ref_router.w, &st->router.w, &event, err);
-        if (!s) s = drift(sw, &st->own, &st->router, &won.changed_before, err);
+        if (!s) s = route_own(sw, &st->own, &st->router, &won.changed_before, err);
         dsb_linear_release(sw->be, &st->router.w);
     }
     sw->loader.refit = w;
     if (!s) s = sw_load_scheme_part(sw, scheme, spec, &sw->ref_router.w, &st->router.w, &event, err);
     sw->loader.refit = NULL;
-    if (!s && w) s = drift(sw, &st->own, &st->router, &won.changed_after, err);
+    if (!s && st->own.rows.n > 0) s = route_own(sw, &st->own, &st->router, &won.changed_after, err);
     free(w);
     if (s) return s;
     if (rule) {
@@ -115,7 +115,7 @@ dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, ds
         event.won.done |= w ? DSB_COMP_ROUTER : 0;
         event.won.n_token = w ? st->own.rows.n : 0;
         event.won.changed_before = won.changed_before;
-        event.won.changed_after = won.changed_after;
+        event.won.changed_after = w ? won.changed_after : 0;
     }
     return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
 }

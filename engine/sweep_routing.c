@@ -117,26 +117,9 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
 static dsb_status activity(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_layer_calibration *c = &sw->cal->layers[layer];
     if (sw->calib.rows.n == 0) return DSB_OK;
-    DSB_TRY(sw_route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
     DSB_TRY(dsb_routing_mass(&sw->calib.route, sw->plan->n_ctx, c->activity, err));
-    for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_route_stream(sw, &sw->schemes[s].own.rows, sw->schemes[s].own.bf16, &sw->schemes[s].router, &sw->schemes[s].own.route, err));
     dsb_rank(c->activity, sw->m->config.n_expert, c->activity_rank);
     c->activity_known = true;
-    return DSB_OK;
-}
-
-/* Statistics of a router's inputs in a calibration stream. */
-static dsb_status see_inputs(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *spec, dsb_err *err) {
-    float *x;
-    DSB_TRY(sw_calib_begin(sw, c, own, spec, 1, err));
-    if (c->in[0].cols == 0) return DSB_OK;
-    SW_TAKE(ST_X, x, sw->rows * sw->m->config.d_model);
-    for (int64_t at = 0; at < c->rows.n; at += sw->rows) {
-        int64_t n = c->rows.n - at < sw->rows ? c->rows.n - at : sw->rows;
-        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
-        dsb_ffn_norm(sw->m, &sw->ref_router, c->bf16, x, n, x);
-        sw_calib_see(sw, c, spec->role, x, n);
-    }
     return DSB_OK;
 }
 
@@ -148,8 +131,9 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
     if (moe) {
         dsb_router_spec(&sw->m->config, layer, &spec);
         DSB_TRY(sw_load_reference(sw, &spec, &sw->ref_router.w, err));
-        DSB_TRY(see_inputs(sw, &sw->calib, -1, &spec, err));
-        for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(see_inputs(sw, &sw->schemes[s].own, s, &spec, err));
+        DSB_TRY(sw_calib_see_stream(sw, &sw->calib, -1, &spec, sw->ref_router.norm, err));
+        for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw_calib_see_stream(sw, &sw->schemes[s].own, s, &spec, sw->ref_router.norm, err));
+        DSB_TRY(sw_route_stream(sw, &sw->calib.rows, false, &sw->ref_router, &sw->calib.route, err));
     }
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         dsb_router_weights *w = &sw->schemes[s].router;

@@ -48,45 +48,21 @@ static void list_formats(dsb_arena *arena, dsb_grid *g) {
     }
 }
 
-static void list_algorithms(dsb_arena *arena, dsb_grid *g) {
-    const dsb_algorithm *rows;
-    int n = dsb_algorithm_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
-    for (int i = 0; i < n; i++) {
-        dsb_grid_text(g, rows[i].name);
-        dsb_grid_text(g, rows[i].what);
+/* Tables of names and what they are. */
+#define NAME_WHAT(table, row)                                     \
+    static void list_##table##s(dsb_arena *arena, dsb_grid *g) {  \
+        const row *rows;                                          \
+        int n = dsb_##table##_list(&rows);                        \
+        dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what)); \
+        for (int i = 0; i < n; i++) {                             \
+            dsb_grid_text(g, rows[i].name);                       \
+            dsb_grid_text(g, rows[i].what);                       \
+        }                                                         \
     }
-}
-
-static void list_compensations(dsb_arena *arena, dsb_grid *g) {
-    const dsb_compensation_row *rows;
-    int n = dsb_compensation_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
-    for (int i = 0; i < n; i++) {
-        dsb_grid_text(g, rows[i].name);
-        dsb_grid_text(g, rows[i].what);
-    }
-}
-
-static void list_activations(dsb_arena *arena, dsb_grid *g) {
-    const dsb_activation_row *rows;
-    int n = dsb_activation_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
-    for (int i = 0; i < n; i++) {
-        dsb_grid_text(g, rows[i].name);
-        dsb_grid_text(g, rows[i].what);
-    }
-}
-
-static void list_transforms(dsb_arena *arena, dsb_grid *g) {
-    const dsb_transform_row *rows;
-    int n = dsb_transform_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
-    for (int i = 0; i < n; i++) {
-        dsb_grid_text(g, rows[i].name);
-        dsb_grid_text(g, rows[i].what);
-    }
-}
+NAME_WHAT(algorithm, dsb_algorithm)
+NAME_WHAT(activation, dsb_activation_row)
+NAME_WHAT(transform, dsb_transform_row)
+NAME_WHAT(compensation, dsb_compensation_row)
 
 static void list_archs(dsb_arena *arena, dsb_grid *g) {
     const dsb_arch_row *rows;

@@ -16,7 +16,7 @@
     X(tensor, "quantize and dequantize the tensors of a file")                      \
     X(logits, "figures from two dumps of logits, of any engine")                    \
     X(tokenize, "token ids of a text")                                              \
-    X(list, "the tables: schemes, formats, algorithms, activations, transforms, archs, kernels, metrics, plots") \
+    X(list, "the tables: schemes, formats, algorithms, activations, transforms, compensations, archs, kernels, metrics, plots") \
     X(doctor, "what this machine has, and what is missing")
 
 #define DSB_COMMAND_DECLARE(name, help) int dsb_cmd_##name(int argc, char **argv);

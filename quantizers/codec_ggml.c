@@ -55,12 +55,16 @@ DSB_CLONES static void encode_q4_0(const float *w, uint8_t *block) {
     offset_block(w, 8, b->d, codes, b->q);
 }
 
+static void put_fifth_bits(const uint8_t *codes, uint8_t high[4]) {
+    memset(high, 0, 4);
+    for (int i = 0; i < 32; i++) high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
+}
+
 DSB_CLONES static void encode_q5_0(const float *w, uint8_t *block) {
     dsb_block_q5_0 *b = (dsb_block_q5_0 *)block;
     uint8_t codes[32];
     offset_block(w, 16, b->d, codes, b->q);
-    memset(b->high, 0, sizeof b->high);
-    for (int i = 0; i < 32; i++) b->high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
+    put_fifth_bits(codes, b->high);
 }
 
 /* Searched: eight blocks of 32 at once. x ≈ d·q with d as f16 gives it back; codes are q + half. */
@@ -88,11 +92,6 @@ DSB_CLONES static void search_q4_0(const float *w, const float *p, uint8_t *bloc
         dsb_put_half(b[k].d, d[2 * k]);
         put_nibbles(codes + 32 * k, b[k].q);
     }
-}
-
-static void put_fifth_bits(const uint8_t *codes, uint8_t high[4]) {
-    memset(high, 0, 4);
-    for (int i = 0; i < 32; i++) high[i / 8] |= (uint8_t)((codes[i] >> 4) << i % 8);
 }
 
 DSB_CLONES static void search_q5_0(const float *w, const float *p, uint8_t *block) {

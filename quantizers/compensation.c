@@ -8,6 +8,7 @@
 #include "base/format.h"
 #include "base/memory.h"
 #include "quantizers/codec.h"
+#include "quantizers/dot.h"
 
 void dsb_correction_release(dsb_correction *c) {
     free(c->a);
@@ -23,19 +24,6 @@ void dsb_correction_add(const dsb_correction *c, int64_t rows, int64_t cols, flo
             for (int64_t i = 0; i < cols; i++) w[r * cols + i] += c->a[r * c->rank + k] * c->b[k * cols + i];
 }
 
-/* Sums of products in eight lanes of a fixed order: the same on every machine and for any number of threads. */
-#define LANES(name, ta, tb)                                                                            \
-    DSB_CLONES static double name(const ta *a, const tb *b, int64_t n) {                               \
-        double s[8] = {0};                                                                             \
-        int64_t i = 0;                                                                                 \
-        for (; i + 8 <= n; i += 8)                                                                     \
-            for (int k = 0; k < 8; k++) s[k] += (double)a[i + k] * (double)b[i + k];                   \
-        for (int k = 0; i + k < n; k++) s[k] += (double)a[i + k] * (double)b[i + k];                   \
-        return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));                      \
-    }
-LANES(dot_df, double, float)
-LANES(dot_dd, double, double)
-
 static bool has_tokens(const dsb_input_stats *s) { return s && s->n_token > 0 && s->gram; }
 
 /* λ: keeps what few tokens say from being taken for all. */
@@ -48,7 +36,7 @@ static double ridge(const dsb_input_stats *s, double damp) {
 static double row_form(const dsb_input_stats *s, double lambda, const float *a, const float *b) {
     double sum = 0;
     for (int64_t i = 0; i < s->cols; i++)
-        if (a[i] != 0) sum += (double)a[i] * (dot_df(s->gram + i * s->cols, b, s->cols) + lambda * (double)b[i]);
+        if (a[i] != 0) sum += (double)a[i] * (dsb_dot_df(s->gram + i * s->cols, b, s->cols) + lambda * (double)b[i]);
     return sum;
 }
 
@@ -101,10 +89,10 @@ static void normal_fill(normal *m, const dsb_input_stats *s, double lambda, cons
         const double *h = s->gram + i * s->cols;
         int64_t gi = i / m->group;
         if (m->code[i] == 0) continue;
-        m->b[gi] += m->code[i] * (dot_df(h, w, s->cols) + lambda * (double)w[i]);
+        m->b[gi] += m->code[i] * (dsb_dot_df(h, w, s->cols) + lambda * (double)w[i]);
         for (int64_t j = 0; j < m->n; j++) {
             int64_t at = j * m->group, len = s->cols - at < m->group ? s->cols - at : m->group;
-            m->g[gi * m->n + j] += m->code[i] * dot_dd(h + at, m->code + at, len);
+            m->g[gi * m->n + j] += m->code[i] * dsb_dot_dd(h + at, m->code + at, len);
         }
         m->g[gi * m->n + gi] += lambda * m->code[i] * m->code[i];
     }
@@ -113,15 +101,15 @@ static void normal_fill(normal *m, const dsb_input_stats *s, double lambda, cons
 /* Conjugate gradients from x; every step lessens the loss. */
 static void normal_descend(normal *m) {
     int64_t n = m->n;
-    for (int64_t i = 0; i < n; i++) m->p[i] = m->r[i] = m->b[i] - dot_dd(m->g + i * n, m->x, n);
-    double rr = dot_dd(m->r, m->r, n), first = dot_dd(m->b, m->b, n);
+    for (int64_t i = 0; i < n; i++) m->p[i] = m->r[i] = m->b[i] - dsb_dot_dd(m->g + i * n, m->x, n);
+    double rr = dsb_dot_dd(m->r, m->r, n), first = dsb_dot_dd(m->b, m->b, n);
     for (int64_t step = 0; step < 2 * n && rr > 1e-24 * first; step++) {
-        for (int64_t i = 0; i < n; i++) m->gp[i] = dot_dd(m->g + i * n, m->p, n);
-        double curve = dot_dd(m->p, m->gp, n);
+        for (int64_t i = 0; i < n; i++) m->gp[i] = dsb_dot_dd(m->g + i * n, m->p, n);
+        double curve = dsb_dot_dd(m->p, m->gp, n);
         if (!(curve > 0)) return;
         double a = rr / curve, before = rr;
         for (int64_t i = 0; i < n; i++) m->x[i] += a * m->p[i], m->r[i] -= a * m->gp[i];
-        rr = dot_dd(m->r, m->r, n);
+        rr = dsb_dot_dd(m->r, m->r, n);
         for (int64_t i = 0; i < n; i++) m->p[i] = m->r[i] + rr / before * m->p[i];
     }
 }
@@ -161,13 +149,13 @@ dsb_status dsb_fit_group_scales(const dsb_input_stats *s, double damp, const flo
 /* Vectors of length n, k of them, made orthonormal in their order, twice for rounding; what depends on those before becomes zero. */
 static void orthonormal(double *u, int64_t k, int64_t n) {
     for (int64_t i = 0; i < k; i++) {
-        double *v = u + i * n, size = sqrt(dot_dd(v, v, n)), left;
+        double *v = u + i * n, size = sqrt(dsb_dot_dd(v, v, n)), left;
         for (int twice = 0; twice < 2; twice++)
             for (int64_t j = 0; j < i; j++) {
-                double c = dot_dd(v, u + j * n, n);
+                double c = dsb_dot_dd(v, u + j * n, n);
                 for (int64_t x = 0; x < n; x++) v[x] -= c * u[j * n + x];
             }
-        left = sqrt(dot_dd(v, v, n));
+        left = sqrt(dsb_dot_dd(v, v, n));
         bool fresh = left > 1e-10 * size;
         for (int64_t x = 0; x < n; x++) v[x] = fresh ? v[x] / left : 0;
     }
@@ -218,7 +206,7 @@ static void project(factors *f) {
     for (int64_t i = 0; i < f->k; i++) {
         double *t = f->t + i * f->cols, *ht = f->ht + i * f->cols;
         times_e(f->u + i * f->rows, f->rows, f->e, f->cols, t);
-        for (int64_t c = 0; c < f->cols; c++) ht[c] = f->s ? dot_dd(f->s->gram + c * f->cols, t, f->cols) + f->lambda * t[c] : t[c];
+        for (int64_t c = 0; c < f->cols; c++) ht[c] = f->s ? dsb_dot_dd(f->s->gram + c * f->cols, t, f->cols) + f->lambda * t[c] : t[c];
     }
 }
 
@@ -233,7 +221,7 @@ static dsb_status take_factors(const factors *f, int64_t rank, dsb_correction *o
     v = s + k * k;
     order = (int64_t *)(v + k * k);
     for (int64_t i = 0; i < k; i++)
-        for (int64_t j = 0; j <= i; j++) s[i * k + j] = s[j * k + i] = dot_dd(f->t + i * f->cols, f->ht + j * f->cols, f->cols);
+        for (int64_t j = 0; j <= i; j++) s[i * k + j] = s[j * k + i] = dsb_dot_dd(f->t + i * f->cols, f->ht + j * f->cols, f->cols);
     jacobi(s, v, k);
     for (int64_t i = 0; i < k; i++) {
         int64_t at = i;
@@ -282,7 +270,7 @@ dsb_status dsb_fit_low_rank(const dsb_input_stats *s, double damp, const float *
         project(&f);
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < f.k; i++)
-            for (int64_t r = 0; r < rows; r++) f.u[i * rows + r] = dot_df(f.ht + i * cols, e + r * cols, cols);
+            for (int64_t r = 0; r < rows; r++) f.u[i * rows + r] = dsb_dot_df(f.ht + i * cols, e + r * cols, cols);
         orthonormal(f.u, f.k, rows);
     }
     project(&f);
@@ -296,11 +284,11 @@ dsb_status dsb_fit_low_rank(const dsb_input_stats *s, double damp, const float *
 /* h (n, n) = its Cholesky factor, below and on the diagonal; false: not positive. */
 static bool cholesky(double *h, int64_t n) {
     for (int64_t j = 0; j < n; j++) {
-        double *hj = h + j * n, top = hj[j] - dot_dd(hj, hj, j);
+        double *hj = h + j * n, top = hj[j] - dsb_dot_dd(hj, hj, j);
         if (!(top > 0)) return false;
         hj[j] = sqrt(top);
 #pragma omp parallel for schedule(static) if (n - j > 64)
-        for (int64_t i = j + 1; i < n; i++) h[i * n + j] = (h[i * n + j] - dot_dd(h + i * n, hj, j)) / hj[j];
+        for (int64_t i = j + 1; i < n; i++) h[i * n + j] = (h[i * n + j] - dsb_dot_dd(h + i * n, hj, j)) / hj[j];
     }
     return true;
 }
@@ -323,7 +311,7 @@ dsb_status dsb_fit_residual(const dsb_input_stats *s, double damp, const double 
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < rows; r++) {
             double *y = x + r * n;
-            for (int64_t i = 0; i < n; i++) y[i] = (y[i] - dot_dd(l + i * n, y, i)) / l[i * n + i];
+            for (int64_t i = 0; i < n; i++) y[i] = (y[i] - dsb_dot_dd(l + i * n, y, i)) / l[i * n + i];
             for (int64_t i = n; i-- > 0;) {
                 y[i] /= l[i * n + i];
                 for (int64_t j = 0; j < i; j++) y[j] -= y[i] * l[i * n + j];
@@ -344,14 +332,14 @@ dsb_status dsb_fit_residual(const dsb_input_stats *s, double damp, const double 
 static dsb_status fit_bias(const dsb_input_stats *s, const float *e, int64_t rows, float **bias, dsb_err *err) {
     DSB_TRY(DSB_NEW(*bias, rows, "a bias", err));
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rows; r++) (*bias)[r] = (float)(dot_df(s->sum, e + r * s->cols, s->cols) / (double)s->n_token);
+    for (int64_t r = 0; r < rows; r++) (*bias)[r] = (float)(dsb_dot_df(s->sum, e + r * s->cols, s->cols) / (double)s->n_token);
     return DSB_OK;
 }
 
 /* Σ ‖e x − bias‖². */
-static double loss_of(const dsb_input_stats *s, const float *e, const float *zero, int64_t rows, const float *bias) {
-    double sum = dsb_input_loss(s, e, zero, rows);
-    for (int64_t r = 0; bias && r < rows; r++) sum += (double)bias[r] * ((double)s->n_token * (double)bias[r] - 2 * dot_df(s->sum, e + r * s->cols, s->cols));
+static double loss_of(const dsb_input_stats *s, const float *e, int64_t rows, const float *bias) {
+    double sum = dsb_input_loss(s, e, NULL, rows);
+    for (int64_t r = 0; bias && r < rows; r++) sum += (double)bias[r] * ((double)s->n_token * (double)bias[r] - 2 * dsb_dot_df(s->sum, e + r * s->cols, s->cols));
     return sum;
 }
 
@@ -359,12 +347,12 @@ static void subtract(const float *w, const float *v, int64_t n, float *e) {
     for (int64_t i = 0; i < n; i++) e[i] = w[i] - v[i];
 }
 
-static dsb_status compensate(const dsb_rule *rule, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *s, dsb_qtensor *q, float *decoded, float *e, const float *zero, dsb_correction *out, dsb_compensated *won, dsb_err *err) {
+static dsb_status compensate(const dsb_rule *rule, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *s, dsb_qtensor *q, float *decoded, float *e, dsb_correction *out, dsb_compensated *won, dsb_err *err) {
     int64_t n = rows * cols;
     bool tokens = has_tokens(s), scales = tokens && q->scales && q->codes;
-    double total = tokens ? dsb_input_loss(s, w, zero, rows) : 0;
+    double total = tokens ? dsb_input_loss(s, w, NULL, rows) : 0;
     subtract(w, decoded, n, e);
-    if (tokens && total > 0) won->loss_before = won->loss_after = loss_of(s, e, zero, rows, NULL) / total;
+    if (tokens && total > 0) won->loss_before = won->loss_after = loss_of(s, e, rows, NULL) / total;
     if (tokens && won->loss_before < rule->threshold) return DSB_OK;
     if (scales && rule->compensation & DSB_COMP_SCALE) {
         DSB_TRY(dsb_fit_row_scales(s, rule->damp, w, q, decoded, err));
@@ -388,7 +376,7 @@ static dsb_status compensate(const dsb_rule *rule, const float *w, int64_t rows,
         won->done |= DSB_COMP_BIAS;
         won->bytes += (size_t)rows * sizeof *out->bias;
     }
-    if (total > 0) won->loss_after = loss_of(s, e, zero, rows, out->bias) / total;
+    if (total > 0) won->loss_after = loss_of(s, e, rows, out->bias) / total;
     return DSB_OK;
 }
 
@@ -401,8 +389,8 @@ dsb_status dsb_compensate(const dsb_rule *rule, const float *w, int64_t rows, in
     if (!wanted) return DSB_OK;
     won->starved = !has_tokens(stats);
     if (won->starved && !(wanted & DSB_COMP_LOW_RANK)) return DSB_OK;
-    DSB_TRY(DSB_NEW(e, 2 * rows * cols, "an error", err));
-    dsb_status s = compensate(rule, w, rows, cols, stats, q, decoded, e, e + rows * cols, out, won, err);
+    DSB_TRY(DSB_NEW(e, rows * cols, "an error", err));
+    dsb_status s = compensate(rule, w, rows, cols, stats, q, decoded, e, out, won, err);
     free(e);
     if (s) dsb_correction_release(out);
     won->ms = (dsb_now_s() - start) * 1e3;

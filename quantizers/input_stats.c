@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "quantizers/codec.h"
+#include "quantizers/dot.h"
 
 dsb_status dsb_input_stats_begin(dsb_input_stats *s, int needs, int64_t cols, dsb_err *err) {
     bool same = s->cols == cols && (!(needs & DSB_NEED_CHANNELS) || s->sum) && (!(needs & DSB_NEED_GRAM) || s->gram);
@@ -39,23 +39,13 @@ void dsb_input_stats_release(dsb_input_stats *s) {
     *s = (dsb_input_stats){0};
 }
 
-/* Σ of g[i] · (w[i] − v[i]) in eight lanes of a fixed order, so that it vectorises and is the same everywhere. */
-DSB_CLONES static double product(const double *g, const float *w, const float *v, int64_t n) {
-    double a[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; k++) a[k] += g[i + k] * ((double)w[i + k] - (double)v[i + k]);
-    for (int k = 0; i + k < n; k++) a[k] += g[i + k] * ((double)w[i + k] - (double)v[i + k]);
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-}
-
 /* e · gram · eᵀ of one row: twice the part below the diagonal, and the diagonal. */
 static double row_loss(const dsb_input_stats *s, const float *w, const float *v) {
     double sum = 0;
     for (int64_t i = 0; i < s->cols; i++) {
-        double e = (double)w[i] - (double)v[i];
+        double e = (double)w[i] - (v ? (double)v[i] : 0);
         const double *g = s->gram + i * s->cols;
-        if (e != 0) sum += e * (2 * product(g, w, v, i) + g[i] * e);
+        if (e != 0) sum += e * (2 * (v ? dsb_dot_difference(g, w, v, i) : dsb_dot_df(g, w, i)) + g[i] * e);
     }
     return sum;
 }
@@ -63,11 +53,11 @@ static double row_loss(const dsb_input_stats *s, const float *w, const float *v)
 double dsb_input_loss(const dsb_input_stats *s, const float *w, const float *v, int64_t rows) {
     double total = 0, *each = malloc((size_t)(rows > 0 ? rows : 1) * sizeof *each);
     if (!each) { /* the sum row by row, in the same order */
-        for (int64_t r = 0; r < rows; r++) total += row_loss(s, w + r * s->cols, v + r * s->cols);
+        for (int64_t r = 0; r < rows; r++) total += row_loss(s, w + r * s->cols, v ? v + r * s->cols : NULL);
         return total;
     }
 #pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rows; r++) each[r] = row_loss(s, w + r * s->cols, v + r * s->cols);
+    for (int64_t r = 0; r < rows; r++) each[r] = row_loss(s, w + r * s->cols, v ? v + r * s->cols : NULL);
     for (int64_t r = 0; r < rows; r++) total += each[r];
     free(each);
     return total;

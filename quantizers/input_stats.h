@@ -25,7 +25,7 @@ dsb_status dsb_input_stats_begin(dsb_input_stats *s, int needs, int64_t cols, ds
 void dsb_input_stats_add(dsb_input_stats *s, const dsb_backend *be, const float *x, int64_t n);
 void dsb_input_stats_release(dsb_input_stats *s);
 
-/* Σ over tokens of ‖(w − v) x‖², rows of w and v (rows, cols) on the host; scratch-free, the same for any number of threads. */
+/* Σ over tokens of ‖(w − v) x‖², rows of w and v (rows, cols) on the host, v NULL: zeros; scratch-free, the same for any number of threads. */
 double dsb_input_loss(const dsb_input_stats *s, const float *w, const float *v, int64_t rows);
 
 #endif

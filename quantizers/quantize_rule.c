@@ -1,6 +1,5 @@
 #include "quantizers/quantize_rule.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -23,7 +22,7 @@ static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb
     out->starved = unseen && (out->used->needs || transforms[rule->transform].needs);
     if ((unseen && out->used->needs) || format != rule->format) out->used = dsb_algorithm_find("rtn");
     if (out->used->method == DSB_METHOD_IMATRIX) return dsb_quantize_important(&out->q, format, group, stats->sum_sq, w, rows, cols, err);
-    if (out->used->method != DSB_METHOD_GPTQ) return dsb_quantize(&out->q, format, dsb_algorithm_find(out->used->method == DSB_METHOD_AWQ ? "rtn" : out->used->name), group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
+    if (out->used->method != DSB_METHOD_GPTQ) return dsb_quantize(&out->q, format, out->used, group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
     DSB_TRY(dsb_qtensor_begin(&out->q, format, group, rule->zero_point, w, rows, cols, err));
     return dsb_gptq(&out->q, w, stats, rule->damp, rule->act_order, DSB_GPTQ_BLOCK, err);
 }
@@ -33,7 +32,7 @@ static dsb_status find_awq(dsb_quantized *out, const dsb_rule *rule, const dsb_f
     if (dsb_algorithm_find(rule->algorithm)->method != DSB_METHOD_AWQ || format != rule->format || !stats || stats->n_token == 0) return DSB_OK;
     DSB_TRY(DSB_NEW(out->in.in_scale, cols, "scales of inputs", err));
     DSB_TRY(dsb_awq_scale(out->in.in_scale, format, group, rule->zero_point, w, rows, cols, stats, err));
-    for (int64_t c = 0; c < cols; c++) out->in.absmax = fmaxf(out->in.absmax, stats->absmax[c] * out->in.in_scale[c]);
+    dsb_transform_see(&out->in, stats);
     return DSB_OK;
 }
 
@@ -48,7 +47,8 @@ static dsb_status find(dsb_quantized *out, const dsb_rule *rule, const dsb_forma
 
 static dsb_status find_transformed(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, float *decoded, dsb_err *err) {
     dsb_input_stats seen = {0};
-    bool asks = stats && (dsb_algorithm_find(rule->algorithm)->needs | dsb_compensation_needs(rule->compensation)) != 0;
+    dsb_method method = dsb_algorithm_find(rule->algorithm)->method; /* AWQ has chosen already */
+    bool asks = stats && (method == DSB_METHOD_IMATRIX || method == DSB_METHOD_GPTQ || dsb_compensation_needs(rule->compensation));
     if (asks) DSB_TRY(dsb_transform_stats(&out->in, stats, &seen, err));
     dsb_status s = find(out, rule, format, group, w, rows, cols, asks ? &seen : stats, decoded, err);
     dsb_input_stats_release(&seen);

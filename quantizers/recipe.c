@@ -224,8 +224,11 @@ static dsb_status read_budget(const where *w, const json_t *obj, dsb_rule *r) {
     return unknown_name(w, "by", by ? by : "missing", &known);
 }
 
+/* Tests by dsb_when; from the second on, a list of keys. */
+static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below", "budget", NULL};
+
 static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"activity_rank_below", "mean_abs_rank_below", "mean_abs_below", "budget", NULL};
+    const char *const *k_keys = k_when + 1;
     const json_t *when = json_object_get(obj, "when");
     if (!when) return DSB_OK;
     if (!json_is_object(when) || json_object_size(when) != 1) return wrong(w, "when", "no object of one test", "one of activity_rank_below, mean_abs_rank_below, mean_abs_below, budget");
@@ -408,7 +411,6 @@ static bool within_budget(const dsb_recipe *recipe, int i, const dsb_expert_fact
 }
 
 void dsb_rule_condition(const dsb_rule *rule, char out[64]) {
-    static const char *const k_when[] = {"", "activity_rank_below", "mean_abs_rank_below", "mean_abs_below"};
     *out = 0;
     if (rule->when == DSB_WHEN_BUDGET) snprintf(out, 64, "budget %g by %s", rule->when_value, k_by[rule->by]);
     else if (rule->when) snprintf(out, 64, "%s %g", k_when[rule->when], rule->when_value);

@@ -19,11 +19,13 @@ static dsb_status find_smooth(dsb_input_transform *out, double alpha, const floa
     float *top = out->in_scale; /* max |W_j|, then t_j */
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < cols; j++) top[j] = fmaxf(top[j], fabsf(w[r * cols + j]));
-    for (int64_t j = 0; j < cols; j++) {
-        top[j] = smooth_factor((double)stats->absmax[j], (double)top[j], alpha);
-        out->absmax = fmaxf(out->absmax, stats->absmax[j] * top[j]);
-    }
+    for (int64_t j = 0; j < cols; j++) top[j] = smooth_factor((double)stats->absmax[j], (double)top[j], alpha);
+    dsb_transform_see(out, stats);
     return DSB_OK;
+}
+
+void dsb_transform_see(dsb_input_transform *t, const dsb_input_stats *stats) {
+    for (int64_t j = 0; j < stats->cols; j++) t->absmax = fmaxf(t->absmax, stats->absmax[j] * t->in_scale[j]);
 }
 
 dsb_status dsb_transform_find(dsb_input_transform *out, dsb_transform how, double alpha, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {

@@ -24,6 +24,8 @@ typedef struct dsb_input_transform {
 dsb_status dsb_transform_find(dsb_input_transform *out, dsb_transform how, double alpha, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err);
 void dsb_transform_release(dsb_input_transform *t);
 bool dsb_transform_changes(const dsb_input_transform *t);
+/* Sets absmax by what calibration saw of the input before it is scaled. */
+void dsb_transform_see(dsb_input_transform *t, const dsb_input_stats *stats);
 /* to (rows, cols) = the weight that reads the transformed input; undo: the weight that reads the input as it was, in place. */
 void dsb_transform_weight(const dsb_input_transform *t, const float *w, int64_t rows, int64_t cols, float *to);
 void dsb_transform_undo(const dsb_input_transform *t, int64_t rows, int64_t cols, float *w);

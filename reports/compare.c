@@ -86,12 +86,6 @@ static double chunk_value(const dsb_chunk_quality *c, const struct paired *k) {
     return v - minus;
 }
 
-static const dsb_chunk_quality *chunk_of(const dsb_run_data *d, const char *scheme, int64_t chunk) {
-    for (int64_t i = 0; i < d->n_chunk_row; i++)
-        if (d->chunks[i].chunk == chunk && !strcmp(d->chunks[i].scheme, scheme)) return &d->chunks[i];
-    return NULL;
-}
-
 static const char *judge(const char *metric, double lo, double hi, bool identical, bool significant) {
     const dsb_metric *m = dsb_metric_find(metric);
     if (identical) return "equivalent";
@@ -107,7 +101,7 @@ static void add_paired(table *t, const struct paired *k, const dsb_run_data *bas
     double weight = 0;
     bool identical = true;
     for (int64_t i = 0; i < base->n_chunk_row; i++) {
-        const dsb_chunk_quality *b = &base->chunks[i], *h = !strcmp(b->scheme, bs) ? chunk_of(head, hs, b->chunk) : NULL;
+        const dsb_chunk_quality *b = &base->chunks[i], *h = !strcmp(b->scheme, bs) ? dsb_run_chunk(head, hs, b->chunk) : NULL;
         double vb = h ? chunk_value(b, k) : NAN, vh = h ? chunk_value(h, k) : NAN, w = (double)(k->by_target ? b->n_target : b->n);
         if (isnan(vb) || isnan(vh) || !(w > 0)) continue;
         t->diff[r.n++] = vh - vb;

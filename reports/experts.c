@@ -108,9 +108,10 @@ static bool paired(const dsb_run_data *d, dsb_arena *arena, const char *a, const
     double *diff;
     int64_t n = 0;
     if (dsb_arena_take(arena, (void **)&diff, (size_t)d->n_chunk_row + 1, sizeof *diff, "chunk differences", NULL)) return false;
-    for (int64_t i = 0; i < d->n_chunk_row; i++)
-        for (int64_t j = 0; j < d->n_chunk_row && strcmp(d->chunks[i].scheme, a) == 0; j++)
-            if (d->chunks[j].chunk == d->chunks[i].chunk && strcmp(d->chunks[j].scheme, b) == 0) diff[n++] = d->chunks[i].kld - d->chunks[j].kld;
+    for (int64_t i = 0; i < d->n_chunk_row; i++) {
+        const dsb_chunk_quality *x = &d->chunks[i], *y = strcmp(x->scheme, a) == 0 ? dsb_run_chunk(d, b, x->chunk) : NULL;
+        if (y) diff[n++] = x->kld - y->kld;
+    }
     if (n < 4) return false;
     *mean = dsb_sample_of(diff, n).mean;
     dsb_t_interval(diff, n, 0.95, lo, hi);

@@ -124,7 +124,7 @@ void dsb_page_notes(dsb_page *p) {
     int64_t n = 0;
     for (int64_t i = 0; i < d->n_event; i++) {
         const dsb_event *e = &d->events[i];
-        if (dsb_event_is_warning(e) || !e->scheme || !e->text) continue;
+        if (!dsb_event_is_note(e)) continue;
         dsb_text_put(p->out, n++ == 0 ? "<section id=\"notes\"><h2>What compensation won</h2><ul>\n<li>" : "<li>");
         dsb_text_html(p->out, e->scheme);
         dsb_text_put(p->out, ": ");

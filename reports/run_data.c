@@ -20,6 +20,7 @@ dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, d
 }
 
 bool dsb_event_is_warning(const dsb_event *e) { return !e->level || strcmp(e->level, "info"); }
+bool dsb_event_is_note(const dsb_event *e) { return !dsb_event_is_warning(e) && e->scheme && e->text; }
 
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme) {
     for (int64_t i = 0; i < d->n_scheme; i++)
@@ -30,6 +31,12 @@ const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *schem
 const dsb_quality *dsb_run_quality(const dsb_run_data *d, const char *scheme, const char *metric) {
     for (int64_t i = 0; i < d->n_quality; i++)
         if (!strcmp(d->quality[i].metric, metric) && !strcmp(d->quality[i].scheme, scheme)) return &d->quality[i];
+    return NULL;
+}
+
+const dsb_chunk_quality *dsb_run_chunk(const dsb_run_data *d, const char *scheme, int64_t chunk) {
+    for (int64_t i = 0; i < d->n_chunk_row; i++)
+        if (d->chunks[i].chunk == chunk && !strcmp(d->chunks[i].scheme, scheme)) return &d->chunks[i];
     return NULL;
 }
 

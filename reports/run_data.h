@@ -27,6 +27,8 @@ typedef struct dsb_run_data {
 enum { DSB_WARNINGS_SHOWN = 12 };
 /* An event of a level above info. */
 bool dsb_event_is_warning(const dsb_event *e);
+/* What a scheme reports of itself: what compensation won. */
+bool dsb_event_is_note(const dsb_event *e);
 
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
@@ -37,6 +39,7 @@ double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *accu
 /* NULL or NAN where the run has no such row. */
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme);
 const dsb_quality *dsb_run_quality(const dsb_run_data *d, const char *scheme, const char *metric);
+const dsb_chunk_quality *dsb_run_chunk(const dsb_run_data *d, const char *scheme, int64_t chunk);
 double dsb_run_value(const dsb_run_data *d, const char *scheme, const char *metric);
 const dsb_layer_error *dsb_run_layer(const dsb_run_data *d, const char *scheme, int64_t layer, const char *point, const char *kind);
 double dsb_run_routing(const dsb_run_data *d, const char *scheme, int64_t layer, const char *kind, const char *metric);

@@ -241,7 +241,7 @@ static void notes(const dsb_run_data *d, dsb_arena *arena, dsb_report_format for
     int64_t n = 0;
     for (int64_t i = 0; i < d->n_event; i++) {
         const dsb_event *e = &d->events[i];
-        if (dsb_event_is_warning(e) || !e->scheme || !e->text) continue;
+        if (!dsb_event_is_note(e)) continue;
         const char *scheme = dsb_text_clean(arena, e->scheme), *text = dsb_text_clean(arena, e->text);
         dsb_text_printf(out, "%s%s%s: %s\n", n++ == 0 ? "\n" : "", format == DSB_REPORT_MARKDOWN ? "- " : "", scheme ? scheme : "?", text ? text : "?");
     }

@@ -7,4 +7,7 @@
 void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 
+/* Shapes of a tile whose sums stay in registers: panels of outputs x rows of inputs. */
+#define DSB_TILES(X) X(1, 1) X(1, 2) X(1, 4) X(1, 12) X(2, 1) X(2, 2) X(2, 4) X(2, 6) X(2, 12) X(4, 1) X(4, 2) X(4, 4)
+
 #endif

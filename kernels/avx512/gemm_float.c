@@ -51,18 +51,7 @@ static inline __attribute__((always_inline)) void tile(const part *t, dsb_wkind 
         else if (t->w->kind == DSB_W_BF16) tile(t, DSB_W_BF16, np, m);              \
         else tile(t, DSB_W_F16, np, m);                                             \
     }
-TILE(1, 1)
-TILE(1, 2)
-TILE(1, 4)
-TILE(1, 12)
-TILE(2, 1)
-TILE(2, 2)
-TILE(2, 4)
-TILE(2, 6)
-TILE(2, 12)
-TILE(4, 1)
-TILE(4, 2)
-TILE(4, 4)
+DSB_TILES(TILE)
 
 static void rows_of_pair(part *t, int64_t last) {
     for (; t->row + 12 <= last; t->row += 12) tile_2_12(t);

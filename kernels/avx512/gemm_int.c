@@ -79,18 +79,7 @@ static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wk
         else if (w->kind == DSB_W_I8) tile(w, DSB_W_I8, false, np, m, p, c, row, x_scale, y);                                               \
         else tile(w, DSB_W_I4, false, np, m, p, c, row, x_scale, y);                                                                        \
     }
-TILE(1, 1)
-TILE(1, 2)
-TILE(1, 4)
-TILE(1, 12)
-TILE(2, 1)
-TILE(2, 2)
-TILE(2, 4)
-TILE(2, 6)
-TILE(2, 12)
-TILE(4, 1)
-TILE(4, 2)
-TILE(4, 4)
+DSB_TILES(TILE)
 
 static void rows_of_pair(const dsb_wmat *w, int64_t p, const pr_codes *c, int64_t i, int64_t last, const float *s, float *y) {
     bool many = w->kind == DSB_W_I8 && w->group >= w->cols; /* groups need twice the sums: with fewer rows both stay in registers */

@@ -4,12 +4,13 @@
 
 Needs numpy, tokenizers, llama-cpp-python. A check from outside: dsbench itself needs no Python. The limit is 1e-3 nats/token."""
 import argparse
-import sqlite3
 import sys
 
 import numpy as np
 from llama_cpp import Llama
 from tokenizers import Tokenizer
+
+from stored_nll import compare
 
 LIMIT = 1e-3
 F32 = 0  # ggml's number for the type of keys and values
@@ -41,13 +42,7 @@ def main():
         log_p = z - top - np.log(np.exp(z - top).sum(-1, keepdims=True))
         total -= sum(log_p[j, x[j + 1]] for j in range(n // 2, n - 1))
         count += n - 1 - n // 2
-    nll = total / count
-    print(f"llama.cpp {nll:.7f} nats/token over {count} positions")
-    if not o.run:
-        return 0
-    found, n = sqlite3.connect(o.db).execute("SELECT value, n FROM quality WHERE run_id = ? AND scheme = 'reference' AND metric = 'nll'", (o.run,)).fetchone()
-    print(f"dsbench   {found:.7f} nats/token over {n} positions, difference {found - nll:+.1e}")
-    return 0 if n == count and abs(found - nll) <= LIMIT else 1
+    return compare("llama.cpp", total / count, count, o.run, o.db, LIMIT)
 
 
 sys.exit(main())

@@ -4,12 +4,13 @@
 
 Needs torch, transformers, tokenizers. A check from outside: dsbench itself needs no Python. The limit is 2e-4 nats/token."""
 import argparse
-import sqlite3
 import sys
 
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
+
+from stored_nll import compare
 
 LIMIT = 2e-4
 
@@ -46,13 +47,7 @@ def main():
             log_p = model(x).logits[0].double().log_softmax(-1)
         total -= sum(float(log_p[i, x[0, i + 1]]) for i in range(first, last + 1))
         count += last - first + 1
-    nll = total / count
-    print(f"transformers {nll:.7f} nats/token over {count} positions")
-    if not o.run:
-        return 0
-    found, n = sqlite3.connect(o.db).execute("SELECT value, n FROM quality WHERE run_id = ? AND scheme = 'reference' AND metric = 'nll'", (o.run,)).fetchone()
-    print(f"dsbench      {found:.7f} nats/token over {n} positions, difference {found - nll:+.1e}")
-    return 0 if n == count and abs(found - nll) <= LIMIT else 1
+    return compare("transformers", total / count, count, o.run, o.db, LIMIT)
 
 
 sys.exit(main())

@@ -16,19 +16,13 @@
 #include "engine/safetensors.h"
 #include "quantizers/awq.h"
 #include "quantizers/gptq.h"
+#include "values.h"
 
 static const char k_vectors[] = "../shared/oracle/quant_vectors.safetensors";
 enum { ROWS = 24, COLS = 70, TOKENS = 300 }; /* a short last group of 32 */
 
 static uint32_t random_state;
-static float random_value(void) { /* sum of four uniform ones: a bell */
-    float sum = 0;
-    for (int i = 0; i < 4; i++) {
-        random_state = random_state * 1664525u + 1013904223u;
-        sum += ldexpf((float)((int32_t)(random_state >> 8) - (1 << 23)), -25);
-    }
-    return sum;
-}
+static float random_value(void) { return bell(&random_state); }
 
 /* Inputs that follow one another, of channels of uneven size; channel 5 is dead. */
 static void make_case(float *w, float *x, dsb_input_stats *s) {

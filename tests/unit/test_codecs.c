@@ -18,6 +18,7 @@
 #include "base/ggml.h"
 #include "engine/safetensors.h"
 #include "quantizers/quantize.h"
+#include "values.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 static const char k_vectors[] = "../shared/oracle/quant_vectors.safetensors";
@@ -30,14 +31,7 @@ static void quantize(dsb_qtensor *q, const char *format, int64_t group, const fl
 }
 
 static uint32_t random_state;
-static float random_weight(void) { /* sum of four uniform ones: a bell */
-    float sum = 0;
-    for (int i = 0; i < 4; i++) {
-        random_state = random_state * 1664525u + 1013904223u;
-        sum += ldexpf((float)((int32_t)(random_state >> 8) - (1 << 23)), -25);
-    }
-    return sum;
-}
+static float random_weight(void) { return bell(&random_state); }
 
 static double square_error(const dsb_qtensor *q, const float *w) {
     int64_t n = q->rows * q->cols;

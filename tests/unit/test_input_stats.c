@@ -8,10 +8,9 @@
 #include <cmocka.h>
 
 #include "quantizers/input_stats.h"
+#include "values.h"
 
 enum { N = 37, COLS = 71 }; /* no multiple of any tile */
-
-static float value(int64_t i) { return (float)((i * 2654435761u >> 7 & 1023) * 0x1p-9 - 1.0); }
 
 static void test_input_stats__are_sums_over_tokens(void **state) {
     float *x = malloc(N * COLS * sizeof *x);

@@ -1,5 +1,6 @@
 /* Transforms: closed forms, statistics beside those gathered of transformed inputs, and whole models that stay what they were. */
 #include "sweep_run.h"
+#include "values.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,8 +15,6 @@ typedef struct fixture {
     dsb_input_stats s;
     dsb_input_transform t;
 } fixture;
-
-static float value(int64_t i) { return (float)((i * 2654435761u >> 7 & 1023) * 0x1p-9 - 1.0); }
 
 static fixture *fixture_open(dsb_transform how) {
     fixture *f = calloc(1, sizeof *f);
