@@ -45,6 +45,7 @@ typedef struct dsb_seq {
 /* q: (rows, heads, qk_dim); k: (rows, kv_heads, qk_dim); v: (rows, kv_heads, v_dim); out: (rows, heads, v_dim). */
 typedef struct dsb_attention_shape {
     int64_t heads, kv_heads, qk_dim, v_dim; /* heads / kv_heads queries share a key */
+    int64_t k_stride, v_stride; /* values between rows of k, of v; 0: kv_heads times the width */
     int64_t window;     /* keys a query sees, itself included; 0: all before it */
     float scale;
     const float *sinks; /* (heads) device: one more logit of the softmax, of no value; or NULL */

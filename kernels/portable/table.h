@@ -2,6 +2,7 @@
 #ifndef DSB_KERNELS_PORTABLE_TABLE_H
 #define DSB_KERNELS_PORTABLE_TABLE_H
 
+#include "kernels/portable/attention.h"
 #include "kernels/portable/calibrate.h"
 #include "kernels/portable/logits.h"
 #include "kernels/portable/route.h"
