@@ -112,7 +112,7 @@ static void test_options__each_mistake_has_its_line(void **state) {
     MISTAKE("test: --margin 'nan' is not a number", "a", "--margin", "nan");
     MISTAKE("test: A [B] wanted, 0 given: dsbench test A [B]", "--strict");
     MISTAKE("test: 'c' is one argument too many; wanted: dsbench test A [B]", "a", "b", "c");
-    MISTAKE("test: --device gpu is unknown; cpu or cuda is wanted", "a", "--device", "gpu");
+    MISTAKE("test: --device gpu is unknown; cpu, cuda or cuda:N is wanted", "a", "--device", "gpu");
 #undef MISTAKE
     assert_int_equal(PARSE("a", "--device", "cuda"), DSB_EUNSUPPORTED);
     assert_int_equal(dsb_exit_code(err.code), 2);
