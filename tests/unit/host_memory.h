@@ -3,8 +3,14 @@
 #ifndef DSB_TESTS_HOST_MEMORY_H
 #define DSB_TESTS_HOST_MEMORY_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include <stdlib.h>
-#include <string.h>
 
 #include "kernels/backend.h"
 
