@@ -287,6 +287,7 @@ static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int6
         longest = seqs[i].n_kv > longest ? seqs[i].n_kv : longest;
         most = seqs[i].n_q > most ? seqs[i].n_q : most;
     }
+    if (most == 0) return;
     if (n_seq == 1 && most * group <= PA_BLOCK) {
         pa_few(a, seqs, q, k, v, out);
         return;

@@ -46,6 +46,12 @@ static inline void pr_quantize_rows(const float *x, int64_t n, int64_t cols, flo
 static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 127.0f, q, scale); }
 static void pr_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 7.0f, q, scale); }
 
+static void pr_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) {
+#pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < cols; k++) y[i * cols + k] = (float)q[i * cols + k] * scale[i];
+}
+
 static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
     int64_t clipped = 0;
 #pragma omp parallel for schedule(static) reduction(+ : clipped) if (n * cols > PR_PARALLEL)
@@ -102,8 +108,26 @@ static void pr_mla_assemble(const float *kv, const float *k_pe, int64_t kpe_stri
             const float *src = kv + (i * heads + h) * (nope + v_dim);
             memcpy(k + (i * heads + h) * (nope + rope), src, (size_t)nope * sizeof *k);
             memcpy(k + (i * heads + h) * (nope + rope) + nope, k_pe + i * kpe_stride, (size_t)rope * sizeof *k);
-            memcpy(v + (i * heads + h) * v_dim, src + nope, (size_t)v_dim * sizeof *v);
+            if (v_dim) memcpy(v + (i * heads + h) * v_dim, src + nope, (size_t)v_dim * sizeof *v);
         }
+}
+
+/* Through an ISA's own product. One row is contiguous as it lies. */
+static inline void pr_gemm_heads(void (*gemm)(const dsb_wmat *, const dsb_act *, float *), const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    int64_t cols = w->cols, rows = w->rows;
+#pragma omp parallel for schedule(static) if (heads * n * rows * cols > 1 << 18)
+    for (int64_t h = 0; h < heads; h++) {
+        const float *from = x + h * (cols + tail);
+        float *to = y + h * (rows + tail), *copy = n > 1 ? malloc((size_t)(n * (cols + rows)) * sizeof *copy) : NULL, *out = n > 1 ? copy + n * cols : to;
+        if (n > 1 && !copy) abort(); /* no larger than its inputs and outputs */
+        for (int64_t i = 0; n > 1 && i < n; i++) memcpy(copy + i * cols, from + i * heads * (cols + tail), (size_t)cols * sizeof *copy);
+        gemm(&w[h], &(dsb_act){.n = n, .cols = cols, .f32 = n > 1 ? copy : from}, out);
+        for (int64_t i = 0; i < n; i++) {
+            if (n > 1) memcpy(to + i * heads * (rows + tail), out + i * rows, (size_t)rows * sizeof *to);
+            if (tail) memcpy(to + i * heads * (rows + tail) + rows, from + i * heads * (cols + tail) + cols, (size_t)tail * sizeof *to);
+        }
+        free(copy);
+    }
 }
 
 static void pr_silu_mul(const float *gate, const float *up, int64_t n, bool round, float *out) {
