@@ -259,9 +259,10 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (rule && rule->format) {
         st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
-    } else if (ref && own == l->w_ref) {
+    } else if (ref && own == l->w_ref && ref->w.kind == kind_of(stored)) {
         *out = *ref;
         out->borrowed = true;
+        out->bf16_input = false; /* the reference's own arithmetic */
         event->stored_bytes = l->ref_bytes;
     } else {
         st = pack_kept(l, s, spec, &codes, own, stored, out, err);

@@ -39,6 +39,7 @@ typedef struct dsb_linear {
     bool borrowed; /* w and bias belong to another linear */
     dsb_activation activation;
     float static_scale;
+    bool bf16_input; /* activation none: the input is rounded to BF16, whatever carries it */
     dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
     float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
     int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */

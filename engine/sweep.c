@@ -13,7 +13,14 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }
 
-dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loader, spec, out, err); }
+dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    DSB_TRY(dsb_load_reference(&sw->loader, spec, out, err));
+    if (!out || !sw->plan->bf16_reference || spec->role == DSB_ROLE_ROUTER) return DSB_OK;
+    out->bf16_input = true;
+    if (out->w.kind == DSB_W_BF16) return DSB_OK;
+    sw->be->unpack(&out->w);
+    return sw->be->pack_float(&out->w, DSB_W_BF16, sw->loader.w_ref, spec->rows, spec->cols, err);
+}
 
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);

@@ -17,6 +17,7 @@ typedef struct group {
     double stored;          /* bytes in the checkpoint */
     double outs, inner;     /* Σ outputs; the most inputs of one */
     double narrow;          /* the smallest side of one */
+    bool unlike;            /* the reference holds one in another form than it is stored in */
     double squares;         /* Σ (inputs of a linear)², shared ones counted twice: an upper bound */
 } group;
 
@@ -28,6 +29,7 @@ static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec) {
     g->weights += n;
     g->widest = n > g->widest ? n : g->widest;
     g->ref += n * (half ? 2 : 4);
+    g->unlike |= sw->plan->bf16_reference && !(found && s.w->dtype == DSB_BF16);
     g->stored += found ? (double)dsb_stored_bytes(&s) : 2 * n;
     double side = (double)(spec->rows < spec->cols ? spec->rows : spec->cols);
     g->narrow = g->narrow == 0 || side < g->narrow ? side : g->narrow;
@@ -93,9 +95,13 @@ static void measure(const sweep *sw, sizes *z) {
     }
     double narrow = DBL_MAX;
     const group *all[] = {&z->attn, &z->dense, &z->shared, &z->expert};
-    for (int i = 0; i < 4; i++) narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
+    bool unlike = z->head.unlike; /* schemes that keep weights hold their own */
+    for (int i = 0; i < 4; i++) {
+        narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
+        unlike |= all[i]->unlike;
+    }
     for (int i = 0; i < sw->plan->n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
+        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]) + (unlike ? 4 : 0) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
         z->compensated |= compensates(sw->plan->schemes[i].recipe);
         z->each += b;
         z->most = b > z->most ? b : z->most;
