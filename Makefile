@@ -14,15 +14,18 @@ CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 
-# One folder an instruction set; the folder's flags stand here and nowhere else. Other machines leave these folders out.
+# One folder an instruction set; the folder's flags stand here and nowhere else. Folders of other machines are left out.
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
 ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -O3
+ISA_kernels_neon = -march=armv8.2-a+dotprod -O3
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
-X86_ONLY = kernels/avx2/% kernels/avx512/%
+ONLY_x86_64 = kernels/avx2/% kernels/avx512/%
+ONLY_aarch64 = kernels/neon/%
 
 SRC_ALL = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))
-SRC = $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),$(SRC_ALL),$(filter-out $(X86_ONLY),$(SRC_ALL)))
+SRC = $(filter-out $(foreach m,$(filter-out $(MACHINE),x86_64 aarch64),$(ONLY_$(m))),$(SRC_ALL))
 OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))

@@ -87,12 +87,13 @@ static inline void kc_take(kc_tape *t, kc_out *o) {
 }
 
 /* Every instruction set of this machine, the reference first. */
-enum { KC_LEVELS = 3 };
+enum { KC_LEVELS = 8 };
 static inline int kc_backends(const dsb_backend *out[KC_LEVELS]) {
-    static const char *const k_isa[KC_LEVELS] = {"ref", "avx2", "avx512"};
-    int n = 0;
-    for (int i = 0; i < KC_LEVELS; i++)
-        if (dsb_backend_cpu(k_isa[i])) out[n++] = dsb_backend_cpu(k_isa[i]);
+    const dsb_kernel_row *rows;
+    int n = 1;
+    out[0] = dsb_backend_cpu("ref");
+    for (int i = dsb_kernel_list(&rows) - 1; i >= 0; i--)
+        if (rows[i].available && strcmp(out[n - 1]->isa, rows[i].isa) != 0) out[n++] = dsb_backend_cpu(rows[i].isa);
     return n;
 }
 
