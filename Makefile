@@ -40,7 +40,7 @@ demo: all data ## the main job on the built-in model: every scheme, plots, repor
 check: all tests data ## build and run every test; ends in "N passed, N failed"
 	@sh tests/run.sh $(BUILD)
 
-check-all: check lint asan ubsan tsan ## check, lint and the three sanitizers
+check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
 
 bench: all data ## prefill and decode speed of every scheme (accuracy over two chunks only)
 	$(BUILD)/dsbench run --chunks 2 --db $(BUILD)/bench.db --out $(BUILD)/bench
@@ -65,6 +65,9 @@ ubsan: ## unit tests under UndefinedBehaviorSanitizer
 # gcc's OpenMP is not instrumented and drowns the output in false alarms: clang, whose libarcher explains OpenMP to the sanitizer.
 tsan: ## unit tests under ThreadSanitizer, 4 threads (needs clang and libomp-dev; says so if they are missing)
 	@sh tests/tsan.sh $(BUILD) "$(MAKE)"
+
+machines: all tests ## kernel tests and traces on SSE2, AVX2 and Arm processors under qemu-user (says what it needs)
+	@sh tests/machines.sh $(BUILD) "$(MAKE)"
 
 FUZZ_SECONDS ?= 20
 fuzz: ## every parser under libFuzzer for FUZZ_SECONDS each (needs clang; says so if it is missing)
@@ -137,6 +140,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
 .DELETE_ON_ERROR:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)
