@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host_memory.h"
 #include "kernels/backend.h"
 
 enum { KC_GUARD = 64, KC_PATTERN = 0xa5 };
@@ -86,14 +87,15 @@ static inline void kc_take(kc_tape *t, kc_out *o) {
     free(o->raw);
 }
 
-/* Every instruction set of this machine, the reference first. */
+/* Every instruction set of this machine, the reference first, and a device where the tests are given one. */
 enum { KC_LEVELS = 8 };
 static inline int kc_backends(const dsb_backend *out[KC_LEVELS]) {
     const dsb_kernel_row *rows;
     int n = 1;
     out[0] = dsb_backend_cpu("ref");
     for (int i = dsb_kernel_list(&rows) - 1; i >= 0; i--)
-        if (rows[i].available && strcmp(out[n - 1]->isa, rows[i].isa) != 0) out[n++] = dsb_backend_cpu(rows[i].isa);
+        if (dsb_backend_cpu(rows[i].isa) && strcmp(out[n - 1]->isa, rows[i].isa) != 0) out[n++] = dsb_backend_cpu(rows[i].isa);
+    if (hm_table()) out[n++] = hm_table();
     return n;
 }
 
