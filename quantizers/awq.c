@@ -22,7 +22,7 @@ static void scales(const dsb_input_stats *stats, double alpha, float *in_scale) 
 }
 
 /* Squared error of outputs when w is rounded for the scaled input; turned (rows, cols) is scratch. */
-static dsb_status loss_of(const dsb_input_transform *t, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, const dsb_input_stats *stats, float *turned, double *loss, dsb_err *err) {
+static dsb_status loss_of(const dsb_input_transform *t, const dsb_format *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, const dsb_input_stats *stats, float *turned, double *loss, dsb_err *err) {
     dsb_qtensor q;
     dsb_transform_weight(t, w, rows, stats->cols, turned);
     DSB_TRY(dsb_quantize_rtn(&q, format, group, affine, turned, rows, stats->cols, err));
@@ -33,7 +33,7 @@ static dsb_status loss_of(const dsb_input_transform *t, const dsb_format *format
     return DSB_OK;
 }
 
-dsb_status dsb_awq_scale(float *in_scale, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {
+dsb_status dsb_awq_scale(float *in_scale, const dsb_format *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {
     dsb_input_transform t = {0};
     float *turned = NULL;
     double best = INFINITY;

@@ -9,6 +9,6 @@
 
 /* in_scale (cols) receives 1/s, what the input is multiplied by, for w (rows, cols) rounded to an integer format; stats has channel sums and the gram,
  * of at least one token. α = 0 (all ones) is among those tried. DSB_ENOMEM. */
-dsb_status dsb_awq_scale(float *in_scale, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err);
+dsb_status dsb_awq_scale(float *in_scale, const dsb_format *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err);
 
 #endif

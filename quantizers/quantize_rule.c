@@ -22,7 +22,7 @@ static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb
     out->starved = unseen && (out->used->needs || transforms[rule->transform].needs);
     if ((unseen && out->used->needs) || format != rule->format) out->used = dsb_algorithm_find("rtn");
     if (out->used->method == DSB_METHOD_IMATRIX) return dsb_quantize_important(&out->q, format, group, stats->sum_sq, w, rows, cols, err);
-    if (out->used->method != DSB_METHOD_GPTQ) return dsb_quantize(&out->q, format, out->used, group, rule->zero_point && format->qmax > 0, w, rows, cols, err);
+    if (out->used->method != DSB_METHOD_GPTQ) return dsb_quantize(&out->q, format, out->used, group, format->qmax > 0 ? rule->zero_point : DSB_ZERO_NONE, w, rows, cols, err);
     DSB_TRY(dsb_qtensor_begin(&out->q, format, group, rule->zero_point, w, rows, cols, err));
     return dsb_gptq(&out->q, w, stats, rule->damp, rule->act_order, DSB_GPTQ_BLOCK, err);
 }

@@ -150,7 +150,7 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
-    if ((a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ || a->method == DSB_METHOD_AWQ) && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if ((a->range != DSB_RANGE_WHOLE || (a->method != DSB_METHOD_ROUND && a->method != DSB_METHOD_IMATRIX)) && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
     if (a->method == DSB_METHOD_IMATRIX && !(r->format && r->format->ggml)) return wrong(w, "algorithm", r->algorithm, "a GGUF format such as q4_K beside it");
     if (a->method == DSB_METHOD_AWQ && r->role && (strcmp(r->role, "embed") == 0 || strcmp(r->role, "lm_head") == 0)) return wrong(w, "algorithm", r->algorithm, "rtn or gptq beside the embedding or lm_head");
     const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
@@ -248,9 +248,13 @@ static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
 
 static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
-    if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
-    r->zero_point = json_is_true(zero);
-    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", "true", "false with a format that isn't of integers");
+    const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
+    bool real = json_is_string(zero) && strcmp(json_string_value(zero), "real") == 0;
+    if (zero && !json_is_boolean(zero) && !real) return wrong(w, "zero_point", "none of these", "true, false or real");
+    r->zero_point = real ? DSB_ZERO_REAL : json_is_true(zero) ? DSB_ZERO_CODE : DSB_ZERO_NONE;
+    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", real ? "real" : "true", "false with a format that isn't of integers");
+    if (a->method == DSB_METHOD_HQQ && !real) return wrong(w, "zero_point", zero ? "no real one" : "missing", "real beside hqq, which searches it,");
+    if (real && (a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ)) return wrong(w, "zero_point", "real", "rtn, hqq or awq beside it, or true or false,");
     r->static_margin = margin ? json_number_value(margin) : 1;
     if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
     return DSB_OK;
@@ -389,7 +393,7 @@ double dsb_rule_bpw(const dsb_rule *rule, int64_t rows, int64_t cols) {
     if (!f) return 16;
     if (f->is_float || (f->block && f->group == f->block)) return dsb_format_bpw(f);
     double scales = group == DSB_GROUP_TENSOR ? 1 : group == DSB_GROUP_CHANNEL ? (double)rows : (double)rows * (double)((cols + group - 1) / group);
-    return f->bits + scales * (f->scale_bits + (rule->zero_point ? f->bits : 0)) / ((double)rows * (double)cols);
+    return f->bits + scales * (f->scale_bits + dsb_zero_bits(rule->zero_point, f)) / ((double)rows * (double)cols);
 }
 
 int64_t dsb_recipe_within_budget(const dsb_recipe *recipe, int i, const dsb_expert_facts *f) {

@@ -49,7 +49,7 @@ typedef struct dsb_rule {
     const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
     const dsb_format *fallback; /* where the format's blocks don't divide a row; or NULL */
     int64_t group;
-    bool zero_point;
+    dsb_zero zero_point;
     const char *algorithm; /* "rtn" */
     bool act_order;        /* gptq: columns by falling activation */
     double damp;           /* gptq: added to the diagonal, of its mean (0.01) */
