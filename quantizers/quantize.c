@@ -7,8 +7,10 @@
 
 #include "base/format.h"
 #include "base/memory.h"
+#include "kernels/backend.h"
 #include "quantizers/codec.h"
 #include "quantizers/hqq.h"
+#include "quantizers/observer.h"
 
 /* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
 DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
@@ -152,12 +154,20 @@ static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo
     }
 }
 
-static void group_scale(const dsb_qtensor *q, const dsb_algorithm *how, const float *w, int64_t n, float *scratch, float *scale, float *zero) {
+/* The range that the KL calibrator gives all magnitudes of a matrix. */
+static double kl_range(const dsb_qtensor *q, const float *w) {
+    uint64_t bins[DSB_BINS] = {0};
+    int64_t n = q->rows * q->cols;
+    dsb_backend_cpu(NULL)->histogram(w, n, bins);
+    return dsb_calibrated_range(&(dsb_range_observer){.absmax = dsb_largest(w, n), .n_token = 1, .bins = bins}, DSB_CAL_KL, 100, q->format->qmax);
+}
+
+static void group_scale(const dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t n, float *scratch, float *scale, float *zero) {
     float lo, hi;
     if (how->range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
     else if (how->range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
     else whole_range(w, n, q->affine, &lo, &hi);
-    range_scale(q, lo, hi, scale, zero);
+    range_scale(q, fmaxf(lo, -most), fminf(hi, most), scale, zero);
     if (how->method == DSB_METHOD_HQQ) *zero = zero_in_parts(dsb_hqq_zero(w, n, *scale, *zero, (1 << (int)q->format->bits) - 1));
 }
 
@@ -170,10 +180,10 @@ static void encode_group(const dsb_qtensor *q, const float *w, int64_t n, float 
 
 static float half_of(const dsb_qtensor *q) { return (float)(1 << ((int)q->format->bits - 1)); }
 
-static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, const float *w, int64_t r, bool one_scale, float scale, float zero, float *scratch) {
+static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t r, bool one_scale, float scale, float zero, float *scratch) {
     for (int64_t g = 0; g < q->n_group; g++) {
         int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
-        if (!one_scale) group_scale(q, how, w + at, n, scratch, &scale, &zero);
+        if (!one_scale) group_scale(q, how, most, w + at, n, scratch, &scale, &zero);
         encode_group(q, w + at, n, scale, zero, q->codes + at);
         if (q->affine) q->zeros[r * q->n_group + g] = zero - half_of(q);
         q->scales[r * q->n_group + g] = scale;
@@ -183,10 +193,10 @@ static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, const float *w,
 static dsb_status encode_all(dsb_qtensor *q, const dsb_algorithm *how, const float *w, dsb_err *err) {
     bool one_scale = q->asked == DSB_GROUP_TENSOR, ok = true;
     int64_t room = how->range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
-    float scale = 0, zero = 0, *scratch = NULL;
+    float scale = 0, zero = 0, most = how->range == DSB_RANGE_KL ? (float)kl_range(q, w) : INFINITY, *scratch = NULL;
     if (one_scale) {
         DSB_TRY(DSB_NEW(scratch, room, "weights in order", err));
-        group_scale(q, how, w, q->rows * q->cols, scratch, &scale, &zero);
+        group_scale(q, how, most, w, q->rows * q->cols, scratch, &scale, &zero);
         free(scratch);
         room = 1;
     }
@@ -199,7 +209,7 @@ static dsb_status encode_all(dsb_qtensor *q, const dsb_algorithm *how, const flo
         }
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < q->rows; r++)
-            if (scratch) encode_row(q, how, w, r, one_scale, scale, zero, scratch);
+            if (scratch) encode_row(q, how, most, w, r, one_scale, scale, zero, scratch);
         free(scratch);
     }
     return ok ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for weights in order");
@@ -272,7 +282,7 @@ dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t
 
 void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, float *zero) {
     *zero = 0;
-    group_scale(q, dsb_algorithm_find("rtn"), w, n, NULL, scale, zero);
+    group_scale(q, dsb_algorithm_find("rtn"), INFINITY, w, n, NULL, scale, zero);
     if (q->affine) *zero -= half_of(q);
 }
 

@@ -58,11 +58,11 @@ double dsb_zero_bits(dsb_zero zero, const dsb_format *f);
 void dsb_group_name(int64_t group, char out[24]);
 
 /* One row of the algorithm table (table 2). */
-typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
+typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE, DSB_RANGE_KL } dsb_range;
 typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX, DSB_METHOD_GPTQ, DSB_METHOD_AWQ, DSB_METHOD_HQQ } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
 typedef struct dsb_algorithm {
     const char *name, *what;
-    dsb_range range; /* other than the whole one: of integer formats only */
+    dsb_range range; /* other than the whole one: of integer formats only; KL's is a matrix's, so that its rows depend on each other */
     dsb_method method;
     int needs;       /* of calibration: DSB_NEED_…; where it saw nothing, rtn takes its place */
 } dsb_algorithm;

@@ -16,6 +16,8 @@
 #include "base/format.h"
 #include "engine/checkpoint.h"
 #include "engine/safetensors_write.h"
+#include "kernels/backend.h"
+#include "quantizers/observer.h"
 #include "quantizers/quantize.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
@@ -180,7 +182,41 @@ static void test_quantize__percentile_leaves_out_the_thousandth(void **state) {
     assert_int_equal(dsb_quantize(&q, dsb_format_find("int8"), dsb_algorithm_find("rtn-percentile"), 500, false, w, 1, N, NULL), DSB_OK);
     assert_true(q.scales[3] == 2199.0f / 127); /* a group under 1000 keeps all */
     dsb_qtensor_release(&q);
-    assert_null(dsb_algorithm_find("rtn-kl"));
+}
+
+/* The range is the calibrator's of the whole matrix, its groups' own where that is less; one range a tensor. */
+static void test_quantize__the_kl_range_is_the_calibrators(void **state) {
+    enum { ROWS = 40, COLS = 130, G = 32, GROUPS = 5 };
+    static const char *const k_format[] = {"int8", "int4"};
+    float w[ROWS * COLS], top = 0;
+    int cut = 0;
+    uint64_t bins[DSB_BINS] = {0};
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = random_weight() * random_weight() * random_weight();
+    for (int i = 0; i < ROWS * COLS; i++) top = fmaxf(top, fabsf(w[i]));
+    dsb_backend_cpu(NULL)->histogram(w, ROWS * COLS, bins);
+    dsb_range_observer o = {.absmax = top, .n_token = 1, .bins = bins};
+    for (int f = 0; f < 2; f++) {
+        const dsb_format *format = dsb_format_find(k_format[f]);
+        float most = (float)dsb_calibrated_range(&o, DSB_CAL_KL, 100, format->qmax);
+        dsb_qtensor q;
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), G, false, w, ROWS, COLS, NULL), DSB_OK);
+        for (int k = 0; k < ROWS * GROUPS; k++) {
+            float own = 0;
+            for (int i = 0; i < G && k % GROUPS * G + i < COLS; i++) own = fmaxf(own, fabsf(w[k / GROUPS * COLS + k % GROUPS * G + i]));
+            assert_true(q.scales[k] == fminf(own, most) / (float)format->qmax);
+            cut += own > most;
+        }
+        dsb_qtensor_release(&q);
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), DSB_GROUP_TENSOR, false, w, ROWS, COLS, NULL), DSB_OK);
+        assert_true(q.scales[0] == most / (float)format->qmax);
+        dsb_qtensor_release(&q);
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), DSB_GROUP_TENSOR, true, w, ROWS, COLS, NULL), DSB_OK);
+        assert_true(q.scales[0] <= 2 * most / (float)(2 * format->qmax + 1) * (1 + 0x1p-23f));
+        dsb_qtensor_release(&q);
+    }
+    assert_in_range(cut, 1, 2 * ROWS * GROUPS - 1);
+    static const float none[4] = {0};
+    assert_true(square_error("int4", "rtn-kl", DSB_GROUP_TENSOR, false, none, 1, 4) == 0);
 }
 
 static void test_quantize__stored_bytes_count_codes_scales_and_zeros(void **state) {
@@ -353,6 +389,7 @@ int main(void) {
         cmocka_unit_test(test_quantize__quantizing_twice_changes_nothing),
         cmocka_unit_test(test_quantize__the_mse_range_is_never_worse),
         cmocka_unit_test(test_quantize__percentile_leaves_out_the_thousandth),
+        cmocka_unit_test(test_quantize__the_kl_range_is_the_calibrators),
         cmocka_unit_test(test_quantize__stored_bytes_count_codes_scales_and_zeros),
         cmocka_unit_test(test_quantize__float_formats_round_in_place),
         cmocka_unit_test(test_quantize__bad_weights_are_named),

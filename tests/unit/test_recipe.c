@@ -206,6 +206,11 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'nf4', 'algorithm': 'gptq'}"), "\"algorithm\" is gptq", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'gptq', 'damp': 0}"), "\"damp\" is out of range", "above 0", NULL);
     wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'transform': 'hadamard'}"), "\"transform\" is hadamard", "none beside awq", NULL);
+    wrong(RULE("{'role': 'lm_head', 'format': 'int4', 'algorithm': 'rtn-kl'}"), "\"algorithm\" is rtn-kl", "lm_head out", NULL);
+    wrong(RULE("{'match': '*', 'format': 'int4', 'algorithm': 'awq'}"), "\"algorithm\" is awq", "beside the embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'gptq', 'clip': true}"), "\"clip\" is true", "the algorithm awq", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'clip': 0.5}"), "\"clip\" is no boolean", "true or false", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'clip': true, 'group': 'tensor'}"), "\"clip\" is true beside one scale a tensor", "a channel or group", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 1}"), "\"zero_point\"", "true, false or real", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 'float'}"), "\"zero_point\"", "true, false or real", NULL);
     wrong(RULE("{'role': '*', 'format': 'q4_K', 'zero_point': 'real'}"), "\"zero_point\" is real", "false with a format that isn't of integers", NULL);
@@ -249,11 +254,14 @@ static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
     wrong(RULE("{'match': '*', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "embedding", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 0.5}"), "\"alpha\" is given", "smooth", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 1.5}"), "\"alpha\"", "0 to 1", NULL);
-    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1, or search", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 'search'}"), "\"alpha\" is given", "smooth", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
     const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
     assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
+    r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 'search'}");
+    assert_true(r->rules[0].alpha == DSB_ALPHA_SEARCH && r->needs == (DSB_NEED_CHANNELS | DSB_NEED_GRAM));
     r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
     assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
 }
