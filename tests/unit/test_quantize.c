@@ -8,6 +8,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 static const char k_vectors[] = "../shared/oracle/quant_vectors.safetensors";
 
-static void quantize(dsb_qtensor *q, const char *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols) {
+static void quantize(dsb_qtensor *q, const char *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols) {
     dsb_err err = {0};
     if (dsb_quantize_rtn(q, dsb_format_find(format), group, affine, w, rows, cols, &err)) fail_msg("%s", err.text);
 }
@@ -219,16 +220,36 @@ static void test_quantize__the_kl_range_is_the_calibrators(void **state) {
     assert_true(square_error("int4", "rtn-kl", DSB_GROUP_TENSOR, false, none, 1, 4) == 0);
 }
 
+static void test_quantize__ranges_do_not_depend_on_threads(void **state) {
+    enum { ROWS = 300, COLS = 250 };
+    static const char *const k_algorithm[] = {"rtn", "rtn-percentile", "rtn-mse", "rtn-kl"};
+    static float w[ROWS * COLS];
+    int threads = omp_get_max_threads();
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = random_weight() * random_weight();
+    for (int a = 0; a < COUNT(k_algorithm); a++)
+        for (int64_t group = DSB_GROUP_TENSOR; group <= 32; group += 33) {
+            dsb_qtensor q[2];
+            for (int k = 0; k < 2; k++) {
+                omp_set_num_threads(k ? 3 : 1);
+                assert_int_equal(dsb_quantize(&q[k], dsb_format_find("int4"), dsb_algorithm_find(k_algorithm[a]), group, true, w, ROWS, COLS, NULL), DSB_OK);
+            }
+            assert_memory_equal(q[0].codes, q[1].codes, ROWS * COLS);
+            assert_memory_equal(q[0].scales, q[1].scales, (size_t)(ROWS * q[0].n_group) * sizeof *q[0].scales);
+            for (int k = 0; k < 2; k++) dsb_qtensor_release(&q[k]);
+        }
+    omp_set_num_threads(threads);
+}
+
 static void test_quantize__stored_bytes_count_codes_scales_and_zeros(void **state) {
     static const struct {
         const char *format;
         int64_t group;
-        bool affine;
+        dsb_zero affine;
         size_t bits; /* of 3 x 10 */
     } k_case[] = {
         {"int8", DSB_GROUP_CHANNEL, false, 30 * 8 + 3 * 32}, {"int8", DSB_GROUP_TENSOR, false, 30 * 8 + 32}, {"int4", 4, false, 30 * 4 + 9 * 32},
-        {"int4", 4, true, 30 * 4 + 9 * (32 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 32},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
-        {"f32", DSB_GROUP_CHANNEL, false, 30 * 32},          {"bf16", DSB_GROUP_CHANNEL, false, 30 * 16},
+        {"int4", 4, DSB_ZERO_CODE, 30 * 4 + 9 * (32 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 32},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
+        {"int4", 4, DSB_ZERO_REAL, 30 * 4 + 9 * (32 + 32)}, {"f32", DSB_GROUP_CHANNEL, false, 30 * 32},          {"bf16", DSB_GROUP_CHANNEL, false, 30 * 16},
     };
     float w[30];
     for (int i = 0; i < 30; i++) w[i] = random_weight();
@@ -390,6 +411,7 @@ int main(void) {
         cmocka_unit_test(test_quantize__the_mse_range_is_never_worse),
         cmocka_unit_test(test_quantize__percentile_leaves_out_the_thousandth),
         cmocka_unit_test(test_quantize__the_kl_range_is_the_calibrators),
+        cmocka_unit_test(test_quantize__ranges_do_not_depend_on_threads),
         cmocka_unit_test(test_quantize__stored_bytes_count_codes_scales_and_zeros),
         cmocka_unit_test(test_quantize__float_formats_round_in_place),
         cmocka_unit_test(test_quantize__bad_weights_are_named),
