@@ -193,26 +193,38 @@ static dsb_status rotated_q(const dsb_model *m, const dsb_attn_weights *w, bool 
     return DSB_OK;
 }
 
+/* n rows of new keys and values behind those that each sequence of the cache has. */
+static void append(const dsb_model *m, const float *k, const float *v, int64_t n, int64_t n_seq, const dsb_kv_cache *kv) {
+    int64_t each = n / n_seq, kw = dsb_key_width(&m->config), vw = dsb_value_width(&m->config);
+    for (int64_t i = 0; i < n_seq; i++) {
+        int64_t to = i * kv->room + kv->len;
+        m->be->copy(kv->k + to * kw, k + i * each * kw, (size_t)(each * kw) * sizeof *k);
+        m->be->copy(kv->v + to * vw, v + i * each * vw, (size_t)(each * vw) * sizeof *v);
+    }
+}
+
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
     const dsb_config *c = &m->config;
-    float *h, *q, *k, *v, *k_new, *v_new, *att;
+    float *h, *q, *k = NULL, *v = NULL, *k_new, *v_new, *att;
     TAKE(WS_H, h, n * c->d_model);
     norm(m, x, c->d_model, w->input_norm, c->rms_eps, n, c->d_model, bf16, h);
     DSB_TRY(rotated_q(m, w, bf16, h, n, pos, obs, ws, &q, err));
     if (kv) {
-        if (kv->len + n > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)n);
+        if (kv->len + n / n_seq > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)(n / n_seq));
         k = kv->k;
         v = kv->v;
+    }
+    if (kv && n_seq == 1) {
         k_new = k + kv->len * dsb_key_width(c);
         v_new = v + kv->len * dsb_value_width(c);
-        kv->len += n;
     } else {
-        TAKE(WS_K, k, n * dsb_key_width(c));
-        TAKE(WS_V, v, n * dsb_value_width(c));
-        k_new = k;
-        v_new = v;
+        TAKE(WS_K, k_new, n * dsb_key_width(c));
+        TAKE(WS_V, v_new, n * dsb_value_width(c));
+        if (!kv) k = k_new, v = v_new;
     }
     DSB_TRY((c->kv_lora ? project_kv : project_grouped)(m, w, bf16, h, n, pos, obs, ws, k_new, v_new, err));
+    if (kv && n_seq > 1) append(m, k_new, v_new, n, n_seq, kv);
+    if (kv) kv->len += n / n_seq;
     TAKE(WS_ATT, att, n * c->heads * c->v_dim);
     dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
     m->be->attention(&shape, seqs, n_seq, q, k, v, att);

@@ -44,14 +44,14 @@ void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be);
 void dsb_workspace_release(dsb_workspace *ws);
 dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err);
 
-/* Keys and values of one sequence, expanded per head; rows 0 .. len are filled. */
+/* Keys and values of sequences of one length, expanded per head; rows 0 .. len of each are filled. */
 typedef struct dsb_kv_cache {
-    float *k, *v; /* (room, kv_heads, nope+rope), (room, kv_heads, v_dim) */
+    float *k, *v; /* (sequences, room, kv_heads, nope+rope), (sequences, room, kv_heads, v_dim) */
     int64_t len, room;
 } dsb_kv_cache;
 
 /* out (n, d_model) = attention(norm(x)). pos: (n) device. kv NULL: seqs' keys are the rows of x themselves;
- * else the n new rows are appended and seqs refer to cache rows. obs may be NULL. */
+ * else n / n_seq new rows are appended to each of the cache's n_seq sequences, and seqs refer to cache rows. obs may be NULL. */
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
 /* y (n, rows) = x · Wᵀ with the linear's own activation format, rounded when bf16. */

@@ -261,7 +261,7 @@ static dsb_status speeds(run *r, dsb_err *err) {
     DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
     for (int i = 0; i < s->n_scheme; i++) all[i + 1] = r->schemes[i];
-    dsb_throughput_plan plan = {.m = &r->m, .schemes = all, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats};
+    dsb_throughput_plan plan = {.m = &r->m, .schemes = all, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats, .batch = 1, .from = 0.85, .to = 0.99};
     dsb_status st = dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
     free(all);
     return st;

@@ -147,12 +147,6 @@ typedef struct dsb_backend {
 /* The CPU's best backend here, or the named level ("ref", "avx2", "avx512"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
 
-/* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
-typedef struct dsb_roofline {
-    double read_gbps, triad_gbps, f32_gflops, int8_gops;
-} dsb_roofline;
-void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
-
 /* The kernel table, for `dsbench list kernels`: best first, reference last. */
 typedef struct dsb_kernel_row {
     const char *name, *isa, *what;

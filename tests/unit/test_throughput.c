@@ -23,7 +23,7 @@ static void test_throughput__rows_tell_kernels_tokens_and_bandwidth(void **state
     snprintf(path, sizeof path, "%s/r.db", dir);
     sr_add_json(r, "{\"name\": \"mixed\", \"rules\": [{\"role\": \"attn.*\", \"format\": \"keep\"}, {\"role\": \"*\", \"format\": \"int8\", \"activation\": \"int8-dynamic\"}]}");
     if (dsb_db_open(&db, path, true, &err) || dsb_db_run_insert(db, &run, &err) || dsb_db_put_scheme(db, "speed", &scheme, &err)) fail_msg("%s", err.text);
-    dsb_throughput_plan plan = {.m = &r->m, .schemes = r->schemes, .n_scheme = 1, .tokens = r->tokens, .prefill = 8, .decode = 5, .repeats = 2};
+    dsb_throughput_plan plan = {.m = &r->m, .schemes = r->schemes, .n_scheme = 1, .tokens = r->tokens, .prefill = 8, .decode = 5, .repeats = 2, .batch = 1};
     if (dsb_throughput_run(&plan, db, "speed", &progress, &err)) fail_msg("%s", err.text);
     assert_int_equal(dsb_db_get_throughput(db, &r->arena, "speed", "mixed", &rows, &n, &err), DSB_OK);
     assert_int_equal(n, 2);
