@@ -313,6 +313,9 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
     work_add(&s->done, &s->token, rows);
     s->depth += n;
     const float *last = x;
-    if (n_logits > 0) DSB_TRY(last_rows(s, &last, n, n_logits, err));
-    return n_logits > 0 ? head_forward(s, last, s->batch * n_logits, logits, err) : DSB_OK;
+    if (n_logits > 0) {
+        DSB_TRY(last_rows(s, &last, n, n_logits, err));
+        DSB_TRY(head_forward(s, last, s->batch * n_logits, logits, err));
+    }
+    return m->be->check(err);
 }

@@ -58,19 +58,25 @@ static dsb_status make_codes(dsb_case *c, int8_t **out, int64_t n, int most, int
     return DSB_OK;
 }
 
-/* An output of n items between guards. */
-static dsb_status add_output(dsb_case *c, size_t stride, size_t width, dsb_err *err) {
+/* Outputs of all items between guards, on the device or on the host. */
+static dsb_status add_output_at(dsb_case *c, bool host, size_t stride, size_t width, dsb_err *err) {
     dsb_case_output *o = &c->out[c->n_out++];
     size_t bytes = (size_t)c->items * stride + 2 * GUARD + shift_of(c);
-    uint8_t *host;
     void *p;
-    DSB_TRY(c->be->alloc(&p, bytes, "outputs of a kernel", err));
-    *o = (dsb_case_output){.memory = p, .p = (char *)p + GUARD + shift_of(c), .stride = stride, .width = width};
-    DSB_TRY(DSB_NEW(host, bytes, "guards of a kernel", err));
-    memset(host, PATTERN, bytes);
-    c->be->upload(o->memory, host, bytes);
-    free(host);
+    uint8_t *guards;
+    DSB_TRY(host ? dsb_calloc(&p, bytes, 1, "outputs of a kernel", err) : c->be->alloc(&p, bytes, "outputs of a kernel", err));
+    *o = (dsb_case_output){.memory = p, .p = (char *)p + GUARD + shift_of(c), .host = host, .stride = stride, .width = width};
+    DSB_TRY(DSB_NEW(guards, bytes, "guards of a kernel", err));
+    memset(guards, PATTERN, bytes);
+    if (host) memcpy(o->memory, guards, bytes);
+    else c->be->upload(o->memory, guards, bytes);
+    free(guards);
     return DSB_OK;
+}
+static dsb_status add_output(dsb_case *c, size_t stride, size_t width, dsb_err *err) { return add_output_at(c, false, stride, width, err); }
+static void fetch(const dsb_case *c, int i, void *to, const void *from, size_t bytes) {
+    if (c->out[i].host) memcpy(to, from, bytes);
+    else c->be->download(to, from, bytes);
 }
 static void *output(const dsb_case *c, int i, int64_t first) { return c->out[i].p + (size_t)first * c->out[i].stride; }
 
@@ -228,7 +234,7 @@ static dsb_status make_logits(dsb_case *c, dsb_err *err) {
     c->bytes *= 2;
     c->ops = 12 * (double)s->cols * (double)s->n;
     if (shift_of(c)) c->fill = DSB_FILL_PLAIN; /* the figures are doubles */
-    return add_output(c, sizeof(dsb_logit_row), offsetof(dsb_logit_row, nonfinite) + sizeof(int32_t), err);
+    return add_output_at(c, true, sizeof(dsb_logit_row), offsetof(dsb_logit_row, nonfinite) + sizeof(int32_t), err);
 }
 static void run_logits(const dsb_case *c, int copy, int64_t first, int64_t n) {
     c->be->logit_rows(rows_of(c, copy, first), (const float *)input(c, MORE, copy) + first * c->shape.cols, c->targets + first, n, c->shape.cols, output(c, 0, first));
@@ -297,7 +303,8 @@ void dsb_case_close(dsb_case *c) {
     for (int i = 0; i < DSB_CASE_INPUTS; i++)
         if (c->memory[i]) c->be->release(c->memory[i]);
     for (int i = 0; i < c->n_out; i++)
-        if (c->out[i].memory) c->be->release(c->out[i].memory);
+        if (c->out[i].host) free(c->out[i].memory);
+        else if (c->out[i].memory) c->be->release(c->out[i].memory);
     *c = (dsb_case){0};
 }
 
@@ -313,8 +320,8 @@ static dsb_status wrong(const dsb_case *c, const char *what, int64_t item, size_
 
 static dsb_status check_guards(const dsb_case *c, int i, dsb_err *err) {
     uint8_t before[GUARD], behind[GUARD];
-    c->be->download(before, c->out[i].p - GUARD, GUARD);
-    c->be->download(behind, output(c, i, c->items), GUARD);
+    fetch(c, i, before, c->out[i].p - GUARD, GUARD);
+    fetch(c, i, behind, output(c, i, c->items), GUARD);
     for (size_t b = 0; b < GUARD; b++) {
         if (before[b] != PATTERN) return wrong(c, "something was written before the output", 0, b, err);
         if (behind[b] != PATTERN) return wrong(c, "something was written behind the output", c->items, b, err);
@@ -332,8 +339,8 @@ static dsb_status compare(const dsb_case *c, const dsb_case *ref, int64_t first,
         uint8_t *got = NULL, *want = NULL;
         s = DSB_NEW(got, bytes, "outputs of a kernel", err);
         if (!s) s = DSB_NEW(want, bytes, "outputs of a kernel", err);
-        if (!s) c->be->download(got, output(c, i, first), bytes);
-        if (!s) ref->be->download(want, output(ref, i, first), bytes);
+        if (!s) fetch(c, i, got, output(c, i, first), bytes);
+        if (!s) fetch(ref, i, want, output(ref, i, first), bytes);
         for (size_t b = 0; b < bytes && !s; b++)
             if (b % stride < c->out[i].width && got[b] != want[b]) s = wrong(c, "differs from plain C", first + (int64_t)(b / stride), b % stride, err);
         free(got);

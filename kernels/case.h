@@ -18,7 +18,8 @@ typedef struct dsb_case_shape {
 typedef enum dsb_case_fill { DSB_FILL_PLAIN, DSB_FILL_LARGEST, DSB_FILL_SHIFTED, DSB_FILL_COUNT } dsb_case_fill;
 
 typedef struct dsb_case_output {
-    char *memory, *p;     /* device, owned; where item 0 is */
+    char *memory, *p;     /* owned; where item 0 is */
+    bool host;            /* not the device's */
     size_t stride, width; /* bytes from item to item; of them compared */
 } dsb_case_output;
 

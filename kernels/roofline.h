@@ -1,4 +1,4 @@
-/* This machine's ceilings, measured now with all threads by the best instruction set it has, whichever one runs the products.
+/* This machine's processors' ceilings, measured now with all threads by the best instruction set it has, whichever one runs the products.
  * The best of many short rounds: what others take of the machine meanwhile lowers them as little as can be. */
 #ifndef DSB_KERNELS_ROOFLINE_H
 #define DSB_KERNELS_ROOFLINE_H
@@ -9,7 +9,7 @@ typedef struct dsb_roofline {
     double read_gbps, triad_gbps;             /* GB/s over memory far beyond the caches; a triad is two reads and a write, the line fetched before it is written not counted */
     double f32_gflops, bf16_gflops, int8_gops; /* 10⁹ operations/s over registers; bf16, int8: that of f32 where the machine has no such products */
 } dsb_roofline;
-/* be: the device that is meant; there is but the CPU. No memory for the large reads: 0 GB/s. */
+/* be: the device that is meant; one whose ceilings nobody measures yet has zeros, and figures of them are NAN. No memory for the large reads: 0 GB/s. */
 void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
 
 /* How products use the machine: which peak is theirs. */
