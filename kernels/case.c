@@ -252,7 +252,7 @@ static const dsb_case_row k_cases[] = {
     {"attention_decode", "heads x head dimension x keys, one query", {16, 128, 4096, 0}, DSB_ARITH_F32, 0, make_attention_decode, run_attention, false},
     {"quantize_dynamic", "rows a token x values x tokens, to int8", {1, 2048, 512, 0}, DSB_ARITH_F32, 0, make_quantize, run_quantize, false},
     {"rms_norm", "rows a token x values x tokens", {1, 2048, 512, 0}, DSB_ARITH_F32, 0, make_norm, run_norm, false},
-    {"rope", "heads x rotated values x tokens", {16, 64, 512, 0}, DSB_ARITH_F32, 0, make_rope, run_rope, true},
+    {"rope", "heads x rotated values x tokens, and their copy", {16, 64, 512, 0}, DSB_ARITH_F32, 0, make_rope, run_rope, true},
     {"silu_mul", "rows a token x values x tokens", {6, 1408, 512, 0}, DSB_ARITH_F32, 0, make_silu, run_silu, false},
     {"route", "experts x chosen x tokens", {64, 6, 512, 0}, DSB_ARITH_F32, 0, make_route, run_route, false},
     {"logit_rows", "1 x vocabulary x positions, two schemes compared", {1, 102400, 16, 0}, DSB_ARITH_F32, 0, make_logits, run_logits, false},
