@@ -8,7 +8,7 @@
 #include "harness/bench_routing.h"
 #include "harness/options.h"
 #include "harness/scheme_source.h"
-#include "kernels/case.h"
+#include "kernels/cases.h"
 #include "kernels/roofline.h"
 #include "reports/text.h"
 
@@ -48,12 +48,12 @@ void dsb_bench_model_close(dsb_bench_model *b);
 
 /* Kernels. */
 typedef struct dsb_bench_job {
-    const dsb_case_row *row;
+    const dsb_kernel_case *k;
     const dsb_backend *be;
     dsb_case_shape shape;
 } dsb_bench_job;
 typedef struct dsb_bench_kernels {
-    const char *names, *shapes; /* "gemm_i8,avx2/rms_norm" or "all"; "1408x2048x1,…" or NULL: each one's own */
+    const char *names, *shapes; /* "gemm_i8,avx2/rms_norm", "all", or "gemm": all products; "1408x2048x1,…" or NULL: each one's own */
     int64_t group, repeats;     /* group 0: each one's own */
     const dsb_backend *be;      /* of names without an instruction set */
     dsb_bench_job *jobs;        /* (n) in the arena */

@@ -55,11 +55,10 @@ static void put_number(dsb_text *t, const char *option, int64_t value) { dsb_tex
 
 /* The command that does the same again, whatever the defaults become. */
 static dsb_status repeat_command(const options *o, dsb_arena *arena, const char **out, dsb_err *err) {
-    const char *isa = getenv("DSBENCH_ISA");
+    const char *isa = getenv("DSBENCH_ISA"); /* --isa sets it too */
     const dsb_bench_model *m = &o->model;
     dsb_text t;
     dsb_text_init(&t);
-    if (isa && *isa) dsb_text_printf(&t, "DSBENCH_ISA=%s ", isa);
     dsb_text_put(&t, "dsbench bench");
     if (o->kernels.names) {
         put_word(&t, "--kernel", o->kernels.names);
@@ -80,6 +79,7 @@ static dsb_status repeat_command(const options *o, dsb_arena *arena, const char 
     if (o->group) put_number(&t, "--group", o->group);
     put_number(&t, "--repeats", o->repeats);
     dsb_text_printf(&t, " --busy-limit %g --threads %d --device %s", o->busy_limit, omp_get_max_threads(), dsb_device()->name);
+    if (isa && *isa) put_word(&t, "--isa", isa);
     dsb_status s = dsb_text_check(&t, "the command", err);
     *out = s ? NULL : dsb_arena_strdup(arena, t.data);
     dsb_text_release(&t);
@@ -286,8 +286,8 @@ int dsb_cmd_bench(int argc, char **argv) {
         {"text", 0, DSB_OPT_STRING, &m->text, "FILE", "whose tokens are fed (default: the built-in one)", 0, 0},
         {"routing", 0, DSB_OPT_STRING, &o.routing, "NAME", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
         {"recorded", 0, DSB_OPT_STRING, &m->recorded, "FILE", "experts of --routing recorded: what `dsbench trace` wrote", 0, 0},
-        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, all", 0, 0},
-        {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs x inputs x tokens (default: an expert's)", 0, 0},
+        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all", 0, 0},
+        {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs (1 where it is no product) x values x tokens", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "measurements, after one warm-up (5)", 1, DSB_MAX_REPEATS},
         {"busy-limit", 0, DSB_OPT_REAL, &o.busy_limit, "PERCENT", "other load up to which a run is called clean (5)", 0, 100},
         {"strict", 0, DSB_OPT_FLAG, &o.strict, NULL, "exit code 3 where it isn't", 0, 0},

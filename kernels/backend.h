@@ -70,7 +70,7 @@ static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DS
 
 typedef struct dsb_backend {
     const char *name; /* "cpu", "cuda" */
-    const char *isa;  /* "ref", "avx2", "avx512"; "cuda" */
+    const char *isa;  /* a level of dsb_backend_cpu: "ref", "avx2", …; "cuda" */
     /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
     dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
     void (*release)(void *p);
@@ -145,7 +145,7 @@ typedef struct dsb_backend {
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;
 
-/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512"); NULL if this machine lacks it. */
+/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512", "neon"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
 
 /* Chooses where this process computes: "cpu", "cuda" or "cuda:N" (DSB_EUSAGE else). Without the plugin, a driver or that GPU it is the CPU,

@@ -16,6 +16,14 @@ static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+/* What -march=armv8.2-a+dotprod may use: dot products and atomic instructions. */
+static bool has_neon(void) {
+    enum { ATOMICS = 1 << 8, DOTPROD = 1 << 20, WANTED = ATOMICS | DOTPROD };
+    return (getauxval(AT_HWCAP) & WANTED) == WANTED;
+}
 #endif
 
 /* Best first. */
@@ -26,6 +34,8 @@ static const struct level {
 #if defined(__x86_64__)
     {&dsb_backend_avx512, has_avx512},
     {&dsb_backend_avx2, has_avx2},
+#elif defined(__aarch64__)
+    {&dsb_backend_neon, has_neon},
 #endif
     {&dsb_backend_ref, NULL},
 };
@@ -50,6 +60,11 @@ static dsb_kernel_row k_rows[] = {
     {"avx2/gemm_bf16", "avx2", "BF16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f16", "avx2", "FP16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f32", "avx2", "f32 FMA, 6 x 16 tiles", false},
+    {"neon/gemm_i8", "neon", "int8 x int8 products, per channel or group, SDOT, or SMMLA where I8MM is there", false},
+    {"neon/gemm_i4", "neon", "int8 x int4 products, nibbles unpacked in registers, SDOT or SMMLA", false},
+    {"neon/gemm_bf16", "neon", "BF16 weights widened on the fly, f32 FMA", false},
+    {"neon/gemm_f16", "neon", "FP16 weights widened on the fly, f32 FMA", false},
+    {"neon/gemm_f32", "neon", "f32 FMA, 6 x 16 tiles", false},
     {"cuda/gemm_i8", "cuda", "int8 x int8 products on tensor cores, per channel or group, 128 x 64 tiles", false},
     {"cuda/gemm_i4", "cuda", "int8 x int4 products on tensor cores, nibbles unpacked in registers", false},
     {"cuda/gemm_bf16", "cuda", "BF16 weights widened on the fly, f32 FMA in the CPU's order", false},

@@ -27,6 +27,6 @@ void dsb_cpu_zero(void *dst, size_t bytes);
 void dsb_cpu_sync(void);
 dsb_status dsb_cpu_check(dsb_err *err);
 
-extern const dsb_backend dsb_backend_ref, dsb_backend_avx2, dsb_backend_avx512;
+extern const dsb_backend dsb_backend_ref, dsb_backend_avx2, dsb_backend_avx512, dsb_backend_neon;
 
 #endif

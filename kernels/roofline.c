@@ -21,6 +21,8 @@ static const dsb_probe *const k_probes[] = {
 #if defined(__x86_64__)
     &dsb_probe_avx512,
     &dsb_probe_avx2,
+#elif defined(__aarch64__)
+    &dsb_probe_neon,
 #endif
     &dsb_probe_ref,
 };

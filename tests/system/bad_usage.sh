@@ -66,7 +66,7 @@ refuse usage-bench-kernel-unknown 2 "--kernel|gemm_i9|gemm_i8" "$dsbench" bench 
 refuse usage-bench-isa-unknown 2 'mmx|list kernels' "$dsbench" bench --kernel mmx/gemm_i8 --db kept.db
 refuse usage-bench-shape 2 '--shape|1x2|1408x2048x512' "$dsbench" bench --kernel gemm_i8 --shape 1x2 --db kept.db
 refuse usage-bench-shape-negative 2 '--shape|-4x8x1' "$dsbench" bench --kernel gemm_i8 --shape -4x8x1 --db kept.db
-refuse usage-bench-shape-absurd 2 '2^30' "$dsbench" bench --kernel gemm_i8 --shape 16777216x16777216x1 --db kept.db
+refuse usage-bench-shape-absurd 2 '2^28' "$dsbench" bench --kernel gemm_i8 --shape 16777216x16777216x1 --db kept.db
 refuse usage-bench-shape-of-model 2 '--shape|--kernel' $bench --shape 1x2x3
 refuse usage-bench-kernel-and-model 2 '--kernel|--model' $bench --kernel gemm_i8
 refuse usage-bench-output 2 '--format|pdf|csv' $bench --format pdf

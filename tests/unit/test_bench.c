@@ -7,6 +7,7 @@
 
 #include "engine/safetensors_write.h"
 #include "harness/bench.h"
+#include "harness/bench_case.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 
@@ -45,28 +46,90 @@ static void test_bench__shapes_are_three_numbers(void **state) {
 static void test_bench__kernels_are_found_by_name_and_instruction_set(void **state) {
     dsb_arena arena;
     dsb_err err = {0};
-    const dsb_case_row *rows;
-    int n = dsb_case_list(&rows);
+    const dsb_kernel_case *k;
+    int n = dsb_kernel_cases(&k), products = 0;
+    for (int i = 0; i < n; i++) products += k[i].product;
     dsb_arena_init(&arena);
-    dsb_bench_kernels b = {.names = "gemm_i4,ref/rms_norm", .shapes = "3x20x5,1x64x2", .be = dsb_backend_cpu(NULL)};
+    dsb_bench_kernels b = {.names = "gemm_i4,ref/gemm_i8", .shapes = "3x20x5,1x64x2", .be = dsb_backend_cpu(NULL)};
     assert_int_equal(dsb_bench_kernels_open(&b, &arena, &err), DSB_OK);
     assert_int_equal(b.n, 4);
-    assert_string_equal(b.jobs[0].row->name, "gemm_i4");
-    assert_true(b.jobs[0].shape.group == 20 && b.jobs[1].shape.group == 32); /* the case's own, no longer than a row */
+    assert_string_equal(b.jobs[0].k->name, "gemm_i4");
+    assert_true(b.jobs[0].shape.group == 0 && b.jobs[1].shape.group == 32); /* the case's own, where a row is longer */
     assert_string_equal(b.jobs[2].be->isa, "ref");
-    b = (dsb_bench_kernels){.names = "all", .be = dsb_backend_cpu(NULL)};
+    b = (dsb_bench_kernels){.names = "all,gemm", .be = dsb_backend_cpu(NULL)};
     assert_int_equal(dsb_bench_kernels_open(&b, &arena, &err), DSB_OK);
-    assert_int_equal(b.n, n);
+    assert_int_equal(b.n, n + products);
     static const struct {
         const char *names, *shapes, *says;
         int64_t group;
-    } bad[] = {{"gemm_i9", NULL, "did you mean 'gemm_", 0}, {"gemm", NULL, "unknown kernel", 0}, {"mmx/gemm_i8", NULL, "no instruction set 'mmx'", 0}, {"all", "1x2x3", "one shape", 0}, {"gemm_i8", "1x2", "1408x2048x512", 0}, {"gemm_i8", "4x8x1", "group of 9", 9}, {"rope", "1x3x1", "pairs", 0}, {"gemm_i8,", NULL, "--kernel", 0}};
+    } bad[] = {{"gemm_i9", NULL, "did you mean 'gemm_", 0}, {"ge", NULL, "unknown kernel", 0}, {"mmx/gemm_i8", NULL, "no instruction set 'mmx'", 0}, {"/gemm_i8", NULL, "no instruction set", 0},
+               {"all", "1x2x3", "one shape", 0}, {"gemm_i8", "1x2", "1408x2048x512", 0}, {"gemm_i8", "4x8x1", "group of 9", 9}, {"rope", "3x4x1", "no weights", 0}, {"gemm_i8,", NULL, "--kernel", 0}};
     for (int i = 0; i < COUNT(bad); i++) {
         b = (dsb_bench_kernels){.names = bad[i].names, .shapes = bad[i].shapes, .group = bad[i].group, .be = dsb_backend_cpu(NULL)};
         assert_int_equal(dsb_bench_kernels_open(&b, &arena, &err), DSB_EUSAGE);
         if (!strstr(err.text, bad[i].says)) fail_msg("'%s' isn't in: %s", bad[i].says, err.text);
     }
     dsb_arena_release(&arena);
+}
+
+static void test_bench__every_case_opens_counts_and_is_plain_c_s(void **state) {
+    static const dsb_case_shape shapes[] = {{1, 1, 1, 0}, {5, 1, 66, 0}, {9, 1, 33, 3}};
+    const dsb_kernel_case *k;
+    dsb_bench_case c;
+    dsb_err err = {0};
+    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++) {
+        dsb_case_shape own = dsb_bench_case_shape(&k[i]);
+        assert_int_equal(dsb_bench_case_check_shape(&k[i], &own, &err), DSB_OK);
+        for (int s = 0; s < COUNT(shapes); s++) {
+            dsb_case_shape shape = shapes[s];
+            shape.rows = k[i].product ? 17 : 1;
+            if (dsb_bench_case_open(&c, &k[i], dsb_backend_cpu(NULL), &shape, 1 + s, &err) || dsb_bench_case_verify(&c, &err)) fail_msg("%s", err.text);
+            assert_true(c.bytes > 0 && (!k[i].product || c.ops[0] + c.ops[1] + c.ops[2] == 2.0 * 17 * (double)(shape.cols * shape.n)));
+            dsb_bench_case_close(&c);
+        }
+    }
+}
+
+/* A backend that computes one value of the last row wrong. */
+static void (*right_gemm)(const dsb_wmat *, const dsb_act *, float *);
+static void off_by_one_bit(const dsb_wmat *w, const dsb_act *x, float *y) {
+    right_gemm(w, x, y);
+    y[w->rows * x->n - 1] = nextafterf(y[w->rows * x->n - 1], INFINITY);
+}
+
+static void test_bench__a_wrong_bit_is_found_before_anything_is_timed(void **state) {
+    const dsb_kernel_case *k;
+    dsb_backend be = *dsb_backend_cpu("ref");
+    dsb_bench_case c;
+    dsb_err err = {0};
+    dsb_case_shape shape = {11, 5, 7, 0};
+    dsb_kernel_cases(&k);
+    right_gemm = be.gemm;
+    be.gemm = off_by_one_bit;
+    assert_int_equal(dsb_bench_case_open(&c, &k[0], &be, &shape, 2, &err), DSB_OK);
+    assert_int_equal(dsb_bench_case_verify(&c, &err), DSB_EINTERNAL);
+    assert_string_equal(err.text, "ref/gemm_f32, 5x7x11: output 0 differs from plain C's (row 10)");
+    dsb_bench_case_close(&c);
+}
+
+static void test_bench__copies_outgrow_the_cache(void **state) {
+    const dsb_kernel_case *k;
+    dsb_bench_case c;
+    dsb_err err = {0};
+    dsb_case_shape shape = {1, 256, 1024, 0};
+    dsb_kernel_cases(&k);
+    if (dsb_bench_case_open(&c, &k[0], dsb_backend_cpu(NULL), &shape, 0, &err)) fail_msg("%s", err.text);
+    double wanted = 4 * (double)dsb_cache_bytes();
+    assert_true(c.bytes == 4.0 * 256 * 1024 && (c.copies == 1024 || c.copies * c.bytes >= (wanted < 1e9 ? wanted : 1e9)));
+    dsb_bench_case_close(&c);
+}
+
+static void test_bench__absurd_shapes_are_refused(void **state) {
+    static const dsb_case_shape bad[] = {{0, 1, 1, 0}, {1, 1, -1, 0}, {1, 0, 1, 0}, {1, 1 << 24, 1 << 24, 0}, {1 << 24, 1, 1 << 24, 0}, {INT64_MAX, INT64_MAX, INT64_MAX, 0}, {1, 1, 8, 9}, {1, 1, 8, -1}};
+    const dsb_kernel_case *k;
+    dsb_err err = {0};
+    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++)
+        for (int b = 0; b < COUNT(bad); b++) assert_int_equal(dsb_bench_case_check_shape(&k[i], &bad[b], &err), DSB_EUSAGE);
 }
 
 enum { LAYERS = 3, EXPERTS = 16, K = 3, ROWS = 4096 };
@@ -189,6 +252,10 @@ int main(void) {
         cmocka_unit_test(test_bench__words_are_split_at_commas),
         cmocka_unit_test(test_bench__shapes_are_three_numbers),
         cmocka_unit_test(test_bench__kernels_are_found_by_name_and_instruction_set),
+        cmocka_unit_test(test_bench__every_case_opens_counts_and_is_plain_c_s),
+        cmocka_unit_test(test_bench__a_wrong_bit_is_found_before_anything_is_timed),
+        cmocka_unit_test(test_bench__copies_outgrow_the_cache),
+        cmocka_unit_test(test_bench__absurd_shapes_are_refused),
         cmocka_unit_test(test_bench__made_routings_have_their_distributions),
         cmocka_unit_test(test_bench__recorded_routing_is_the_trace_s),
     };
