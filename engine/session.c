@@ -40,13 +40,11 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
 
 static size_t linear_bytes(const dsb_linear *l) { return l->w.bytes + l->a.bytes + l->b.bytes; }
 
-/* BF16 inputs could be multiplied as such; a reference's can't. */
-static dsb_arithmetic arithmetic_of_floats(const dsb_session *s) { return s->scheme->bf16 ? DSB_ARITH_BF16 : DSB_ARITH_F32; }
-
-static dsb_arithmetic arithmetic_of(const dsb_session *s, const dsb_linear *l) {
+/* BF16 by BF16 could be multiplied as such; other weights, and a reference's inputs, can't. */
+static dsb_arithmetic arithmetic_of(const dsb_session *s, const dsb_wmat *w, dsb_activation activation) {
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
-    return acts[l->activation].integer ? DSB_ARITH_INT8 : arithmetic_of_floats(s);
+    return acts[activation].integer ? DSB_ARITH_INT8 : s->scheme->bf16 && w->kind == DSB_W_BF16 ? DSB_ARITH_BF16 : DSB_ARITH_F32;
 }
 
 static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
@@ -58,8 +56,8 @@ static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibrati
     dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : &s->token;
     s->weight_bytes += bytes;
     s->token_bytes += (size_t)(share * (double)bytes);
-    work->ops[arithmetic_of(s, out)] += share * 2 * (double)spec->rows * (double)spec->cols;
-    work->ops[arithmetic_of_floats(s)] += share * 2 * (double)out->b.rows * (double)(spec->rows + spec->cols);
+    work->ops[arithmetic_of(s, &out->w, out->activation)] += share * 2 * (double)spec->rows * (double)spec->cols;
+    work->ops[arithmetic_of(s, &out->b, DSB_ACT_NONE)] += share * 2 * (double)out->b.rows * (double)(spec->rows + spec->cols);
     if (spec->expert < 0) work->bytes += (double)bytes;
     return DSB_OK;
 }

@@ -3,26 +3,15 @@
 
 #include <immintrin.h>
 
-/* Enough sums that none waits for itself: up to two a cycle, five cycles each. By name, so that all stay in registers;
- * as assembler text, so that no compiler takes equal sums for one. */
-enum { CHAINS = 12 };
-#define EACH_CHAIN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#include "kernels/portable/chains.h"
 
-#define ZERO(i) __m256i acc##i = _mm256_setzero_si256();
-#define KEEP(i) __asm__ volatile("" : : "x"(acc##i));
-/* name: `turns` turns of acc += a · b, one step a chain, `lanes` products each. */
-#define PROBE(name, STEP, lanes)                                          \
-    static double name(int64_t turns) {                                   \
-        __m256i a = _mm256_setzero_si256(), b = a;                        \
-        EACH_CHAIN(ZERO)                                                  \
-        for (int64_t t = 0; t < turns; t++) { EACH_CHAIN(STEP) }          \
-        EACH_CHAIN(KEEP)                                                  \
-        return 2.0 * lanes * CHAINS * (double)turns;                      \
-    }
-#define FMA(i) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(acc##i) : "x"(a), "x"(b));
+#define PB_VECTOR __m256i
+#define PB_NOTHING _mm256_setzero_si256()
+#define PB_REGISTER "x"
+#define FMA(i) PB_STEP("vfmadd231ps %2, %1, %0", i)
 #define PAIRS(i) __asm__ volatile("vpmaddubsw %2, %1, %%ymm15\n\tvpaddw %%ymm15, %0, %0" : "+x"(acc##i) : "x"(a), "x"(b) : "xmm15");
-PROBE(f32, FMA, 8)
-PROBE(int8, PAIRS, 32)
+PB_PROBE(f32, 12, FMA, 8)
+PB_PROBE(int8, 12, PAIRS, 32)
 
 static uint64_t read(const void *p, size_t bytes) {
     const __m256i *x = p;

@@ -1,33 +1,21 @@
-/* f32: FMA. int8: vpdpbusd. BF16: vdpbf16ps, where the machine has it. As assembler text: the folder's flags leave BF16 out, gcc 12 copies the sums
- * of the intrinsics around, and no compiler may take equal sums for one. */
+/* f32: FMA. int8: vpdpbusd. BF16: vdpbf16ps, where the machine has it (the folder's flags leave it out). */
 #include "kernels/probe.h"
 
 #include <immintrin.h>
 
-/* Enough sums that none waits for itself: up to two a cycle, six cycles each. By name, so that all stay in registers. */
-enum { CHAINS = 16 };
-#define EACH_CHAIN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#include "kernels/portable/chains.h"
+
+#define PB_VECTOR __m512i
+#define PB_NOTHING _mm512_setzero_si512()
+#define PB_REGISTER "v"
+#define FMA(i) PB_STEP("vfmadd231ps %2, %1, %0", i)
+#define DOT_BF16(i) PB_STEP("vdpbf16ps %2, %1, %0", i)
+#define DOT_INT8(i) PB_STEP("vpdpbusd %2, %1, %0", i)
+PB_PROBE(f32, 16, FMA, 16)
+PB_PROBE(bf16, 16, DOT_BF16, 32)
+PB_PROBE(int8, 16, DOT_INT8, 64)
 
 static bool has_bf16(void) { return __builtin_cpu_supports("avx512bf16"); }
-
-#define ZERO(i) __m512i acc##i = _mm512_setzero_si512();
-#define KEEP(i) __asm__ volatile("" : : "v"(acc##i));
-/* name: `turns` turns of acc += a · b, one step a chain, `lanes` products each. */
-#define PROBE(name, STEP, lanes)                                          \
-    static double name(int64_t turns) {                                   \
-        __m512i a = _mm512_setzero_si512(), b = a;                        \
-        EACH_CHAIN(ZERO)                                                  \
-        for (int64_t t = 0; t < turns; t++) { EACH_CHAIN(STEP) }          \
-        EACH_CHAIN(KEEP)                                                  \
-        return 2.0 * lanes * CHAINS * (double)turns;                      \
-    }
-#define DOT(text, i) __asm__ volatile(text " %2, %1, %0" : "+v"(acc##i) : "v"(a), "v"(b));
-#define FMA(i) DOT("vfmadd231ps", i)
-#define DOT_BF16(i) DOT("vdpbf16ps", i)
-#define DOT_INT8(i) DOT("vpdpbusd", i)
-PROBE(f32, FMA, 16)
-PROBE(bf16, DOT_BF16, 32)
-PROBE(int8, DOT_INT8, 64)
 
 static uint64_t read(const void *p, size_t bytes) {
     const __m512i *x = p;
