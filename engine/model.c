@@ -151,14 +151,26 @@ static void set_activation(const dsb_rule *rule, const dsb_range_observer *range
     event->no_range = range && range->n_token > 0;
 }
 
-/* Integer codes to a kernel's matrix; other codes, or without integer activations, or with zero points: decoded to f32. */
+/* Codes that stay packed beside float activations; decoded to f32 where no kernel reads them. */
+static dsb_status pack_blocks(dsb_loader *l, const dsb_qtensor *q, dsb_linear *out, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    dsb_packed how;
+    const uint8_t *blocks = NULL;
+    uint8_t *owned = NULL;
+    if (be->pack_blocks) DSB_TRY(dsb_qtensor_blocks(q, &how, &blocks, &owned, err));
+    dsb_status s = blocks ? be->pack_blocks(&out->w, &how, blocks, q->rows, q->cols, err) : be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    free(owned);
+    return s;
+}
+
+/* Codes to a kernel's matrix: integers beside integer activations, or blocks. */
 static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
     bool integers = q->codes && !q->affine;
     if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
-    if (!integers || !acts[out->activation].integer) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    if (!integers || !acts[out->activation].integer) return pack_blocks(l, q, out, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }

@@ -16,8 +16,11 @@
     .round_f16 = pr_round_f16, .load_bf16 = pr_load_bf16, .store_bf16 = pr_store_bf16, .add = pr_add, .gather = pr_gather,     \
     .scatter_add = pr_scatter_add, .route = pr_route, .moments = pr_moments, .absmax = pr_absmax, .logit_rows = pr_logit_rows
 
+#define DSB_PACKED_KERNEL(isa, t) #isa "/gemm_" #t,
+
 #define DSB_BACKEND(ISA, GEMM)                                                                                                                                     \
-    static const char *const k_kernel[] = {#ISA "/gemm_f32", #ISA "/gemm_bf16", #ISA "/gemm_f16", #ISA "/gemm_i8", #ISA "/gemm_i4"}; /* by dsb_wkind */            \
+    static const char *const k_kernel[] = {#ISA "/gemm_f32", #ISA "/gemm_bf16", #ISA "/gemm_f16", "", #ISA "/gemm_i8", #ISA "/gemm_i4"}; /* by dsb_wkind */        \
+    static const char *const k_block_kernel[] = {DSB_PACKED_TYPES(DSB_PACKED_KERNEL, ISA)};                                                                        \
     static dsb_status pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err) {                                        \
         dsb_status s = dsb_pack_float(out, kind, w, rows, cols, err);                                                                                              \
         out->kernel = k_kernel[kind];                                                                                                                              \
@@ -28,6 +31,11 @@
         out->kernel = k_kernel[kind];                                                                                                                              \
         return s;                                                                                                                                                  \
     }                                                                                                                                                              \
-    const dsb_backend dsb_backend_##ISA = {.isa = #ISA, .pack_float = pack_float, .pack_int = pack_int, .gemm = GEMM, DSB_PORTABLE_ROWS}
+    static dsb_status pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err) {                         \
+        dsb_status s = dsb_pack_blocks(out, how, blocks, rows, cols, err);                                                                                         \
+        out->kernel = k_block_kernel[how->type];                                                                                                                   \
+        return s;                                                                                                                                                  \
+    }                                                                                                                                                              \
+    const dsb_backend dsb_backend_##ISA = {.isa = #ISA, .pack_float = pack_float, .pack_int = pack_int, .pack_blocks = pack_blocks, .gemm = GEMM, DSB_PORTABLE_ROWS}
 
 #endif
