@@ -12,22 +12,30 @@ static const struct row {
     uint32_t ggml;
     dsb_packed_field field[2];
 } k_row[DSB_PACKED_COUNT] = {
-    [DSB_PACKED_q4_0] = {32, 18, 0, 2, {{0, 2}}},       [DSB_PACKED_q5_0] = {32, 22, 0, 6, {{0, 2}}},
-    [DSB_PACKED_q8_0] = {32, 34, 0, 8, {{0, 2}}},       [DSB_PACKED_iq4_nl] = {32, 18, 0, 20, {{0, 2}}},
-    [DSB_PACKED_q2_K] = {256, 84, 0, 10, {{80, 2}, {82, 2}}}, [DSB_PACKED_q3_K] = {256, 110, 0, 11, {{108, 2}}},
-    [DSB_PACKED_q4_K] = {256, 144, 0, 12, {{0, 2}, {2, 2}}},  [DSB_PACKED_q5_K] = {256, 176, 0, 13, {{0, 2}, {2, 2}}},
-    [DSB_PACKED_q6_K] = {256, 210, 0, 14, {{208, 2}}},  [DSB_PACKED_mxfp4] = {32, 17, 4, 0, {{0, 0}}},
-    [DSB_PACKED_mxfp8] = {32, 33, 8, 0, {{0, 0}}},      [DSB_PACKED_nvfp4] = {16, 9, 4, 0, {{0, 0}}},
-    [DSB_PACKED_fp8_e4m3] = {0, 4, 8, 0, {{0, 4}}},     [DSB_PACKED_fp8_e5m2] = {0, 4, 8, 0, {{0, 4}}},
-    [DSB_PACKED_nf4] = {0, 4, 4, 0, {{0, 4}}},          [DSB_PACKED_w4a16] = {0, 5, 4, 0, {{0, 4}}},
-    [DSB_PACKED_w8a16] = {0, 5, 8, 0, {{0, 4}}},
+    [DSB_PACKED_q4_0] = {32, 18, 0, 2, {{0, 2}}},
+    [DSB_PACKED_q5_0] = {32, 22, 0, 6, {{0, 2}}},
+    [DSB_PACKED_q8_0] = {32, 34, 0, 8, {{0, 2}}},
+    [DSB_PACKED_iq4_nl] = {32, 18, 0, 20, {{0, 2}}},
+    [DSB_PACKED_q2_K] = {256, 84, 0, 10, {{80, 2}, {82, 2}}},
+    [DSB_PACKED_q3_K] = {256, 110, 0, 11, {{108, 2}}},
+    [DSB_PACKED_q4_K] = {256, 144, 0, 12, {{0, 2}, {2, 2}}},
+    [DSB_PACKED_q5_K] = {256, 176, 0, 13, {{0, 2}, {2, 2}}},
+    [DSB_PACKED_q6_K] = {256, 210, 0, 14, {{208, 2}}},
+    [DSB_PACKED_mxfp4] = {32, 17, 0, 0, {{0, 1}}},
+    [DSB_PACKED_mxfp8] = {32, 33, 0, 0, {{0, 1}}},
+    [DSB_PACKED_nvfp4] = {16, 9, 0, 0, {{0, 1}}},
+    [DSB_PACKED_fp8_e4m3] = {0, 4, 8, 0, {{0, 0}}},
+    [DSB_PACKED_fp8_e5m2] = {0, 4, 8, 0, {{0, 0}}},
+    [DSB_PACKED_nf4] = {0, 4, 4, 0, {{0, 0}}},
+    [DSB_PACKED_w4a16] = {0, 5, 4, 0, {{4, 1}}},
+    [DSB_PACKED_w8a16] = {0, 5, 8, 0, {{4, 1}}},
 };
 
 int dsb_packed_header(dsb_packed_type type) { return k_row[type].n ? 0 : k_row[type].bytes; }
 
 int64_t dsb_packed_bytes(const dsb_packed *p, int64_t n) {
     const struct row *r = &k_row[p->type];
-    return r->n ? r->bytes : r->bytes + (n * r->bits + 7) / 8;
+    return r->n ? r->bytes : r->bytes + (n * r->bits + 31) / 32 * 4;
 }
 
 int64_t dsb_packed_row_bytes(const dsb_packed *p, int64_t cols) { return cols / p->n * dsb_packed_bytes(p, p->n) + (cols % p->n ? dsb_packed_bytes(p, cols % p->n) : 0); }

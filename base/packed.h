@@ -23,10 +23,10 @@ typedef struct dsb_packed {
 
 /* Bytes before the codes where a block is of any number of inputs; 0 where the type says how many. */
 int dsb_packed_header(dsb_packed_type type);
-/* Bytes of a block of n inputs, and of a row. */
+/* Bytes of a block of n inputs, and of a row; codes after a header fill whole words of 4 bytes. */
 int64_t dsb_packed_bytes(const dsb_packed *p, int64_t n);
 int64_t dsb_packed_row_bytes(const dsb_packed *p, int64_t cols);
-/* A field of several bytes: the first at `at`, its width; byte fields have none. Returns how many (0 to 2). */
+/* A block is words of 4 bytes but for up to two fields of 1 or 2, which stand at these bytes; returns how many. */
 typedef struct dsb_packed_field {
     int at, width;
 } dsb_packed_field;

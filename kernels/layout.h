@@ -1,7 +1,7 @@
 /* How packed weights lie in memory, on every CPU backend: panels of 16 outputs, zero where outputs or inputs end.
  * Floats: [panel][k][16]. Codes: cells of 64 bytes, [panel][cell][16][4], each group padded to whole cells. An I8 cell is 4 inputs;
  * an I4 cell is 8, the first 4 in the low nibbles, the next 4 in the high ones, offset by 8. Scales: [panel][group][16].
- * Blocks: [panel][byte of a row][16], a field of several bytes [16][its bytes]: a panel is one stream. */
+ * Blocks: [panel][word or field of a row][16][its bytes]: a panel is one stream. */
 #ifndef DSB_KERNELS_LAYOUT_H
 #define DSB_KERNELS_LAYOUT_H
 
@@ -19,9 +19,12 @@ static inline int64_t dsb_row_cells(dsb_wkind kind, int64_t cols, int64_t group)
 /* Where byte i of a block of output j lies in its panel's block. */
 static inline int64_t dsb_packed_at(dsb_packed_type type, int64_t i, int64_t j) {
     const dsb_packed_field *f;
-    for (int n = dsb_packed_fields(type, &f); n > 0; n--, f++)
-        if (i >= f->at && i < f->at + f->width) return f->at * DSB_NR + j * f->width + i - f->at;
-    return i * DSB_NR + j;
+    int64_t begin = 0; /* of the words that byte i is one of */
+    for (int n = dsb_packed_fields(type, &f); n > 0 && i >= f->at; n--, f++) {
+        if (i < f->at + f->width) return f->at * DSB_NR + j * f->width + i - f->at;
+        begin = f->at + f->width;
+    }
+    return (i - (i - begin) % 4) * DSB_NR + j * 4 + (i - begin) % 4;
 }
 
 dsb_status dsb_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);

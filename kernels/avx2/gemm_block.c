@@ -39,11 +39,14 @@ static inline __attribute__((always_inline)) void vf_store_some(float *p, vf v, 
     if (n < DSB_NR) memcpy(p, t, (size_t)n * sizeof *t);
 }
 VI vi_u8(const uint8_t *p) { return (vi){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))}; }
-VI vi_s8(const uint8_t *p) { return (vi){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))}; }
+VI vi_word(const uint8_t *p) { return (vi){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
+VI vi_sar(vi v, int n) { return BOTH(vi, _mm256_srav_epi32, _mm256_set1_epi32(n)); }
 VI vi_shr(vi v, int n) { return BOTH(vi, _mm256_srlv_epi32, _mm256_set1_epi32(n)); }
 VI vi_shl(vi v, int n) { return BOTH(vi, _mm256_sllv_epi32, _mm256_set1_epi32(n)); }
 VI vi_and(vi v, int mask) { return BOTH(vi, _mm256_and_si256, _mm256_set1_epi32(mask)); }
 VI vi_or(vi a, vi b) { return (vi){_mm256_or_si256(a.a, b.a), _mm256_or_si256(a.b, b.b)}; }
+VI vi_ror(vi v, int n) { return vi_or(vi_shr(v, n & 31), vi_shl(v, 32 - (n & 31))); }
+VI vi_merge(int mask, vi a, vi b) { return vi_or(vi_and(a, mask), vi_and(b, ~mask)); }
 VI vi_sub(vi v, int n) { return BOTH(vi, _mm256_sub_epi32, _mm256_set1_epi32(n)); }
 VI vi_max(vi v, int n) { return BOTH(vi, _mm256_max_epi32, _mm256_set1_epi32(n)); }
 VF vf_nibble(vi v) { return vf_int(vi_and(v, 15)); }

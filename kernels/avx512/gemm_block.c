@@ -24,9 +24,12 @@ VF vf_nibble(vi v) { return vf_look((const float[16]){0, 1, 2, 3, 4, 5, 6, 7, 8,
 static inline __attribute__((always_inline)) void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 static inline __attribute__((always_inline)) void vf_store_some(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, some(n), v); }
 VI vi_u8(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
-VI vi_s8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+VI vi_word(const uint8_t *p) { return _mm512_loadu_si512(p); }
+VI vi_sar(vi v, int n) { return _mm512_srav_epi32(v, _mm512_set1_epi32(n)); }
 VI vi_shr(vi v, int n) { return _mm512_srlv_epi32(v, _mm512_set1_epi32(n)); }
 VI vi_shl(vi v, int n) { return _mm512_sllv_epi32(v, _mm512_set1_epi32(n)); }
+VI vi_ror(vi v, int n) { return _mm512_rorv_epi32(v, _mm512_set1_epi32(n)); }
+VI vi_merge(int mask, vi a, vi b) { return _mm512_ternarylogic_epi32(_mm512_set1_epi32(mask), a, b, 0xca); }
 VI vi_and(vi v, int mask) { return _mm512_and_si512(v, _mm512_set1_epi32(mask)); }
 VI vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 VI vi_sub(vi v, int n) { return _mm512_sub_epi32(v, _mm512_set1_epi32(n)); }
