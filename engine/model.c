@@ -87,13 +87,23 @@ static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spe
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
 }
 
-double dsb_scheme_weight_bytes(const dsb_scheme *s) {
+/* Of a weight in one format of a rule, scales included, as pack_codes packs it. */
+static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_format *f, int64_t group) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    if (f->is_float) return f->bits / 8;
+    if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
+    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+}
+
+double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
     double most = s->own_source ? 0 : 4;
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->activation >= DSB_ACT_FP8_DYNAMIC || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
-        if (bytes > most) most = bytes;
+        double bytes = format_bytes(be, r, r->format, r->group), other = r->fallback ? format_bytes(be, r, r->fallback, r->fallback->group) : 0;
+        most = bytes > most ? bytes : most;
+        most = other > most ? other : most;
     }
     return most;
 }

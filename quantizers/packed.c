@@ -39,6 +39,14 @@ static bool type_of(const dsb_qtensor *q, dsb_packed *out) {
     return q->rows > 0 && q->cols > 0 && dsb_packed_row_bytes(out, q->cols) < q->cols * (int64_t)sizeof(float);
 }
 
+double dsb_format_packed_bytes(const dsb_format *f, int64_t group) {
+    int8_t some = 0;
+    int64_t cols = f->block ? f->block : group > 64 ? group : 64; /* shorter rows have relatively larger scales: rare */
+    dsb_qtensor q = {.format = f, .rows = 1, .cols = cols, .group = group > 0 ? group : cols, .asked = group, .codes = f->qmax ? &some : NULL};
+    dsb_packed how;
+    return type_of(&q, &how) ? 1.1 * (double)dsb_packed_row_bytes(&how, cols) / (double)cols : sizeof(float);
+}
+
 static void put_nibble(uint8_t *codes, int64_t i, int code) { codes[i / 2] |= (uint8_t)((code & 15) << i % 2 * 4); }
 
 /* Inputs c .. c + n of row r: a block that is all 0 yet. */

@@ -53,6 +53,9 @@ double dsb_format_bpw(const dsb_format *f);
 /* "tensor", "channel", "32". */
 void dsb_group_name(int64_t group, char out[24]);
 
+/* Bytes a weight takes at most where it stays packed beside float activations (dsb_qtensor_blocks), a tenth allowed for edges. */
+double dsb_format_packed_bytes(const dsb_format *f, int64_t group);
+
 /* One row of the algorithm table (table 2). */
 typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE } dsb_range;
 typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX, DSB_METHOD_GPTQ, DSB_METHOD_AWQ } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
