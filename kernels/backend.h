@@ -22,6 +22,7 @@ typedef struct dsb_wmat {
     dsb_wkind kind;
     int64_t rows, cols;
     int64_t group;   /* inputs per scale; == cols for one scale a row; integer kinds only; the last group may be short */
+    int32_t least;   /* of BF16: the least biased exponent of its values, zeros left out (256: no others); -1 where one is not finite */
     void *data;      /* device, owned */
     float *scales;   /* device, owned; NULL for float kinds */
     size_t bytes;    /* of data and scales, for GB/s */
@@ -69,8 +70,8 @@ enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
 typedef struct dsb_backend {
-    const char *name; /* "cpu" */
-    const char *isa;  /* "ref", "avx2", "avx512" */
+    const char *name; /* "cpu", "cuda" */
+    const char *isa;  /* a level of dsb_backend_cpu: "ref", "avx2", …; "cuda" */
     /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
     dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
     void (*release)(void *p);
@@ -80,6 +81,7 @@ typedef struct dsb_backend {
     void (*copy)(void *device_dst, const void *device_src, size_t bytes);
     void (*zero)(void *device, size_t bytes);
     void (*sync)(void);
+    dsb_status (*check)(dsb_err *err); /* waits; the device's first failure since it was opened (rows can't fail themselves) */
 
     /* Packs host f32 weights (rows, cols) as F32, BF16 or F16 (rounded to nearest even; exact where they fit). */
     dsb_status (*pack_float)(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
@@ -144,8 +146,14 @@ typedef struct dsb_backend {
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;
 
-/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512"); NULL if this machine lacks it. */
+/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512", "neon"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
+
+/* Chooses where this process computes: "cpu", "cuda" or "cuda:N" (DSB_EUSAGE else). Without the plugin, a driver or that GPU it is the CPU,
+ * and `note` says why in one line (else it is empty). */
+dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err);
+/* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
+const dsb_backend *dsb_device(void);
 
 /* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
 typedef struct dsb_roofline {
