@@ -13,24 +13,9 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }
 
-dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
-    DSB_TRY(dsb_load_reference(&sw->loader, spec, out, err));
-    if (!out || !sw->plan->bf16_reference || spec->role == DSB_ROLE_ROUTER) return DSB_OK;
-    out->bf16_input = true;
-    if (out->w.kind == DSB_W_BF16) return DSB_OK;
-    sw->be->unpack(&out->w);
-    return sw->be->pack_float(&out->w, DSB_W_BF16, sw->loader.w_ref, spec->rows, spec->cols, err);
-}
-
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
     return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), sw_calib_stats(sw, scheme, spec), ref, out, event, err);
-}
-
-dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
-    dsb_tensor_event event;
-    DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, &event, err));
-    return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
 }
 
 void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n) {
@@ -45,6 +30,7 @@ void sw_phase(sweep *sw) {
     if (sw->how.hold) return;
     dsb_loader_release(&sw->loader);
     dsb_loader_init(&sw->loader, sw->m);
+    sw->loader.bf16_reference = sw->plan->bf16_reference;
     dsb_workspace_release(&sw->ws);
     dsb_workspace_init(&sw->ws, sw->be);
 }
@@ -135,6 +121,7 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     dsb_workspace_init(&sw->tile, sw->be);
     dsb_workspace_init(&sw->host, NULL);
     dsb_loader_init(&sw->loader, sw->m);
+    sw->loader.bf16_reference = sw->plan->bf16_reference;
     if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
     DSB_TRY(choose_isolated(sw, err));
     if (!sw_choose(sw, &sw->how)) return too_little(sw, err);

@@ -19,6 +19,7 @@ typedef struct dsb_suite {
     bool reflow;
     bool bf16_reference; /* "reference": "bf16"; else "f32" */
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
+    bool cal_chunk_asked; /* n_cal_chunk was given: a text that holds fewer is an error; else it is the most */
     dsb_cover_policy cover; /* of experts that few calibration tokens reach */
     int64_t prefill, decode, repeats; /* repeats 0: no speed is measured */
     int n_scheme;
