@@ -22,6 +22,7 @@ typedef struct dsb_wmat {
     dsb_wkind kind;
     int64_t rows, cols;
     int64_t group;   /* inputs per scale; == cols for one scale a row; integer kinds only; the last group may be short */
+    int32_t least;   /* of BF16: the least biased exponent of its values, zeros left out (256: no others); -1 where one is not finite */
     void *data;      /* device, owned */
     float *scales;   /* device, owned; NULL for float kinds */
     size_t bytes;    /* of data and scales, for GB/s */

@@ -69,7 +69,7 @@ static dsb_kernel_row k_rows[] = {
     {"amx/gemm_i4", "amx", "int8 x int4 products, nibbles unpacked once a block of rows", false},
     {"avx512/gemm_i8", "avx512", "int8 x int8 products, per channel or group, VNNI, 12 x 32 tiles", false},
     {"avx512/gemm_i4", "avx512", "int8 x int4 products, nibbles unpacked in registers, VNNI", false},
-    {"avx512/gemm_bf16", "avx512", "BF16 weights widened on the fly, f32 FMA", false},
+    {"avx512/gemm_bf16", "avx512", "vdpbf16ps where rows are BF16, else widened on the fly, f32 FMA", false},
     {"avx512/gemm_f16", "avx512", "FP16 weights widened on the fly, f32 FMA", false},
     {"avx512/gemm_f32", "avx512", "f32 FMA, 12 x 32 tiles", false},
     {"avx2/gemm_i8", "avx2", "int8 x int8 products, per channel or group, maddubs in exact pairs", false},
