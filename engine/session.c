@@ -58,6 +58,18 @@ static dsb_status load_ffn(dsb_session *s, dsb_loader *l, const dsb_calibration 
     return load_linear(s, l, cal, &specs[2], &out->down, err);
 }
 
+/* A decoded token reads kv_b's absorbed parts, not itself. */
+static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
+    const dsb_linear *l = &w->kv_b;
+    DSB_TRY(dsb_attn_absorb(s->m, w, s->scheme->bf16, err));
+    for (int64_t h = 0; h < w->absorbed_heads; h++) {
+        s->weight_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+        s->token_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+    }
+    if (w->absorbed_heads) s->token_bytes -= l->w.bytes + l->a.bytes + l->b.bytes;
+    return DSB_OK;
+}
+
 static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_err *err) {
     const dsb_config *c = &s->m->config;
     dsb_layer_weights *w = &s->layers[layer];
@@ -65,6 +77,7 @@ static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibratio
     int n = dsb_attn_specs(c, layer, specs);
     for (int i = 0; i < n; i++) DSB_TRY(load_linear(s, l, cal, &specs[i], dsb_attn_linear(&w->attn, specs[i].role), err));
     DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, &w->attn, err));
+    DSB_TRY(absorb(s, &w->attn, err));
     DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, &w->router, err));
     if (!dsb_layer_is_moe(c, layer)) return load_ffn(s, l, cal, layer, DSB_ROLE_DENSE_GATE, -1, &w->dense, err);
     dsb_router_spec(c, layer, &router);
@@ -84,10 +97,12 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
     for (int64_t i = 0; i < c->n_layer; i++) {
         DSB_TRY(load_layer(s, l, cal, i, err));
         void *p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_key_width(c)) * sizeof(float), "key cache", err));
+        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_cached_k(c)) * sizeof(float), "key cache", err));
         s->kv[i].k = p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_value_width(c)) * sizeof(float), "value cache", err));
-        s->kv[i].v = p;
+        if (dsb_cached_v(c)) {
+            DSB_TRY(be->alloc(&p, (size_t)(room * dsb_cached_v(c)) * sizeof(float), "value cache", err));
+            s->kv[i].v = p;
+        }
         s->kv[i].room = room;
     }
     DSB_TRY(dsb_load_vector(s->m, s->scheme->source, c->d_model, &s->final_norm, err, "model.norm.weight"));
@@ -263,5 +278,6 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         if (sink && sink->hidden) m->be->download(sink->hidden + l * n * d, x, (size_t)(n * d) * sizeof *x);
     }
     s->depth += n;
-    return n_logits > 0 ? head_forward(s, x + (n - n_logits) * d, n_logits, logits, err) : DSB_OK;
+    if (n_logits > 0) DSB_TRY(head_forward(s, x + (n - n_logits) * d, n_logits, logits, err));
+    return m->be->check(err);
 }

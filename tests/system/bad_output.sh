@@ -52,3 +52,4 @@ refuse run-id-of-two-lines 2 '--run-id' $run --db kept.db --run-id 'a
 b'
 refuse run-id-not-utf8 2 '--run-id' $run --db kept.db --run-id "$(printf 'a\377')"
 refuse isa-unknown 2 'DSBENCH_ISA|avx9' env DSBENCH_ISA=avx9 $run --db kept.db
+refuse isa-option-unknown 2 'run: --isa|avx9|ref is wanted' $run --isa avx9 --db kept.db
