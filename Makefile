@@ -48,8 +48,9 @@ check: all tests data ## build and run every test; ends in "N passed, N failed"
 
 check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
 
-bench: all data ## prefill and decode speed of every scheme (accuracy over two chunks only)
-	$(BUILD)/dsbench run --chunks 2 --db $(BUILD)/bench.db --out $(BUILD)/bench
+bench: all data ## speed of formats and of products, beside what the machine can do
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db --kernel gemm --shape 1408x2048x1,1408x2048x512
 
 golden: all $(TEST_HELPERS) data ## write tests/golden/results.csv anew; review it with git diff
 	@sh tests/golden/golden.sh $(BUILD) tests/golden/results.csv

@@ -166,12 +166,6 @@ dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err 
 /* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
 const dsb_backend *dsb_device(void);
 
-/* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
-typedef struct dsb_roofline {
-    double read_gbps, triad_gbps, f32_gflops, int8_gops;
-} dsb_roofline;
-void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
-
 /* The kernel table, for `dsbench list kernels`: best first, reference last. */
 typedef struct dsb_kernel_row {
     const char *name, *isa, *what;

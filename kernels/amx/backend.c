@@ -12,4 +12,4 @@ static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     }
 }
 
-DSB_BACKEND_FLOATS(amx, avx512, gemm);
+DSB_BACKEND_PARTS(amx, avx512, avx512, gemm);
