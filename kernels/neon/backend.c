@@ -1,3 +1,5 @@
+#include <arm_neon.h>
+
 #include "kernels/neon/vector.h"
 
 #include "kernels/portable/table.h"

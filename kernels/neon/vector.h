@@ -1,8 +1,6 @@
-/* The vector that portable rows of this instruction set are written in (kernels/portable/vector.h). */
+/* The vector that portable rows of this instruction set are written in (kernels/portable/vector.h); arm_neon.h stands before it. */
 #ifndef DSB_KERNELS_NEON_VECTOR_H
 #define DSB_KERNELS_NEON_VECTOR_H
-
-#include <arm_neon.h>
 
 #define PR_VEC float32x4_t
 #define PR_WIDTH 4
