@@ -50,9 +50,10 @@ static inline __attribute__((always_inline)) void store_sums(const part *t, __m5
         EACH(r, m) _mm512_mask_storeu_ps(t->y + (t->row + r) * t->w->rows + (t->p + j) * DSB_NR, mask[j], acc[r][j]);
 }
 
-/* Tiles of few rows alone stream their weights from memory. */
-static inline __attribute__((always_inline)) void want_ahead(const void *w, int np, int m) {
+/* panel: bytes. Tiles of middling height are the remainders of a block, whose weights are there. */
+static inline __attribute__((always_inline)) void want_ahead(const void *w, int64_t panel, int np, int m) {
     if (np == 1 && m <= FEW) _mm_prefetch((const char *)w + DSB_AHEAD, _MM_HINT_T0);
+    if (m >= DSB_MANY) EACH(j, np) _mm_prefetch((const char *)w + (np + j) * panel, _MM_HINT_T1);
 }
 
 static inline __attribute__((always_inline)) void tile_pairs(const part *t, int np, int m) {
@@ -64,7 +65,7 @@ static inline __attribute__((always_inline)) void tile_pairs(const part *t, int 
     load_sums(t, acc, mask, np, m);
     for (int64_t k = t->k0; k < t->k1; k += 2, w += 2 * DSB_NR, x++) {
         __m512i v[NP];
-        want_ahead(w, np, m);
+        want_ahead(w, 2 * panel, np, m);
         EACH(j, np) v[j] = _mm512_loadu_si512(w + j * panel);
         EACH(r, m) {
             __m512i b = _mm512_set1_epi32((int)x[r * stride]);
@@ -84,7 +85,7 @@ static inline __attribute__((always_inline)) void tile(const part *t, dsb_wkind 
         const uint16_t *w = (const uint16_t *)t->w->data + at;
         const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
         for (; k < t->k1; k += 2, w += 2 * DSB_NR) {
-            want_ahead(w, np, m);
+            want_ahead(w, 2 * panel, np, m);
             EACH(j, np) v[j] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(w + j * panel), high));
             add_input(acc, v, x + k, cols, np, m);
             if (k + 1 == t->k1) break;
@@ -93,12 +94,12 @@ static inline __attribute__((always_inline)) void tile(const part *t, dsb_wkind 
         }
     }
     for (; kind == DSB_W_F32 && k < t->k1; k++, at += DSB_NR) {
-        want_ahead((const float *)t->w->data + at, np, m);
+        want_ahead((const float *)t->w->data + at, 4 * panel, np, m);
         EACH(j, np) v[j] = _mm512_loadu_ps((const float *)t->w->data + at + j * panel);
         add_input(acc, v, x + k, cols, np, m);
     }
     for (; kind == DSB_W_F16 && k < t->k1; k++, at += DSB_NR) {
-        want_ahead((const uint16_t *)t->w->data + at, np, m);
+        want_ahead((const uint16_t *)t->w->data + at, 2 * panel, np, m);
         EACH(j, np) v[j] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)t->w->data + at + j * panel)));
         add_input(acc, v, x + k, cols, np, m);
     }

@@ -36,7 +36,10 @@ static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wk
             EACH(j, np) acc[r][j] = _mm512_set1_epi32(sums[r * groups + g]);
         for (int64_t c = 0; c < cells; c++, at += DSB_CELL) {
             __m512i v[NP];
-            EACH(j, np) v[j] = _mm512_loadu_si512(at + j * panel);
+            EACH(j, np) {
+                v[j] = _mm512_loadu_si512(at + j * panel);
+                if (m >= DSB_MANY) _mm_prefetch((const char *)at + (np + j) * panel, _MM_HINT_T1);
+            }
             if (kind == DSB_W_I8) {
                 EACH(j, np) v[j] = _mm512_xor_si512(v[j], flip);
                 EACH(r, m) {
