@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float pm_expf(float x) {
+#include "base/format.h"
+
+DSB_INLINE float pm_expf(float x) {
     float c = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     float n = (c * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
     float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;  /* n·ln2 in two parts: the first product is exact */
@@ -24,7 +26,7 @@ static inline float pm_expf(float x) {
     return x < -87.0f ? 0.0f : y;
 }
 
-static inline double pm_exp(double x) {
+DSB_INLINE double pm_exp(double x) {
     double c = x < -708.0 ? -708.0 : x > 700.0 ? 700.0 : x;
     double n = (c * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
     double r = (c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
@@ -50,12 +52,16 @@ static inline double pm_exp(double x) {
     return x < -708.0 ? 0.0 : y * s;
 }
 
-static inline double pm_log(double x) {
-    uint64_t u;
+DSB_INLINE double pm_log(double x) {
+    uint64_t u, t, eb, magic;
     memcpy(&u, &x, 8);
-    uint64_t t = u - 0x3fe6a09e667f3bcdull; /* so that the mantissa lies in [√½, √2) */
-    int64_t e = (int64_t)t >> 52;
-    uint64_t mb = u - ((uint64_t)e << 52);
+    t = u - 0x3fe6a09e667f3bcdull + (1023ull << 52); /* so that the mantissa lies in [√½, √2); the exponent e plus 1023 leads */
+    eb = t >> 52;
+    magic = 0x4330000000000000ull | eb; /* 2^52 + eb: logical operations alone, which every ISA has */
+    double ef;
+    memcpy(&ef, &magic, 8);
+    ef -= 4503599627370496.0 + 1023.0;
+    uint64_t mb = u - ((eb - 1023) << 52);
     double m;
     memcpy(&m, &mb, 8);
     double f = m - 1.0, s = f / (2.0 + f), z = s * s;
@@ -69,7 +75,6 @@ static inline double pm_log(double x) {
     p = p * z + 1.0 / 7.0;
     p = p * z + 1.0 / 5.0;
     p = p * z + 1.0 / 3.0;
-    double ef = (double)(int32_t)e;
     return ef * 6.93147180369123816490e-01 + (2.0 * s + (2.0 * s * z * p + ef * 1.90821492927058770002e-10));
 }
 

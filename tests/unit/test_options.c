@@ -8,9 +8,11 @@
 
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness/options.h"
+#include "kernels/backend.h"
 
 typedef struct values {
     bool strict;
@@ -92,6 +94,22 @@ static void test_options__threads_reach_openmp(void **state) {
     omp_set_num_threads(before);
 }
 
+static void test_options__isa_chooses_the_backend(void **state) {
+    values v;
+    dsb_parsed p;
+    dsb_err err;
+    const char *const before = dsb_backend_cpu(NULL)->isa;
+    assert_int_equal(PARSE("a", "--isa", "ref"), DSB_OK);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, "ref");
+    assert_int_equal(PARSE("a", "--isa", "avx9"), DSB_EUSAGE);
+    assert_non_null(strstr(err.text, "test: --isa 'avx9': this machine or build has no such level; one of "));
+    assert_non_null(strstr(err.text, "ref is wanted"));
+    assert_int_equal(PARSE("a", "--isa="), DSB_EUSAGE);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, "ref");
+    assert_int_equal(unsetenv("DSBENCH_ISA"), 0);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, before);
+}
+
 static void test_options__each_mistake_has_its_line(void **state) {
     values v;
     dsb_parsed p;
@@ -112,10 +130,10 @@ static void test_options__each_mistake_has_its_line(void **state) {
     MISTAKE("test: --margin 'nan' is not a number", "a", "--margin", "nan");
     MISTAKE("test: A [B] wanted, 0 given: dsbench test A [B]", "--strict");
     MISTAKE("test: 'c' is one argument too many; wanted: dsbench test A [B]", "a", "b", "c");
-    MISTAKE("test: --device gpu is unknown; cpu or cuda is wanted", "a", "--device", "gpu");
+    MISTAKE("test: --device gpu is unknown; cpu, cuda or cuda:N is wanted", "a", "--device", "gpu");
 #undef MISTAKE
-    assert_int_equal(PARSE("a", "--device", "cuda"), DSB_EUNSUPPORTED);
-    assert_int_equal(dsb_exit_code(err.code), 2);
+    assert_int_equal(PARSE("a", "--device", "cuda:4095"), DSB_OK); /* no machine has so many: the CPU, with a line on standard error */
+    assert_ptr_equal(dsb_device(), dsb_backend_cpu(NULL));
 }
 
 static void test_options__the_nearest_name_is_suggested_only_when_near(void **state) {
@@ -133,6 +151,7 @@ int main(void) {
         cmocka_unit_test(test_options__a_double_dash_and_a_single_dash_are_arguments),
         cmocka_unit_test(test_options__a_value_may_begin_with_a_dash),
         cmocka_unit_test(test_options__threads_reach_openmp),
+        cmocka_unit_test(test_options__isa_chooses_the_backend),
         cmocka_unit_test(test_options__each_mistake_has_its_line),
         cmocka_unit_test(test_options__the_nearest_name_is_suggested_only_when_near),
     };
