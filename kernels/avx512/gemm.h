@@ -14,9 +14,7 @@ void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 /* Shapes of a tile whose sums stay in registers: panels of outputs x rows of inputs. */
 #define DSB_TILES(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(1, 12) X(2, 1) X(2, 2) X(2, 4) X(2, 6) X(2, 12)
 
-/* Weights that come from memory are asked for before they are used, since what the machine fetches by itself ends with a page. Rows that are few
- * stream: two pages ahead (an AMD EPYC of family 26: 33 GB/s a core without, 28 at 1 KB, 38 at one page, 45 at two, 39 at four).
- * Tiles of many rows leave time: each asks for its part of the panels that follow its own (48 rows of int8: 750 -> 950 GOP/s a core). */
-enum { DSB_AHEAD = 8192, DSB_MANY = 6 };
+/* Tiles of so many rows leave time: each asks for its part of the panels that follow its own (48 rows of int8: 750 -> 950 GOP/s a core). */
+enum { DSB_MANY = 6 };
 
 #endif
