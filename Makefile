@@ -14,18 +14,24 @@ CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 
+# No float operation is expected to trap or to set errno: loops with a condition become vectors. Changes no result.
+VECTOR = -O3 -fno-trapping-math -fno-math-errno
 # One folder an instruction set; the folder's flags stand here and nowhere else. Folders of other machines are left out.
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
-ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -O3
-ISA_kernels_neon = -march=armv8.2-a+dotprod -O3
+ISA_kernels_avx2 = -mavx2 -mfma -mf16c $(VECTOR)
+ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c $(VECTOR)
+ISA_kernels_amx = $(ISA_kernels_avx512) -mamx-tile -mamx-int8
+ISA_kernels_neon = -march=armv8.2-a+dotprod $(VECTOR)
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
-ONLY_x86_64 = kernels/avx2/% kernels/avx512/%
+ONLY_x86_64 = kernels/avx2/% kernels/avx512/% kernels/amx/%
 ONLY_aarch64 = kernels/neon/%
+# Compilers that don't know AMX leave it out.
+AMX := $(shell $(CC) -mamx-tile -mamx-int8 -E -x c /dev/null >/dev/null 2>&1 && echo yes)
+CPPFLAGS += $(if $(AMX),-DDSB_AMX)
 
 SRC_ALL = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))
-SRC = $(filter-out $(foreach m,$(filter-out $(MACHINE),x86_64 aarch64),$(ONLY_$(m))),$(SRC_ALL))
+SRC = $(filter-out $(if $(AMX),,kernels/amx/%) $(foreach m,$(filter-out $(MACHINE),x86_64 aarch64),$(ONLY_$(m))),$(SRC_ALL))
 OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))

@@ -53,7 +53,7 @@ static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibrati
     DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
     size_t bytes = linear_bytes(out);
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
-    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : &s->token;
+    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : spec->role == DSB_ROLE_ATTN_KV_B ? &s->expanded : &s->token;
     s->weight_bytes += bytes;
     s->token_bytes += (size_t)(share * (double)bytes);
     work->ops[arithmetic_of(s, &out->w, out->activation)] += share * 2 * (double)spec->rows * (double)spec->cols;
@@ -70,6 +70,23 @@ static dsb_status load_ffn(dsb_session *s, dsb_loader *l, const dsb_calibration 
     return load_linear(s, l, cal, &specs[2], &out->down, err);
 }
 
+/* A decoded token reads kv_b's absorbed parts, not itself. */
+static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
+    const dsb_linear *l = &w->kv_b;
+    DSB_TRY(dsb_attn_absorb(s->m, w, s->scheme->bf16, err));
+    for (int64_t h = 0; h < w->absorbed_heads; h++) {
+        const dsb_wmat *parts[] = {&w->absorbed_k[h], &w->absorbed_v[h]};
+        for (int i = 0; i < 2; i++) {
+            s->weight_bytes += parts[i]->bytes;
+            s->token_bytes += parts[i]->bytes;
+            s->absorbed.bytes += (double)parts[i]->bytes;
+            s->absorbed.ops[DSB_ARITH_F32] += 2 * (double)parts[i]->rows * (double)parts[i]->cols; /* what lies between them stays f32 */
+        }
+    }
+    if (w->absorbed_heads) s->token_bytes -= l->w.bytes + l->a.bytes + l->b.bytes;
+    return DSB_OK;
+}
+
 static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_err *err) {
     const dsb_config *c = &s->m->config;
     dsb_layer_weights *w = &s->layers[layer];
@@ -77,6 +94,7 @@ static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibratio
     int n = dsb_attn_specs(c, layer, specs);
     for (int i = 0; i < n; i++) DSB_TRY(load_linear(s, l, cal, &specs[i], dsb_attn_linear(&w->attn, specs[i].role), err));
     DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, &w->attn, err));
+    DSB_TRY(absorb(s, &w->attn, err));
     DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, &w->router, err));
     if (!dsb_layer_is_moe(c, layer)) return load_ffn(s, l, cal, layer, DSB_ROLE_DENSE_GATE, -1, &w->dense, err);
     dsb_router_spec(c, layer, &router);
@@ -97,10 +115,12 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
     for (int64_t i = 0; i < c->n_layer; i++) {
         DSB_TRY(load_layer(s, l, cal, i, err));
         void *p;
-        DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_key_width(c)) * sizeof(float), "key cache", err));
+        DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_cached_k(c)) * sizeof(float), "key cache", err));
         s->kv[i].k = p;
-        DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_value_width(c)) * sizeof(float), "value cache", err));
-        s->kv[i].v = p;
+        if (dsb_cached_v(c)) {
+            DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_cached_v(c)) * sizeof(float), "value cache", err));
+            s->kv[i].v = p;
+        }
         s->kv[i].room = room;
     }
     DSB_TRY(dsb_load_vector(s->m, s->scheme->source, c->d_model, &s->final_norm, err, "model.norm.weight"));
@@ -229,7 +249,8 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
     TAKE(MS_OUT, out, n * d);
     TAKE(MS_NORM, normed, n * d);
     int64_t each = n / s->batch, room = s->kv[layer].room, len = s->kv[layer].len;
-    for (int64_t i = 0; i < s->batch; i++) s->seqs[i] = (dsb_seq){.q0 = i * each, .n_q = each, .kv0 = i * room, .n_kv = len + each};
+    bool expanded = m->config.kv_lora > 0 && len == 0; /* keys are the rows of x, else the cache's */
+    for (int64_t i = 0; i < s->batch; i++) s->seqs[i] = (dsb_seq){.q0 = i * each, .n_q = each, .kv0 = i * (expanded ? each : room), .n_kv = len + each};
     DSB_TRY(dsb_attention_forward(m, &w->attn, bf16, x, n, pos, s->seqs, s->batch, &s->kv[layer], NULL, &s->ws, out, err));
     be->add(x, out, n * d);
     if (bf16) be->round_bf16(x, n * d);
@@ -309,6 +330,7 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         if (sink && sink->hidden) m->be->download(sink->hidden + l * rows * d, x, (size_t)(rows * d) * sizeof *x);
     }
     work_add(&s->done, &s->token, rows);
+    work_add(&s->done, s->depth == 0 ? &s->expanded : &s->absorbed, rows);
     s->depth += n;
     const float *last = x;
     if (n_logits > 0) {

@@ -8,7 +8,6 @@
 #include "kernels/portable/codes.h"
 
 enum { MR = 6, NQ = 4, OFFSET_I4 = 8 }; /* rows, quads of outputs: 24 sums of 32 registers */
-enum { I8MM = 1 << 13 };                /* of AT_HWCAP2 */
 
 static inline __attribute__((always_inline)) int8x16_t four(const int8_t *x) {
     int32_t v;
@@ -24,8 +23,17 @@ static inline __attribute__((always_inline)) int8x16_t two_rows(const int8_t *x,
     return vcombine_s8(vcreate_s8(a), vcreate_s8(b));
 }
 
-/* By its name, not by the intrinsic: the folder is compiled for machines that lack it. */
+/* By its name, not by the intrinsic: the folder is compiled for machines that lack it. Clang takes no such name then. */
+#ifdef __clang__
+static bool has_i8mm(void) { return false; }
+static inline void mmla(int32x4_t *acc, int8x16_t a, int8x16_t b) { (void)acc, (void)a, (void)b; }
+#else
+static bool has_i8mm(void) {
+    enum { I8MM = 1 << 13 };
+    return getauxval(AT_HWCAP2) & I8MM;
+}
 static inline __attribute__((always_inline)) void mmla(int32x4_t *acc, int8x16_t a, int8x16_t b) { __asm__(".arch_extension i8mm\n\tsmmla %0.4s, %1.16b, %2.16b" : "+w"(*acc) : "w"(a), "w"(b)); }
+#endif
 
 static inline __attribute__((always_inline)) void nibbles(const uint8_t *cell, int8x16_t low[NQ], int8x16_t high[NQ]) {
     for (int q = 0; q < NQ; q++) {
@@ -128,7 +136,7 @@ static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_w
 void dsb_gemm_int_neon(const dsb_wmat *w, const dsb_act *x, float *y) {
     enum { ROWS = 126 };
     int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
-    bool mm = getauxval(AT_HWCAP2) & I8MM;
+    bool mm = has_i8mm();
     pr_codes c;
     pr_codes_init(&c, w, x, w->kind == DSB_W_I4 ? OFFSET_I4 : 0);
 #pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
