@@ -180,7 +180,13 @@ static dsb_status read_input(const dsb_model *m, const dsb_linear *l, bool bf16,
     return DSB_OK;
 }
 
-/* The cache's next n rows, n / n_seq of each sequence. */
+/* n new rows of one part behind those that each sequence of the cache has. */
+static void append(const dsb_model *m, const float *rows, int64_t width, int64_t n, int64_t n_seq, const dsb_kv_cache *kv, float *part) {
+    int64_t each = n / n_seq;
+    for (int64_t i = 0; i < n_seq; i++) m->be->copy(part + (i * kv->room + kv->len) * width, rows + i * each * width, (size_t)(each * width) * sizeof *rows);
+}
+
+/* The cache's next rows, n / n_seq of each sequence. */
 static dsb_status append_latent(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *latent, const float *k_pe, int64_t n, int64_t n_seq, dsb_workspace *ws, dsb_kv_cache *kv, dsb_err *err) {
     const dsb_config *c = &m->config;
     int64_t width = c->kv_lora + c->rope_dim, each = n / n_seq;
@@ -244,45 +250,48 @@ static dsb_status rotated_q(const dsb_model *m, const dsb_attn_weights *w, bool 
     return DSB_OK;
 }
 
-/* The same of keys and values. */
-static void append_grouped(const dsb_model *m, const float *k, const float *v, int64_t n, int64_t n_seq, dsb_kv_cache *kv) {
-    int64_t each = n / n_seq, kw = dsb_key_width(&m->config), vw = dsb_value_width(&m->config);
-    for (int64_t i = 0; i < n_seq; i++) {
-        int64_t to = i * kv->room + kv->len;
-        m->be->copy(kv->k + to * kw, k + i * each * kw, (size_t)(each * kw) * sizeof *k);
-        m->be->copy(kv->v + to * vw, v + i * each * vw, (size_t)(each * vw) * sizeof *v);
-    }
-    kv->len += each;
-}
-
 /* att (n, heads, v_dim) of MLA. */
 static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, const float *q, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *att, dsb_err *err) {
     const dsb_config *c = &m->config;
     float *latent, *k_pe, *k, *v;
     bool absorbed = kv && kv->len > 0;
+    int64_t clipped = ws->clipped, values = ws->static_values;
     DSB_TRY(project_latent(m, w, bf16, h, n, pos, obs, ws, &latent, &k_pe, err));
     if (kv) DSB_TRY(append_latent(m, w, bf16, latent, k_pe, n, n_seq, ws, kv, err));
     if (absorbed) return attend_latent(m, w, seqs, n_seq, kv, q, n, ws, att, err);
+    ws->clipped = clipped; /* the product below counts the same values */
+    ws->static_values = values;
     TAKE(WS_K, k, n * dsb_key_width(c));
     TAKE(WS_V, v, n * dsb_value_width(c));
     DSB_TRY(expand_latent(m, w, bf16, latent, k_pe, n, ws, k, v, err));
     dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
-    m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    if (!kv) m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    for (int64_t i = 0; kv && i < n_seq; i++) { /* the cache was empty: each sequence's keys are its own rows here */
+        dsb_seq own = {.q0 = seqs[i].q0, .n_q = seqs[i].n_q, .kv0 = seqs[i].q0, .n_kv = seqs[i].n_q};
+        m->be->attention(&shape, &own, 1, q, k, v, att);
+    }
     return DSB_OK;
 }
 
 /* The same with grouped keys. */
 static dsb_status attend_grouped(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, const float *q, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *att, dsb_err *err) {
     const dsb_config *c = &m->config;
-    float *k, *v;
-    TAKE(WS_K, k, n * dsb_key_width(c));
-    TAKE(WS_V, v, n * dsb_value_width(c));
-    DSB_TRY(project_grouped(m, w, bf16, h, n, pos, obs, ws, k, v, err));
-    if (kv) {
-        append_grouped(m, k, v, n, n_seq, kv);
-        k = kv->k;
-        v = kv->v;
+    float *k, *v, *k_new, *v_new;
+    if (kv && n_seq == 1) {
+        k_new = kv->k + kv->len * dsb_key_width(c);
+        v_new = kv->v + kv->len * dsb_value_width(c);
+    } else {
+        TAKE(WS_K, k_new, n * dsb_key_width(c));
+        TAKE(WS_V, v_new, n * dsb_value_width(c));
     }
+    k = kv ? kv->k : k_new;
+    v = kv ? kv->v : v_new;
+    DSB_TRY(project_grouped(m, w, bf16, h, n, pos, obs, ws, k_new, v_new, err));
+    if (kv && n_seq > 1) {
+        append(m, k_new, dsb_key_width(c), n, n_seq, kv, kv->k);
+        append(m, v_new, dsb_value_width(c), n, n_seq, kv, kv->v);
+    }
+    if (kv) kv->len += n / n_seq;
     dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
     m->be->attention(&shape, seqs, n_seq, q, k, v, att);
     return DSB_OK;

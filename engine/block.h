@@ -58,8 +58,8 @@ static inline int64_t dsb_cached_v(const dsb_config *c) { return c->kv_lora ? 0 
 
 /* out (n, d_model) = attention(norm(x)). pos: (n) device. kv NULL: seqs' keys are the rows of x themselves;
  * else n / n_seq new rows are appended to each of the cache's n_seq sequences, and seqs refer to cache rows. obs may be NULL.
- * MLA on an empty cache, or none, expands keys and values of all heads (seqs' keys are the rows of x); on a filled one it is absorbed: queries pass
- * through kv_b's key part, latents are the keys and values of all heads, their mean passes through its value part (DeepSeek-V2, arXiv:2405.04434, 2.1.2). */
+ * MLA on an empty cache, or none, expands keys and values of all heads; on a filled one it is absorbed: queries pass through kv_b's key
+ * part, latents are the keys and values of all heads, their mean passes through its value part (DeepSeek-V2, arXiv:2405.04434, 2.1.2). */
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
 /* Makes absorbed_k and absorbed_v of kv_b: BF16 where the carrier is or nothing is lost, else F32. */

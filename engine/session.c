@@ -249,8 +249,7 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
     TAKE(MS_OUT, out, n * d);
     TAKE(MS_NORM, normed, n * d);
     int64_t each = n / s->batch, room = s->kv[layer].room, len = s->kv[layer].len;
-    bool expanded = m->config.kv_lora > 0 && len == 0; /* keys are the rows of x, else the cache's */
-    for (int64_t i = 0; i < s->batch; i++) s->seqs[i] = (dsb_seq){.q0 = i * each, .n_q = each, .kv0 = i * (expanded ? each : room), .n_kv = len + each};
+    for (int64_t i = 0; i < s->batch; i++) s->seqs[i] = (dsb_seq){.q0 = i * each, .n_q = each, .kv0 = i * room, .n_kv = len + each};
     DSB_TRY(dsb_attention_forward(m, &w->attn, bf16, x, n, pos, s->seqs, s->batch, &s->kv[layer], NULL, &s->ws, out, err));
     be->add(x, out, n * d);
     if (bf16) be->round_bf16(x, n * d);
