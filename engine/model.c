@@ -45,6 +45,7 @@ void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->a.data) be->unpack(&l->a);
     if (!l->borrowed && l->b.data) be->unpack(&l->b);
     if (!l->borrowed && l->in_scale) be->release(l->in_scale);
+    if (!l->borrowed) free(l->tiles);
     *l = (dsb_linear){0};
 }
 
@@ -54,6 +55,15 @@ void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int6
     va_start(args, fmt);
     vsnprintf(s->stem, sizeof s->stem, fmt, args);
     va_end(args);
+}
+
+dsb_linear_spec dsb_linear_spec_part(const dsb_linear_spec *whole, int64_t first, int64_t n) {
+    dsb_linear_spec part = *whole;
+    part.of = whole->rows;
+    part.first = first;
+    part.rows = whole->rows - first < n ? whole->rows - first : n;
+    part.bias = false;
+    return part;
 }
 
 void dsb_loader_init(dsb_loader *l, const dsb_model *m) { *l = (dsb_loader){.model = m}; }
@@ -123,7 +133,7 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
 }
 
 /* Biases stay as they are stored under every scheme; a compensation's is added. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
@@ -137,16 +147,19 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
     DSB_TRY(loader_grow(l, spec, err));
-    l->ref_stem[0] = 0;
-    l->kept_known = false;
-    DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
-    l->ref_bytes = codes.stored_bytes;
-    dsb_qtensor_release(&codes);
-    memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
-    l->ref_first = spec->first;
+    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
+        l->ref_stem[0] = 0;
+        l->kept_known = false;
+        DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
+        l->ref_bytes = codes.stored_bytes;
+        dsb_qtensor_release(&codes);
+        memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
+        l->ref_first = spec->first;
+        l->ref_rows = spec->rows;
+    }
     if (!out) return DSB_OK;
     DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
-    return load_bias(l->model, &l->model->checkpoint, spec, out, err);
+    return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
 /* The activations a product runs with: a static scale wants a calibrated range. */
@@ -259,12 +272,34 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* sum += figures of y against x, both host memory: the whole tensor's blocks, in their order. */
+static void add_moments(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    enum { BATCH = 64 };
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    dsb_moments part[BATCH];
+    if (sum->n == 0) {
+        be->moments(x, y, n, sum);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += BATCH * DSB_MOMENT_BLOCK) {
+        int64_t blocks = (n - at + DSB_MOMENT_BLOCK - 1) / DSB_MOMENT_BLOCK;
+#pragma omp parallel for schedule(static)
+        for (int64_t b = 0; b < (blocks < BATCH ? blocks : BATCH); b++) {
+            int64_t first = at + b * DSB_MOMENT_BLOCK;
+            be->moments(x + first, y + first, n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK, &part[b]);
+        }
+        for (int64_t b = 0; b < blocks && b < BATCH; b++) dsb_moments_add(sum, &part[b]);
+    }
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *told, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
+    dsb_tensor_event own_event, *event = told ? told : &own_event, before = {0};
+    if (told && spec->first > 0) before = *told;
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
-    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
+    DSB_TRY(dsb_load_reference(l, spec, NULL, err));
     const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
@@ -291,16 +326,19 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, out, err);
+    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s->source, spec, out, err);
     if (st) return st;
+    if (!told) return DSB_OK;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
+    event->moments = before.moments;
+    event->stored_bytes += before.stored_bytes;
     bool kept = deq == l->w_ref;
     if (kept && l->kept_known) {
         event->moments = l->kept;
         return DSB_OK;
     }
-    dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
+    add_moments(l->w_ref, deq, n, &event->moments);
     if (kept) l->kept = event->moments;
     l->kept_known |= kept;
     return DSB_OK;
