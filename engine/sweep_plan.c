@@ -43,7 +43,7 @@ typedef struct sizes {
     int64_t n_own_input;                     /* schemes with a calibration stream of their own */
     bool compensated;                        /* a scheme's errors are worked on */
     bool transformed;                        /* a scheme holds a weight beside its transformed form */
-    bool gram;                               /* products of calibration inputs are counted */
+    bool gram, factor;                       /* products of calibration inputs are counted; and factored, which stays beside them */
     int64_t n_moe, n_scored, n_own;          /* n_own: schemes with a checkpoint of their own */
     bool head_whole;                         /* one scale for the whole vocabulary matrix: no tiles */
 } sizes;
@@ -101,7 +101,10 @@ static void measure(const sweep *sw, sizes *z) {
         z->most = b > z->most ? b : z->most;
         z->n_own += !sw->plan->schemes[i].own_source;
         const dsb_recipe *recipe = sw->plan->schemes[i].recipe;
-        for (int k = 0; recipe && k < recipe->n_rule; k++) z->transformed |= recipe->rules[k].transform != DSB_TRANSFORM_NONE;
+        for (int k = 0; recipe && k < recipe->n_rule; k++) {
+            z->transformed |= recipe->rules[k].transform != DSB_TRANSFORM_NONE;
+            z->factor |= recipe->rules[k].format && dsb_algorithm_find(recipe->rules[k].algorithm)->method == DSB_METHOD_GPTQ;
+        }
         z->gram |= recipe && recipe->needs & DSB_NEED_GRAM;
         z->n_own_input += recipe && recipe->needs & DSB_NEED_OWN_INPUT;
         const dsb_rule *rule = recipe ? dsb_recipe_match(recipe, DSB_ROLE_LM_HEAD, "lm_head.weight", NULL) : NULL;
@@ -116,7 +119,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
 
 /* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
-static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }
+static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)((1 + z->n_own_input) * (1 + z->factor)) + 2 * g->inner * g->inner) : 0; }
 
 static double held(const sizes *z, const group *g, double n, bool all) { return n * (g->ref + g->weights * (all ? z->each : z->most)); }
 
