@@ -73,6 +73,28 @@ lint: ## layering, headers, banned functions, file lengths, whitespace (installs
 format: ## clang-format every C file in place (clang-format 14)
 	clang-format -i $(foreach r,$(ROOMS) tests,$(wildcard $(r)/*.[ch] $(r)/*/*.[ch]))
 
+# The CUDA plugin: device code for Ampere, Ada, Hopper and (where nvcc has it) Blackwell, and PTX for what comes. --fmad=false: as -ffp-contract=off.
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
+CUDA_ARCH ?= 80 89 90a $(if $(findstring compute_100,$(shell $(NVCC) --list-gpu-arch 2>/dev/null)),100a)
+CUDA_SRC = $(wildcard kernels/cuda/*.cu)
+CUDA_OBJ = $(CUDA_SRC:%.cu=$(BUILD)/obj/%.cu.o)
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
+
+cuda: all $(BUILD)/libdsbench_cuda.so ## build the CUDA plugin (needs nvcc, no GPU)
+
+check-cuda: cuda tests ## the GPU against the CPU: rows, products, whole runs (needs a GPU)
+	@DSBENCH_TEST_DEVICE=cuda sh tests/run.sh $(BUILD) unit test_kernels test_kernels_gemm test_kernels_rows test_device
+
+$(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
+	@echo "  LINK  $@"
+	@$(NVCC) --cudart static -shared -o $@ $^
+
+$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/portable/math.h base/format.h
+	@command -v $(NVCC) >/dev/null || { echo "nvcc is not installed: the CUDA Toolkit is wanted (or make NVCC=/path/to/nvcc)" >&2; exit 2; }
+	@mkdir -p $(@D)
+	@echo "  NVCC  $<"
+	@$(NVCC) $(NVCCFLAGS) -c -o $@ $<
+
 sizes: all ## lines per room, size of the program, of the model, of the repository
 	@for r in $(ROOMS) tests; do printf '%-12s %6d lines\n' $$r $$(cat $$(find $$r -name '*.[ch]') /dev/null | wc -l); done
 	@size $(BUILD)/dsbench
@@ -134,6 +156,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all cuda check-cuda demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE
 .DELETE_ON_ERROR:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)

@@ -263,5 +263,6 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         if (sink && sink->hidden) m->be->download(sink->hidden + l * n * d, x, (size_t)(n * d) * sizeof *x);
     }
     s->depth += n;
-    return n_logits > 0 ? head_forward(s, x + (n - n_logits) * d, n_logits, logits, err) : DSB_OK;
+    if (n_logits > 0) DSB_TRY(head_forward(s, x + (n - n_logits) * d, n_logits, logits, err));
+    return m->be->check(err);
 }

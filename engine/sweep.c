@@ -218,10 +218,12 @@ static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
         DSB_TRY(sw_mlp(sw, l, err));
         sw_phase(sw);
         DSB_TRY(clip_events(sw, l, err));
+        DSB_TRY(sw->be->check(err)); /* before the block's figures are kept */
         DSB_TRY(obs->block_done(obs->ctx, l, err));
     }
     if (sw->n_tok == 0) return DSB_OK;
     DSB_TRY(sw_head(sw, err));
+    DSB_TRY(sw->be->check(err));
     return obs->block_done(obs->ctx, n, err);
 }
 

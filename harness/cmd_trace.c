@@ -123,7 +123,7 @@ static dsb_status run(const options *o, dsb_err *err) {
     dsb_status s = dsb_token_file_load(&t.tokens, o->tokens, err);
     if (!s && o->recipe) s = dsb_recipe_load(&recipe, &arena, o->recipe, err);
     if (!s && o->scheme && strcmp(o->scheme, "reference") != 0) s = dsb_recipe_preset(&recipe, &arena, o->scheme, err);
-    if (!s) s = dsb_model_open(&m, dsb_backend_cpu(NULL), o->model, t.tokens.longest, err);
+    if (!s) s = dsb_model_open(&m, dsb_device(), o->model, t.tokens.longest, err);
     if (!s) s = dsb_model_check_length(&m, o->model, o->tokens, t.tokens.longest, err);
     if (!s) s = check_tokens(&t, o->tokens, err);
     if (!s) s = dsb_scheme_source_open(&source, &m, o->model, recipe, NULL, err);

@@ -45,7 +45,7 @@ static dsb_status open_model(writing *w, dsb_err *err) {
     else if (q->scheme && strcmp(q->scheme, "reference") != 0) DSB_TRY(dsb_recipe_preset(&w->recipe, &w->arena, q->scheme, err));
     if (w->recipe && w->recipe->needs_calibration)
         return dsb_fail(err, DSB_EUNSUPPORTED, "scheme %s needs calibration, which logits --write does not run; a scheme without static scales or activity tests is wanted", w->recipe->name);
-    DSB_TRY(dsb_model_open(&w->m, dsb_backend_cpu(NULL), q->model, q->n_ctx, err));
+    DSB_TRY(dsb_model_open(&w->m, dsb_device(), q->model, q->n_ctx, err));
     DSB_TRY(dsb_model_check_length(&w->m, q->model, "context", q->n_ctx, err));
     DSB_TRY(dsb_model_check(&w->m, &w->m.checkpoint, err));
     DSB_TRY(dsb_scheme_source_open(&w->source, &w->m, q->model, w->recipe, NULL, err));

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/backend.h"
+
 enum { N_COMMON = 6, MAX_NAME = 31, MAX_THREADS = 4096 };
 
 /* One command line being read. */
@@ -27,7 +29,7 @@ static void common_init(reader *r) {
         { "db", 0, DSB_OPT_STRING, &o->db, "FILE", "the database (default dsbench.db)", 0, 0 },
         { "json", 0, DSB_OPT_FLAG, &o->json, NULL, "JSON instead of a table", 0, 0 },
         { "threads", 0, DSB_OPT_INT, &o->threads, "N", "threads (default: all; results don't depend on it)", 1, MAX_THREADS },
-        { "device", 0, DSB_OPT_STRING, &r->device, "cpu|cuda", "where to compute (default cpu)", 0, 0 },
+        { "device", 0, DSB_OPT_STRING, &r->device, "cpu|cuda[:N]", "where to compute (default cpu)", 0, 0 },
         { "quiet", 'q', DSB_OPT_FLAG, &o->quiet, NULL, "no progress line", 0, 0 },
         { "help", 'h', DSB_OPT_FLAG, &o->help, NULL, "this text", 0, 0 },
     };
@@ -179,10 +181,13 @@ static void help_print(const reader *r) {
     if (u->more) printf("\n%s\n", u->more);
 }
 
-static dsb_status device_check(const reader *r) {
-    if (!r->device || strcmp(r->device, "cpu") == 0) return DSB_OK;
-    if (strcmp(r->device, "cuda") == 0) return dsb_fail(r->err, DSB_EUNSUPPORTED, "%s: --device cuda: CUDA is not built into this dsbench; use --device cpu", r->usage->command);
-    return dsb_fail(r->err, DSB_EUSAGE, "%s: --device %s is unknown; cpu or cuda is wanted", r->usage->command, r->device);
+static dsb_status device_choose(const reader *r) {
+    char note[1024];
+    dsb_err why;
+    if (!r->device) return DSB_OK;
+    if (dsb_device_choose(r->device, note, sizeof note, &why)) return dsb_fail(r->err, why.code, "%s: %s", r->usage->command, why.text);
+    if (*note) fprintf(stderr, "dsbench: %s\n", note);
+    return DSB_OK;
 }
 
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err) {
@@ -195,7 +200,7 @@ dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_
         return DSB_OK;
     }
     DSB_TRY(args_check(&r));
-    DSB_TRY(device_check(&r));
+    DSB_TRY(device_choose(&r));
     if (out->threads) omp_set_num_threads((int)out->threads);
     return DSB_OK;
 }

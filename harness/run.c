@@ -115,7 +115,7 @@ static dsb_status load_chunks(run *r, dsb_err *err) {
 static dsb_status load_model(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
     int64_t longest = s->prefill + s->decode > s->n_ctx ? s->prefill + s->decode : s->n_ctx;
-    DSB_TRY(dsb_model_open(&r->m, dsb_backend_cpu(NULL), s->model, longest, err));
+    DSB_TRY(dsb_model_open(&r->m, dsb_device(), s->model, longest, err));
     r->model_open = true;
     DSB_TRY(dsb_model_check_length(&r->m, s->model, "context", s->n_ctx, err));
     DSB_TRY(dsb_model_check(&r->m, &r->m.checkpoint, err));
@@ -168,7 +168,7 @@ static dsb_status insert_run(run *r, dsb_err *err) {
     DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
     const dsb_config *c = &r->m.config;
     dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = has_text(r) ? s->convention : "task",
-                          .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = "cpu", .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
+                          .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = r->m.be->name, .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
                           .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1,
                           .task_path = s->task, .task_sha256 = s->task ? r->task.sha256 : NULL, .n_item = s->task ? r->task.n_item : -1};
     DSB_TRY(dsb_host_read(&rec.host, r->arena, err));

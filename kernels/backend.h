@@ -69,8 +69,8 @@ enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
 typedef struct dsb_backend {
-    const char *name; /* "cpu" */
-    const char *isa;  /* "ref", "avx2", "avx512" */
+    const char *name; /* "cpu", "cuda" */
+    const char *isa;  /* "ref", "avx2", "avx512"; "cuda" */
     /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
     dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
     void (*release)(void *p);
@@ -80,6 +80,7 @@ typedef struct dsb_backend {
     void (*copy)(void *device_dst, const void *device_src, size_t bytes);
     void (*zero)(void *device, size_t bytes);
     void (*sync)(void);
+    dsb_status (*check)(dsb_err *err); /* waits; the device's first failure since it was opened (rows can't fail themselves) */
 
     /* Packs host f32 weights (rows, cols) as F32, BF16 or F16 (rounded to nearest even; exact where they fit). */
     dsb_status (*pack_float)(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
@@ -146,6 +147,12 @@ typedef struct dsb_backend {
 
 /* The CPU's best backend here, or the named level ("ref", "avx2", "avx512"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
+
+/* Chooses where this process computes: "cpu", "cuda" or "cuda:N" (DSB_EUSAGE else). Without the plugin, a driver or that GPU it is the CPU,
+ * and `note` says why in one line (else it is empty). */
+dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err);
+/* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
+const dsb_backend *dsb_device(void);
 
 /* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
 typedef struct dsb_roofline {

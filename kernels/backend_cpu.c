@@ -50,6 +50,11 @@ static dsb_kernel_row k_rows[] = {
     {"avx2/gemm_bf16", "avx2", "BF16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f16", "avx2", "FP16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f32", "avx2", "f32 FMA, 6 x 16 tiles", false},
+    {"cuda/gemm_i8", "cuda", "int8 x int8 products on tensor cores, per channel or group, 128 x 64 tiles", false},
+    {"cuda/gemm_i4", "cuda", "int8 x int4 products on tensor cores, nibbles unpacked in registers", false},
+    {"cuda/gemm_bf16", "cuda", "BF16 weights widened on the fly, f32 FMA in the CPU's order", false},
+    {"cuda/gemm_f16", "cuda", "FP16 weights widened on the fly, f32 FMA in the CPU's order", false},
+    {"cuda/gemm_f32", "cuda", "f32 FMA in the CPU's order, 128 x 128 tiles", false},
     {"ref/gemm_i8", "ref", "plain C", true},
     {"ref/gemm_i4", "ref", "plain C", true},
     {"ref/gemm_bf16", "ref", "plain C", true},
@@ -59,7 +64,7 @@ static dsb_kernel_row k_rows[] = {
 
 int dsb_kernel_list(const dsb_kernel_row **rows) {
     int n = (int)(sizeof k_rows / sizeof *k_rows);
-    for (int i = 0; i < n; i++) k_rows[i].available = dsb_backend_cpu(k_rows[i].isa) != NULL;
+    for (int i = 0; i < n; i++) k_rows[i].available = strcmp(k_rows[i].isa, dsb_device()->isa) == 0 || dsb_backend_cpu(k_rows[i].isa) != NULL;
     *rows = k_rows;
     return n;
 }

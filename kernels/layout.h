@@ -25,6 +25,7 @@ void dsb_cpu_release(void *p);
 void dsb_cpu_copy(void *dst, const void *src, size_t bytes);
 void dsb_cpu_zero(void *dst, size_t bytes);
 void dsb_cpu_sync(void);
+dsb_status dsb_cpu_check(dsb_err *err);
 
 extern const dsb_backend dsb_backend_ref, dsb_backend_avx2, dsb_backend_avx512;
 

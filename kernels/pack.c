@@ -10,6 +10,7 @@ void dsb_cpu_release(void *p) { free(p); }
 void dsb_cpu_copy(void *dst, const void *src, size_t bytes) { memmove(dst, src, bytes); }
 void dsb_cpu_zero(void *dst, size_t bytes) { memset(dst, 0, bytes); }
 void dsb_cpu_sync(void) {}
+dsb_status dsb_cpu_check(dsb_err *err) { return DSB_OK; }
 
 dsb_status dsb_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     size_t size = kind == DSB_W_F32 ? 4 : 2;

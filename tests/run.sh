@@ -1,8 +1,10 @@
 #!/bin/sh
-# Runs the tests of a build: tests/run.sh BUILD [unit]. The last line is "N passed, N failed"; BUILD/check.count holds it too.
+# Runs the tests of a build: tests/run.sh BUILD [unit [NAME...]], unit test programs alone or the named ones. The last line is "N passed, N failed"; BUILD/check.count holds it too.
 # A test program writes its results as XML: output of the tested code can't be mistaken for them, and a crash leaves no file.
 build=${1:-build}
 which=${2:-all}
+[ $# -lt 2 ] || shift 2
+names=" $* "
 passed=0 failed=0 skipped=0
 # Threads that spin while they wait starve each other on a busy machine.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
@@ -44,6 +46,7 @@ script() {
 
 for source in tests/unit/test_*.c; do
     name=${source#tests/unit/}
+    case $names in *[a-z]*) case $names in *" ${name%.c} "*) ;; *) continue ;; esac ;; esac
     unit "${name%.c}"
 done
 if [ "$which" = all ]; then

@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float pm_expf(float x) {
+#include "base/format.h"
+
+DSB_INLINE float pm_expf(float x) {
     float c = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     float n = (c * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
     float r = (c - n * 0.693359375f) - n * -2.12194440e-4f;  /* n·ln2 in two parts: the first product is exact */
@@ -24,7 +26,7 @@ static inline float pm_expf(float x) {
     return x < -87.0f ? 0.0f : y;
 }
 
-static inline double pm_exp(double x) {
+DSB_INLINE double pm_exp(double x) {
     double c = x < -708.0 ? -708.0 : x > 700.0 ? 700.0 : x;
     double n = (c * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
     double r = (c - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
@@ -50,7 +52,7 @@ static inline double pm_exp(double x) {
     return x < -708.0 ? 0.0 : y * s;
 }
 
-static inline double pm_log(double x) {
+DSB_INLINE double pm_log(double x) {
     uint64_t u;
     memcpy(&u, &x, 8);
     uint64_t t = u - 0x3fe6a09e667f3bcdull; /* so that the mantissa lies in [√½, √2) */

@@ -9,7 +9,7 @@
 
 #define DSB_PORTABLE_ROWS                                                                                                      \
     .name = "cpu", .alloc = dsb_cpu_alloc, .release = dsb_cpu_release, .upload = dsb_cpu_copy, .download = dsb_cpu_copy,       \
-    .copy = dsb_cpu_copy, .zero = dsb_cpu_zero, .sync = dsb_cpu_sync, .unpack = dsb_unpack,                                    \
+    .copy = dsb_cpu_copy, .zero = dsb_cpu_zero, .sync = dsb_cpu_sync, .check = dsb_cpu_check, .unpack = dsb_unpack,                                    \
     .quantize_dynamic = pr_quantize_dynamic, .quantize_static = pr_quantize_static, .quantize_int4 = pr_quantize_int4, .round_e4m3 = pr_round_e4m3, .histogram = pr_histogram, .channel_sums = pr_channel_sums, .gram = pr_gram, .scale_columns = pr_scale_columns, .hadamard = pr_hadamard, .rms_norm = pr_rms_norm, .rope = pr_rope,  \
     .mla_assemble = pr_mla_assemble, .attention = pr_attention, .silu_mul = pr_silu_mul, .round_bf16 = pr_round_bf16,          \
     .swiglu_clamped = pr_swiglu_clamped, .add_bias = pr_add_bias, .clamp = pr_clamp, .sigmoid_gate = pr_sigmoid_gate,          \

@@ -13,7 +13,9 @@ refuse usage-negative 2 'run|--chunks|-3' $run --chunks -3
 refuse usage-too-large 2 'run|--chunks' $run --chunks 99999999999999999999
 refuse usage-threads 2 'run|--threads|0' $run --threads 0
 refuse usage-device 2 'run|--device|tpu|cpu' $run --device tpu
-refuse usage-no-cuda-here 2 'run|--device|cuda|cpu' $run --device cuda
+refuse usage-device-number 2 'run|--device|cuda:x|cuda:0' $run --device cuda:x
+check usage-no-such-gpu-is-the-cpu 0 "$dsbench" list formats --device cuda:4095
+holds usage-no-such-gpu-says-so err '--device cuda:4095' 'computing on the CPU'
 refuse usage-flag-with-value 2 'run|--json' $run --json=yes
 refuse usage-too-many-arguments 2 'run|b.json' $run a.json b.json
 for command in runs layers routing plot report; do

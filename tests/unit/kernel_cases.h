@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host_memory.h"
 #include "kernels/backend.h"
 
 enum { KC_GUARD = 64, KC_PATTERN = 0xa5 };
@@ -86,13 +87,14 @@ static inline void kc_take(kc_tape *t, kc_out *o) {
     free(o->raw);
 }
 
-/* Every instruction set of this machine, the reference first. */
-enum { KC_LEVELS = 3 };
+/* Every instruction set of this machine, the reference first, and a device where the tests are given one. */
+enum { KC_LEVELS = 4 };
 static inline int kc_backends(const dsb_backend *out[KC_LEVELS]) {
-    static const char *const k_isa[KC_LEVELS] = {"ref", "avx2", "avx512"};
+    static const char *const k_isa[] = {"ref", "avx2", "avx512"};
     int n = 0;
-    for (int i = 0; i < KC_LEVELS; i++)
+    for (size_t i = 0; i < sizeof k_isa / sizeof *k_isa; i++)
         if (dsb_backend_cpu(k_isa[i])) out[n++] = dsb_backend_cpu(k_isa[i]);
+    if (hm_table()) out[n++] = hm_table();
     return n;
 }
 

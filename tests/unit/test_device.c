@@ -2,6 +2,8 @@
  * must give the CPU's bits on it; reading or writing such an address itself ends the test, so does a row given host memory. */
 #include "sweep_run.h"
 
+#include "host_memory.h"
+
 #include <sys/mman.h>
 
 static const size_t k_room = (size_t)1 << 32; /* reserved: pages cost memory only when touched */
@@ -80,7 +82,7 @@ static void d_logit_rows(const float *ref, const float *test, const int32_t *tar
 
 /* Packed weights stay the CPU's: they are the backend's own, the engine has no address in them. */
 static dsb_backend device_backend(void) {
-    return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync,
+    return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync, .check = cpu->check,
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
@@ -115,11 +117,9 @@ static sr_run *whole_run(const dsb_backend *be, const char *dir, float **logits)
     return r;
 }
 
-static void check_model(const char *dir) {
+static void check_same(const dsb_backend *be, const char *dir) {
     float *want, *got;
-    dsb_backend be = device_backend();
-    sr_run *a = whole_run(cpu, dir, &want), *b = whole_run(&be, dir, &got);
-    assert_true(used > 0);
+    sr_run *a = whole_run(cpu, dir, &want), *b = whole_run(be, dir, &got);
     assert_memory_equal(got, want, (size_t)((a->n_scheme + 1) * SR_CTX * a->m.config.vocab) * sizeof *want);
     assert_memory_equal(b->layer, a->layer, sizeof a->layer);
     assert_memory_equal(b->router, a->router, sizeof a->router);
@@ -131,6 +131,12 @@ static void check_model(const char *dir) {
     sr_close(b);
 }
 
+static void check_model(const char *dir) {
+    dsb_backend be = device_backend();
+    check_same(&be, dir);
+    assert_true(used > 0);
+}
+
 static void test_device__the_engine_never_touches_device_memory(void **state) { check_model(sr_model); }
 /* Sinks, biases and the clamped SwiGLU; the gated shared expert; clamped q, k and v; group-limited routing with a correction bias. */
 static void test_device__nor_in_other_architectures(void **state) {
@@ -140,10 +146,27 @@ static void test_device__nor_in_other_architectures(void **state) {
     check_model("tests/fixtures/architectures/glm4_moe");
 }
 
+static const char *const k_every[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
+
+/* The reference, integer schemes, calibration, routing and metrics: all bits are the CPU's. */
+static void test_device__a_gpu_gives_the_cpus_bits(void **state) {
+    const dsb_backend *gpu = hm_device();
+    dsb_err err;
+    if (!gpu) skip();
+    check_same(gpu, sr_model);
+    for (size_t i = 0; i < sizeof k_every / sizeof *k_every; i++) {
+        char dir[128];
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_every[i]);
+        check_same(gpu, dir);
+    }
+    if (gpu->check(&err)) fail_msg("%s", err.text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__a_gpu_gives_the_cpus_bits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -376,7 +376,7 @@ static void test_kernels_rows__memory_is_aligned_and_zero(void **state) {
     const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n = kc_backends(be); b < n; b++)
         for (size_t bytes = 0; bytes < 200; bytes += 33) {
-            void *p;
+            void *p, *other;
             uint8_t host[200], zeros[200] = {0};
             assert_int_equal(be[b]->alloc(&p, bytes, "test", NULL), DSB_OK);
             assert_int_equal((uintptr_t)p % 64, 0);
@@ -386,7 +386,10 @@ static void test_kernels_rows__memory_is_aligned_and_zero(void **state) {
             memset(host, 7, sizeof host);
             be[b]->upload(p, host, bytes);
             be[b]->zero(p, bytes / 2);
-            be[b]->copy(host, p, bytes);
+            assert_int_equal(be[b]->alloc(&other, bytes, "test", NULL), DSB_OK);
+            be[b]->copy(other, p, bytes);
+            be[b]->download(host, other, bytes);
+            be[b]->release(other);
             for (size_t i = 0; i < bytes; i++) assert_int_equal(host[i], i < bytes / 2 ? 0 : 7);
             be[b]->release(p);
         }

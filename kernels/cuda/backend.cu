@@ -1,0 +1,242 @@
+/* The plugin's door: device, memory rows, failures, and the table. */
+#include <stdarg.h>
+#include <cuda_fp16.h>
+#include <stdio.h>
+
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/plugin.h"
+
+cudaStream_t cu_stream;
+int cu_processors;
+
+static struct {
+    cudaError_t code;
+    char what[96];
+} failed;
+
+bool cu_ok(cudaError_t e, const char *what) {
+    if (failed.code) return false;
+    if (e == cudaSuccess) return true;
+    failed.code = e;
+    snprintf(failed.what, sizeof failed.what, "%s", what);
+    return false;
+}
+
+static dsb_status fail(dsb_err *err, dsb_status code, const char *fmt, ...) {
+    if (!err) return code;
+    va_list args;
+    va_start(args, fmt);
+    err->code = code;
+    vsnprintf(err->text, sizeof err->text, fmt, args);
+    va_end(args);
+    return code;
+}
+
+static dsb_status check(dsb_err *err) {
+    CU(cudaStreamSynchronize(cu_stream));
+    if (!failed.code) return DSB_OK;
+    if (failed.code == cudaErrorMemoryAllocation) return fail(err, DSB_ENOMEM, "GPU: out of memory (%s); fewer schemes, a smaller --context, or --memory would take less", failed.what);
+    return fail(err, DSB_EINTERNAL, "GPU: %s failed: %s", failed.what, cudaGetErrorString(failed.code));
+}
+
+void *cu_take(size_t bytes) {
+    void *p = NULL;
+    return CU(cudaMallocAsync(&p, bytes ? bytes : 1, cu_stream)) ? p : NULL;
+}
+void cu_drop(void *p) {
+    if (p) CU(cudaFreeAsync(p, cu_stream));
+}
+
+static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err) {
+    *out = NULL;
+    if (failed.code) return check(err);
+    cudaError_t e = cudaMallocAsync(out, bytes ? bytes : 1, cu_stream);
+    if (e == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* not sticky: the caller may take less */
+        size_t have = 0, all = 0;
+        CU(cudaMemGetInfo(&have, &all));
+        *out = NULL;
+        return fail(err, DSB_ENOMEM, "GPU: %s: %.1f MB don't fit (%.0f of %.0f MB are free); fewer schemes or --memory take less", what, (double)bytes / 1e6, (double)have / 1e6, (double)all / 1e6);
+    }
+    if (!cu_ok(e, "cudaMallocAsync")) return check(err);
+    return CU(cudaMemsetAsync(*out, 0, bytes, cu_stream)) ? DSB_OK : check(err);
+}
+
+static void release(void *p) { cu_drop(p); }
+void cu_to_device(void *dst, const void *src, size_t n) {
+    if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+}
+void cu_to_host(void *dst, const void *src, size_t n) {
+    if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+}
+static void copy(void *dst, const void *src, size_t n) {
+    if (n) CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, cu_stream));
+}
+static void zero(void *p, size_t n) {
+    if (n) CU(cudaMemsetAsync(p, 0, n, cu_stream));
+}
+static void sync(void) { CU(cudaStreamSynchronize(cu_stream)); }
+
+/* ---- packed weights: floats in panels [panel][k][16]; codes by row, each group padded to whole steps of 32, scales [group][row] ---- */
+
+enum { NR = CU_PANEL };
+
+template <class T> __device__ static T narrow(float v);
+template <> __device__ float narrow<float>(float v) { return v; }
+template <> __device__ uint16_t narrow<uint16_t>(float v) { return dsb_f32_to_bf16(v); }
+
+template <class T, bool HALF> __global__ static void pack_panels(const float *w, int64_t rows, int64_t cols, T *out) {
+    CU_EACH(at, cu_ceil(rows, NR) * NR * cols) {
+        int64_t j = at % NR, k = at / NR % cols, r = at / NR / cols * NR + j;
+        float v = r < rows ? w[r * cols + k] : 0.0f;
+        out[at] = HALF ? (T)__half_as_ushort(__float2half_rn(v)) : narrow<T>(v);
+    }
+}
+
+dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    static const char *const k_name[] = {"cuda/gemm_f32", "cuda/gemm_bf16", "cuda/gemm_f16"};
+    size_t size = kind == DSB_W_F32 ? 4 : 2;
+    int64_t n = cu_ceil(rows, NR) * NR * cols;
+    *out = (dsb_wmat){.kind = kind, .rows = rows, .cols = cols, .group = cols, .data = NULL, .scales = NULL, .bytes = (size_t)(rows * cols) * size, .kernel = k_name[kind]};
+    if (dsb_status s = take(&out->data, (size_t)n * size, "packed weights", err)) return s;
+    float *raw = (float *)cu_take((size_t)(rows * cols) * 4);
+    if (raw && n > 0) {
+        cu_to_device(raw, w, (size_t)(rows * cols) * 4);
+        if (kind == DSB_W_F32) pack_panels<float, false><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (float *)out->data);
+        if (kind == DSB_W_BF16) pack_panels<uint16_t, false><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (uint16_t *)out->data);
+        if (kind == DSB_W_F16) pack_panels<uint16_t, true><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (uint16_t *)out->data);
+        CU_LAUNCHED("pack_panels");
+    }
+    cu_drop(raw);
+    return failed.code ? check(err) : DSB_OK;
+}
+
+/* Where input k of a row lies among its padded codes. */
+__device__ static int64_t code_place(int64_t k, int64_t group, int64_t padded_group) { return k / group * padded_group + k % group; }
+
+__global__ static void pack_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int64_t padded_group, int64_t stride, int8_t *out) {
+    CU_EACH(at, rows * cols) out[at / cols * stride + code_place(at % cols, group, padded_group)] = codes[at];
+}
+
+/* Nibbles offset by 8: of each step of 32 codes the first 16 are the low ones of its 16 bytes. */
+__global__ static void pack_nibbles(const int8_t *padded, int64_t n, uint8_t *out) {
+    CU_EACH(at, n / 2) {
+        const int8_t *step = padded + at / 16 * 32;
+        out[at] = (uint8_t)((step[at % 16] + 8) | (step[16 + at % 16] + 8) << 4);
+    }
+}
+
+__global__ static void pack_scales(const float *scales, int64_t rows, int64_t groups, int64_t padded_rows, float *out) {
+    CU_EACH(at, rows * groups) out[at % groups * padded_rows + at / groups] = scales[at];
+}
+
+dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err) {
+    int64_t groups = cu_ceil(cols, group), stride = cu_code_stride(cols, group), padded = cu_ceil(rows, CU_TILE_ROWS) * CU_TILE_ROWS, n = rows * cols;
+    *out = (dsb_wmat){.kind = kind, .rows = rows, .cols = cols, .group = group, .data = NULL, .scales = NULL, .bytes = (size_t)n * (kind == DSB_W_I8 ? 2 : 1) / 2 + (size_t)(rows * groups) * 4, .kernel = kind == DSB_W_I8 ? "cuda/gemm_i8" : "cuda/gemm_i4"};
+    void *p = NULL;
+    if (dsb_status s = take(&out->data, (size_t)(padded * stride) / (kind == DSB_W_I8 ? 1 : 2), "packed codes", err)) return s;
+    if (dsb_status s = take(&p, (size_t)(padded * groups) * 4, "packed scales", err)) {
+        release(out->data);
+        out->data = NULL;
+        return s;
+    }
+    out->scales = (float *)p;
+    int8_t *raw = (int8_t *)cu_take((size_t)n), *wide = kind == DSB_W_I8 ? (int8_t *)out->data : (int8_t *)cu_take((size_t)(padded * stride));
+    float *raw_scales = (float *)cu_take((size_t)(rows * groups) * 4);
+    if (raw && wide && raw_scales && n > 0) {
+        cu_to_device(raw, codes, (size_t)n);
+        cu_to_device(raw_scales, scales, (size_t)(rows * groups) * 4);
+        zero(wide, (size_t)(padded * stride));
+        pack_codes<<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, group, cu_padded_group(group), stride, wide);
+        CU_LAUNCHED("pack_codes");
+        if (kind == DSB_W_I4) pack_nibbles<<<cu_grid(padded * stride / 2, 256), 256, 0, cu_stream>>>(wide, padded * stride, (uint8_t *)out->data);
+        CU_LAUNCHED("pack_nibbles");
+        pack_scales<<<cu_grid(rows * groups, 256), 256, 0, cu_stream>>>(raw_scales, rows, groups, padded, out->scales);
+        CU_LAUNCHED("pack_scales");
+    }
+    cu_drop(raw);
+    cu_drop(raw_scales);
+    if (kind == DSB_W_I4) cu_drop(wide);
+    return failed.code ? check(err) : DSB_OK;
+}
+
+void cu_unpack(dsb_wmat *w) {
+    cu_drop(w->data);
+    cu_drop(w->scales);
+    memset(w, 0, sizeof *w);
+}
+
+void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
+    if (x->n == 0 || w->rows == 0) return;
+    if (w->kind >= DSB_W_I8) cu_gemm_int(w, x, y);
+    else cu_gemm_float(w, x, y);
+}
+
+/* ---- the door ---- */
+
+static bool open_device(int device, char *why, size_t room) {
+    int n = 0, pools = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e != cudaSuccess || n == 0) {
+        snprintf(why, room, "%s", e == cudaSuccess || e == cudaErrorNoDevice ? "no GPU is there" : e == cudaErrorInsufficientDriver ? "NVIDIA's driver is missing or too old" : cudaGetErrorString(e));
+        return false;
+    }
+    if (device < 0 || device >= n) {
+        snprintf(why, room, "GPU %d is not there; 0 to %d are", device, n - 1);
+        return false;
+    }
+    cudaDeviceProp p;
+    cudaMemPool_t pool;
+    uint64_t keep = UINT64_MAX; /* freed memory stays with the program: blocks of weights come and go */
+    e = cudaSetDevice(device);
+    if (!e) e = cudaGetDeviceProperties(&p, device);
+    if (!e && p.major < 8) {
+        snprintf(why, room, "GPU %d (%s) has compute capability %d.%d; 8.0 or newer is wanted", device, p.name, p.major, p.minor);
+        return false;
+    }
+    if (!e) e = cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device);
+    if (!e && !pools) e = cudaErrorNotSupported;
+    if (!e) e = cudaDeviceGetDefaultMemPool(&pool, device);
+    if (!e) e = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
+    if (!e) e = cudaStreamCreateWithFlags(&cu_stream, cudaStreamNonBlocking);
+    if (e) snprintf(why, room, "GPU %d can't be used: %s", device, cudaGetErrorString(e));
+    cu_processors = p.multiProcessorCount;
+    return !e;
+}
+
+extern "C" __attribute__((visibility("default"))) const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room);
+
+const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
+    static dsb_backend table;
+    static int opened = -1;
+    if (abi != DSB_CUDA_ABI) {
+        snprintf(why, room, "%s is of another version; make cuda builds it anew", DSB_CUDA_FILE);
+        return NULL;
+    }
+    if (opened >= 0 && opened != device) {
+        snprintf(why, room, "GPU %d is in use by this process; one is wanted", opened);
+        return NULL;
+    }
+    if (opened >= 0) return &table;
+    if (!open_device(device, why, room)) return NULL;
+    opened = device;
+    table.name = "cuda";
+    table.isa = "cuda";
+    table.alloc = take;
+    table.release = release;
+    table.upload = cu_to_device;
+    table.download = cu_to_host;
+    table.copy = copy;
+    table.zero = zero;
+    table.sync = sync;
+    table.check = check;
+    table.pack_float = cu_pack_float;
+    table.pack_int = cu_pack_int;
+    table.unpack = cu_unpack;
+    table.gemm = cu_gemm;
+    table.attention = cu_attention;
+    table.route = cu_route;
+    cu_rows_fill(&table);
+    cu_reduce_fill(&table);
+    return &table;
+}

@@ -1,0 +1,77 @@
+/* What the plugin's files share: the stream, checks of every call and launch, scratch memory, and the arithmetic of kernels/portable
+ * compiled for the device. A failed call is remembered, later ones do nothing, and `check` reports the first. */
+#ifndef DSB_KERNELS_CUDA_DEVICE_CUH
+#define DSB_KERNELS_CUDA_DEVICE_CUH
+
+#include <cuda_runtime.h>
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+
+extern "C" {
+#include "kernels/backend.h"
+#include "kernels/portable/math.h"
+}
+
+extern cudaStream_t cu_stream;
+extern int cu_processors;
+
+/* Remembers the first failure; true if all went well so far. */
+bool cu_ok(cudaError_t e, const char *what);
+#define CU(call) cu_ok((call), #call)
+#define CU_LAUNCHED(what) cu_ok(cudaGetLastError(), what)
+
+/* Scratch of one row's call, in the order of the stream; NULL after a failure. */
+void *cu_take(size_t bytes);
+void cu_drop(void *p);
+void cu_to_device(void *dst, const void *src, size_t bytes);
+void cu_to_host(void *dst, const void *src, size_t bytes); /* waits */
+
+__host__ __device__ static inline int64_t cu_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/* Blocks for n items, one thread each with a stride: enough to fill the device. */
+static inline unsigned cu_grid(int64_t n, int threads) {
+    int64_t b = cu_ceil(n, threads), most = (int64_t)cu_processors * 16;
+    return (unsigned)(b < most ? b : most);
+}
+/* Packed weights. Floats: panels of 16 outputs, [panel][k][16]. Codes: by row, each group padded to steps of 32 and the row to 64 (a step of
+ * the product's loop); rows padded to whole tiles; scales [group][padded rows]. */
+enum { CU_PANEL = 16, CU_STEP = 32, CU_LOOP = 64, CU_TILE_ROWS = 128 };
+static inline int64_t cu_padded_group(int64_t group) { return cu_ceil(group, CU_STEP) * CU_STEP; }
+static inline int64_t cu_code_stride(int64_t cols, int64_t group) { return cu_ceil(cols / group * cu_padded_group(group) + cols % group, CU_LOOP) * CU_LOOP; }
+
+#define CU_EACH(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+
+__device__ static inline float cu_bf16(float x) { return dsb_bf16_to_f32(dsb_f32_to_bf16(x)); }
+
+/* The lanes' tree of kernels/portable/rows.h. */
+template <class T> __device__ static inline T cu_tree(const T a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
+
+/* The largest over a block of up to 1024 threads, given to all. */
+__device__ static inline uint32_t cu_block_max(uint32_t v) {
+    __shared__ uint32_t part[33];
+    for (int d = 16; d > 0; d /= 2) v = max(v, __shfl_xor_sync(~0u, v, d));
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = v;
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        v = threadIdx.x < (blockDim.x + 31) / 32 ? part[threadIdx.x] : 0;
+        for (int d = 16; d > 0; d /= 2) v = max(v, __shfl_xor_sync(~0u, v, d));
+        if (threadIdx.x == 0) part[32] = v;
+    }
+    __syncthreads();
+    return part[32];
+}
+
+/* Rows by file. */
+dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
+dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+void cu_unpack(dsb_wmat *w);
+void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y);
+void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y);
+void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
+void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
+void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
+void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
+void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */
+
+#endif
