@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/rotate.h"
 #include "engine/session.h"
 
 static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) {
@@ -65,6 +66,7 @@ dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, 
     const dsb_config *c = &m->config;
     dsb_linear_spec s[5];
     if (!recipe) return DSB_OK;
+    DSB_TRY(dsb_rotation_check(recipe, c, err));
     for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
     for (int64_t l = 0; l < c->n_layer; l++) {
         for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));

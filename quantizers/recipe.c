@@ -328,6 +328,26 @@ static dsb_status check_name(const char *file, const char *name, dsb_err *err) {
     return DSB_OK;
 }
 
+bool dsb_role_writes_stream(dsb_role role) { return role == DSB_ROLE_ATTN_O || role == DSB_ROLE_DENSE_DOWN || role == DSB_ROLE_SHARED_DOWN || role == DSB_ROLE_EXPERT_DOWN; }
+bool dsb_role_reads_stream(dsb_role role) { return role != DSB_ROLE_EMBED && role != DSB_ROLE_ATTN_Q_B && role != DSB_ROLE_ATTN_KV_B && !dsb_role_writes_stream(role); }
+
+/* "rotate": "hadamard" of the whole recipe. What calibration saw of an unrotated input says little of a rotated one's range. */
+static dsb_status read_rotate(const where *w, const json_t *doc, dsb_recipe *r) {
+    const char *name = "none";
+    DSB_TRY(text(w, doc, "rotate", &name));
+    r->rotate = strcmp(name, "hadamard") == 0;
+    if (!r->rotate && strcmp(name, "none") != 0) return wrong(w, "rotate", name, "hadamard or none");
+    return r->rotate && r->source ? wrong(w, "source", r->source, "none beside \"rotate\", which folds the norms of the model's own checkpoint,") : DSB_OK;
+}
+
+static dsb_status check_rotated(const where *w, const dsb_rule *r) {
+    bool reads = !r->role;
+    for (int i = 0; i < DSB_ROLE_COUNT && !reads; i++) reads = dsb_role_reads_stream((dsb_role)i) && fnmatch(r->role, k_role[i], 0) == 0;
+    if (!reads) return DSB_OK;
+    if (dsb_activation_is_static(r->activation)) return wrong(w, "activation", "static", "a dynamic one beside \"rotate\", as ranges are of inputs that aren't rotated (the roles *.down, attn.o, attn.q_b and attn.kv_b may),");
+    return r->transform == DSB_TRANSFORM_SMOOTH ? wrong(w, "transform", "smooth", "none or hadamard beside \"rotate\" (the roles *.down, attn.o, attn.q_b and attn.kv_b may),") : DSB_OK;
+}
+
 /* The experts beyond a budget go to a rule that takes all of them, and that stores fewer bits. */
 static dsb_status check_budget(const where *w, const dsb_recipe *r) {
     const dsb_rule *low = low_rule(r, w->rule);
@@ -337,7 +357,7 @@ static dsb_status check_budget(const where *w, const dsb_recipe *r) {
 }
 
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
-    static const char *const k_keys[] = {"name", "what", "source", "rules", NULL};
+    static const char *const k_keys[] = {"name", "what", "source", "rules", "rotate", NULL};
     where w = {name, -1, arena, err};
     void *p;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a recipe must be a JSON object", name);
@@ -353,17 +373,20 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     DSB_TRY(text(&w, doc, "name", &r->name));
     DSB_TRY(text(&w, doc, "what", &r->what));
     DSB_TRY(text(&w, doc, "source", &r->source));
+    DSB_TRY(read_rotate(&w, doc, r));
     r->n_rule = (int)json_array_size(rules);
     DSB_TRY(dsb_arena_take(arena, &p, (size_t)r->n_rule, sizeof(dsb_rule), "rules", err));
     dsb_rule *list = p;
     r->rules = list;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
+        if (r->rotate) DSB_TRY(check_rotated(&w, &list[w.rule]));
         r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
         r->needs_calibration |= list[w.rule].when == DSB_WHEN_BUDGET && (list[w.rule].by == DSB_BY_ACTIVITY || list[w.rule].by == DSB_BY_SENSITIVITY);
         r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
         r->needs |= dsb_rule_needs(&list[w.rule]);
     }
+    r->needs |= r->rotate && r->needs & DSB_NEED_CHANNELS ? DSB_NEED_GRAM : 0;
     r->needs_calibration |= r->needs != 0;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++)
         if (list[w.rule].when == DSB_WHEN_BUDGET) DSB_TRY(check_budget(&w, r));
@@ -449,6 +472,7 @@ int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor
         const dsb_rule *r = &recipe->rules[i];
         if (!dsb_rule_covers(r, role, tensor)) continue;
         needs |= dsb_rule_needs(r);
+        if (recipe->rotate && dsb_role_reads_stream(role) && needs & DSB_NEED_CHANNELS) needs |= DSB_NEED_GRAM; /* squares of rotated channels */
         if (r->when == DSB_WHEN_ALWAYS) break;
     }
     return needs;

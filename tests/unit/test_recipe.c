@@ -243,7 +243,13 @@ static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
+    wrong("{'name': 'x', 'rotate': 'walsh', 'rules': [{'role': '*', 'format': 'int4'}]}", "\"rotate\" is walsh", "hadamard or none", NULL);
+    wrong("{'name': 'x', 'rotate': true, 'rules': [{'role': '*', 'format': 'int4'}]}", "\"rotate\"", "a string is wanted", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'source': 'qat-int4', 'rules': [{'role': '*', 'format': 'int4'}]}", "\"source\" is qat-int4", "none beside \"rotate\"", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'rules': [{'role': 'attn.o', 'format': 'int8', 'activation': 'int8-static'}, {'role': 'expert.*', 'format': 'int8', 'activation': 'int8-static'}]}", "rule 2: \"activation\" is static", "a dynamic one beside \"rotate\"", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'rules': [{'match': '*.down_proj.weight', 'format': 'int8', 'transform': 'smooth', 'role': '*'}]}", "\"transform\" is smooth", "none or hadamard", NULL);
     const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
+    assert_false(r->rotate);
     assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
     r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
     assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
