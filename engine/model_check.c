@@ -67,7 +67,9 @@ dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, 
     dsb_linear_spec s[5];
     if (!recipe) return DSB_OK;
     DSB_TRY(dsb_rotation_check(recipe, c, err));
-    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
+    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = false;
+    dsb_linear_spec_make(s, DSB_ROLE_EMBED, -1, -1, c->vocab, c->d_model, "model.embed_tokens");
+    DSB_TRY(check_rules(recipe, s, used, err));
     for (int64_t l = 0; l < c->n_layer; l++) {
         for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
         bool moe = dsb_layer_is_moe(c, l);

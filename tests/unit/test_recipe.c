@@ -208,6 +208,18 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'nf4', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'static_margin': 0}"), "\"static_margin\"", "a factor", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-static', 'static_margin': 1e308}"), "\"static_margin\"", "a factor", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-dynamic', 'static_margin': 2}"), "\"static_margin\" is given", "a static activation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'damp': 0.5}"), "\"damp\" is given", "gptq or a compensation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'act_order': true}"), "\"act_order\" is given", "gptq", NULL);
+    wrong(RULE("{'role': 'embed', 'format': 'int4', 'algorithm': 'gptq'}"), "\"algorithm\" is gptq", "rtn beside the embedding", NULL);
+    wrong(RULE("{'role': 'embed', 'format': 'int4', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "none beside the embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': ['bias', 3]}"), "\"compensation\" is no name", "one of none, layer-scale", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': 'bias', 'threshold': 'x'}"), "\"threshold\" is no number", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': 'low-rank', 'rank': 1.5}"), "\"rank\" is out of range", "a whole number", NULL);
+    wrong("{'name': 'x', 'source': '', 'rules': [{'role': '*', 'format': 'int8'}]}", "\"source\" is empty", "a folder", NULL);
+    wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'budget': {'bits': 2, 'by': 'even'}}}, {'role': '*', 'format': 'int4'}"), "\"bits\" is below", "or more", NULL);
+    wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'budget': {'bits': 5}}}, {'role': '*', 'format': 'int4'}"), "\"by\" is missing", "activity, sensitivity", NULL);
     wrong(RULE("{'role': 'attn.*', 'format': 'int8', 'when': {'mean_abs_below': 1}}"), "attn.*", "a role of experts", NULL);
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {}}"), "\"when\"", "one of activity_rank_below", NULL);
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'rank': 1}}"), "\"rank\" is unknown", "mean_abs_below", NULL);
