@@ -1,5 +1,6 @@
 /* How packed weights lie in memory, on every CPU backend: panels of 16 outputs, zero where outputs or inputs end.
- * Floats: [panel][k][16]. Codes: cells of 64 bytes, [panel][cell][16][4], each group padded to whole cells. An I8 cell is 4 inputs;
+ * F32 and F16: [panel][k][16]. BF16: [panel][k / 2][16] pairs of 32 bits, the even input in the high half, the odd one in the low half, since
+ * hardware that multiplies pairs adds the high half's product first. Codes: cells of 64 bytes, [panel][cell][16][4], each group padded to whole cells. An I8 cell is 4 inputs;
  * an I4 cell is 8, the first 4 in the low nibbles, the next 4 in the high ones, offset by 8. Scales: [panel][group][16]. */
 #ifndef DSB_KERNELS_LAYOUT_H
 #define DSB_KERNELS_LAYOUT_H
@@ -9,6 +10,13 @@
 enum { DSB_NR = 16, DSB_CELL = 64 };
 
 static inline int64_t dsb_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/* Inputs of a panel of floats, and where input k of its output j stands. */
+static inline int64_t dsb_float_inputs(dsb_wkind kind, int64_t cols) { return kind == DSB_W_BF16 ? (cols + 1) / 2 * 2 : cols; }
+static inline int64_t dsb_float_at(dsb_wkind kind, int64_t cols, int64_t panel, int64_t k, int64_t j) {
+    int64_t first = panel * dsb_float_inputs(kind, cols) * DSB_NR;
+    return first + (kind == DSB_W_BF16 ? (k / 2 * DSB_NR + j) * 2 + 1 - k % 2 : k * DSB_NR + j);
+}
+
 static inline int64_t dsb_cell_inputs(dsb_wkind kind) { return kind == DSB_W_I4 ? 8 : 4; }
 /* Cells of one group of `len` inputs. */
 static inline int64_t dsb_cells(dsb_wkind kind, int64_t len) { return dsb_ceil_div(len, dsb_cell_inputs(kind)); }
@@ -27,6 +35,6 @@ void dsb_cpu_zero(void *dst, size_t bytes);
 void dsb_cpu_sync(void);
 dsb_status dsb_cpu_check(dsb_err *err);
 
-extern const dsb_backend dsb_backend_ref, dsb_backend_avx2, dsb_backend_avx512;
+extern const dsb_backend dsb_backend_ref, dsb_backend_avx2, dsb_backend_avx512, dsb_backend_amx, dsb_backend_neon;
 
 #endif

@@ -43,6 +43,7 @@ typedef enum dsb_when { DSB_WHEN_ALWAYS, DSB_WHEN_ACTIVITY_RANK_BELOW, DSB_WHEN_
 typedef enum dsb_by { DSB_BY_ACTIVITY, DSB_BY_SENSITIVITY, DSB_BY_MEAN_ABS, DSB_BY_EVEN, DSB_BY_COUNT } dsb_by;
 const char *dsb_by_name(dsb_by by);
 
+enum { DSB_ALPHA_SEARCH = -1 };
 typedef struct dsb_rule {
     const char *match; /* glob over tensor names, or NULL */
     const char *role;  /* glob over role names, or NULL */
@@ -52,12 +53,13 @@ typedef struct dsb_rule {
     const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
     const dsb_format *fallback; /* where the format's blocks don't divide a row; or NULL */
     int64_t group;
-    bool zero_point;
+    dsb_zero zero_point;
     const char *algorithm; /* "rtn" */
     bool act_order;        /* gptq: columns by falling activation */
     double damp;           /* gptq: added to the diagonal, of its mean (0.01) */
+    bool clip;             /* awq: each group cut where that leaves less error */
     dsb_transform transform;
-    double alpha; /* smooth: the part of a channel's range that the weights take (0.5) */
+    double alpha; /* smooth: the part of a channel's range that the weights take (0.5); DSB_ALPHA_SEARCH */
     dsb_activation activation;
     dsb_calibrator calibrator; /* of a static scale */
     double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */

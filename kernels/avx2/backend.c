@@ -1,3 +1,5 @@
+#include "kernels/avx2/vector.h"
+
 #include "kernels/portable/table.h"
 #include "kernels/avx2/gemm.h"
 
