@@ -12,10 +12,11 @@
 
 #include "base/format.h"
 #include "base/moments.h"
+#include "base/packed.h"
 #include "base/status.h"
 
-/* How a weight matrix is stored for its kernel. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
-typedef enum dsb_wkind { DSB_W_F32, DSB_W_BF16, DSB_W_F16, DSB_W_I8, DSB_W_I4 } dsb_wkind;
+/* How a weight matrix is stored for its kernel. BLOCK: packed as base/packed.h says. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
+typedef enum dsb_wkind { DSB_W_F32, DSB_W_BF16, DSB_W_F16, DSB_W_BLOCK, DSB_W_I8, DSB_W_I4 } dsb_wkind; /* from I8 on, activations are integers too */
 
 /* A packed weight matrix W (rows = outputs, cols = inputs), made by `pack`, freed by `unpack`. Layout is the backend's own. */
 typedef struct dsb_wmat {
@@ -24,7 +25,8 @@ typedef struct dsb_wmat {
     int64_t group;   /* inputs per scale; == cols for one scale a row; integer kinds only; the last group may be short */
     int32_t least;   /* of BF16: the least biased exponent of its values, zeros left out (256: no others); -1 where one is not finite */
     void *data;      /* device, owned */
-    float *scales;   /* device, owned; NULL for float kinds */
+    float *scales;   /* device, owned; NULL but for integer kinds */
+    dsb_packed packed; /* of BLOCK */
     size_t bytes;    /* of data and scales, for GB/s */
     const char *kernel; /* the row that multiplies it: "avx2/gemm_i8" */
 } dsb_wmat;
@@ -88,9 +90,11 @@ typedef struct dsb_backend {
     dsb_status (*pack_float)(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
     /* Packs host int8 codes (rows, cols) with f32 scales (rows, ceil(cols/group)) as I8, or I4 if all codes are within ±7. */
     dsb_status (*pack_int)(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+    /* Packs host rows of blocks (rows, dsb_packed_row_bytes) as BLOCK; its products are those of the decoded weights, bit for bit. NULL: a device without. */
+    dsb_status (*pack_blocks)(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
     void (*unpack)(dsb_wmat *w); /* frees */
 
-    /* y (n, rows) = x · Wᵀ. Float kinds need x.f32, integer kinds x.q. */
+    /* y (n, rows) = x · Wᵀ. Integer kinds need x.q, the others x.f32. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
     /* A matrix a head, all of one shape and of float kinds. x: (n, heads, cols + tail), y: (n, heads, rows + tail): each head's first values are
      * multiplied, the tail is copied. */

@@ -498,6 +498,17 @@ int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor
     return needs;
 }
 
+bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols) {
+    if (recipe->rotate && dsb_role_writes_stream(role)) return false; /* a rotated row is made of all */
+    for (int i = 0; i < recipe->n_rule; i++) {
+        const dsb_rule *r = &recipe->rules[i];
+        if (!dsb_rule_covers(r, role, tensor)) continue;
+        if (!dsb_rule_by_rows(r, cols)) return false;
+        if (r->when == DSB_WHEN_ALWAYS) break;
+    }
+    return true;
+}
+
 const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {
     for (int i = 0; i < recipe->n_rule; i++)
         if (dsb_rule_covers(&recipe->rules[i], role, tensor) && (recipe->rules[i].when == DSB_WHEN_BUDGET ? within_budget(recipe, i, facts) : passes(&recipe->rules[i], facts))) return &recipe->rules[i];

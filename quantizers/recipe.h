@@ -111,6 +111,12 @@ int64_t dsb_recipe_within_budget(const dsb_recipe *recipe, int i, const dsb_expe
 const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group);
 /* What calibration must see of a tensor's input, whichever of the rules about it decides. */
 int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor);
+/* Whether rows of a matrix of so many inputs, DSB_ROW_TILE or a multiple of them at a time, get the codes that they have in the whole, and
+ * whether they do under each rule that may decide the tensor. Not: scales that all rows share, algorithms, compensations and smooth, that weigh
+ * the whole matrix or want products of all its inputs. */
+enum { DSB_ROW_TILE = 128 };
+bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols);
+bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */
