@@ -14,12 +14,14 @@ CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 
+# No float operation is expected to trap or to set errno: loops with a condition become vectors. Changes no result.
+VECTOR = -O3 -fno-trapping-math -fno-math-errno
 # One folder an instruction set; the folder's flags stand here and nowhere else. Folders of other machines are left out.
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
-ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -O3
+ISA_kernels_avx2 = -mavx2 -mfma -mf16c $(VECTOR)
+ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c $(VECTOR)
 ISA_kernels_amx = $(ISA_kernels_avx512) -mamx-tile -mamx-int8
-ISA_kernels_neon = -march=armv8.2-a+dotprod -O3
+ISA_kernels_neon = -march=armv8.2-a+dotprod $(VECTOR)
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
 ONLY_x86_64 = kernels/avx2/% kernels/avx512/% kernels/amx/%
@@ -46,8 +48,9 @@ check: all tests data ## build and run every test; ends in "N passed, N failed"
 
 check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
 
-bench: all data ## prefill and decode speed of every scheme (accuracy over two chunks only)
-	$(BUILD)/dsbench run --chunks 2 --db $(BUILD)/bench.db --out $(BUILD)/bench
+bench: all data ## speed of formats and of products, beside what the machine can do
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db --kernel gemm --shape 1408x2048x1,1408x2048x512
 
 golden: all $(TEST_HELPERS) data ## write tests/golden/results.csv anew; review it with git diff
 	@sh tests/golden/golden.sh $(BUILD) tests/golden/results.csv

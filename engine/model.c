@@ -97,13 +97,23 @@ static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spe
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
 }
 
-double dsb_scheme_weight_bytes(const dsb_scheme *s) {
+/* Of a weight in one format of a rule, scales included, as pack_codes packs it. */
+static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_format *f, int64_t group) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    if (f->is_float) return f->bits / 8;
+    if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
+    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+}
+
+double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
     double most = s->own_source ? 0 : 4;
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->activation >= DSB_ACT_FP8_DYNAMIC || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
-        if (bytes > most) most = bytes;
+        double bytes = format_bytes(be, r, r->format, r->group), other = r->fallback ? format_bytes(be, r, r->fallback, r->fallback->group) : 0;
+        most = bytes > most ? bytes : most;
+        most = other > most ? other : most;
     }
     return most;
 }
@@ -164,14 +174,26 @@ static void set_activation(const dsb_rule *rule, const dsb_range_observer *range
     event->no_range = range && range->n_token > 0;
 }
 
-/* Integer codes to a kernel's matrix; other codes, or without integer activations, or with zero points: decoded to f32. */
+/* Codes that stay packed beside float activations; decoded to f32 where no kernel reads them. */
+static dsb_status pack_blocks(dsb_loader *l, const dsb_qtensor *q, dsb_linear *out, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    dsb_packed how;
+    const uint8_t *blocks = NULL;
+    uint8_t *owned = NULL;
+    if (be->pack_blocks) DSB_TRY(dsb_qtensor_blocks(q, &how, &blocks, &owned, err));
+    dsb_status s = blocks ? be->pack_blocks(&out->w, &how, blocks, q->rows, q->cols, err) : be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    free(owned);
+    return s;
+}
+
+/* Codes to a kernel's matrix: integers beside integer activations, or blocks. */
 static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
     bool integers = q->codes && !q->affine;
     if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
-    if (!integers || !acts[out->activation].integer) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    if (!integers || !acts[out->activation].integer) return pack_blocks(l, q, out, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }

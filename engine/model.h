@@ -103,7 +103,7 @@ typedef struct dsb_loader {
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);
 /* Bytes that a scheme's own form of a weight takes at most, scales included; 0 where it shares the reference's. */
-double dsb_scheme_weight_bytes(const dsb_scheme *s);
+double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s);
 /* Reads the reference's tensor, unless w_ref holds it, and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor; range and stats may be NULL too.

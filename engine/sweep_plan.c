@@ -126,7 +126,7 @@ static void measure(const sweep *sw, int64_t tile_weights, sizes *z) {
     const group *all[] = {&z->attn, &z->dense, &z->shared, &z->expert};
     for (int i = 0; i < 4; i++) narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
     for (int i = 0; i < sw->plan->n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(&sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
+        double b = dsb_scheme_weight_bytes(sw->m->be, &sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
         z->compensated |= compensates(sw->plan->schemes[i].recipe);
         z->each += b;
         z->most = b > z->most ? b : z->most;
@@ -145,8 +145,8 @@ static void measure(const sweep *sw, int64_t tile_weights, sizes *z) {
 
 static double floor_to(double x, double step) { return (double)(int64_t)(x / step) * step; }
 
-/* Buffers of the loader for one tensor: f32 of the reference and decoded, a scheme's own, codes. */
-static double loader_bytes(const sizes *z, double widest) { return widest * (9 + (z->n_own ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
+/* Buffers of the loader for one tensor: f32 of the reference and decoded, codes, the same as blocks; a scheme's own. */
+static double loader_bytes(const sizes *z, double widest) { return widest * (10.25 + (z->n_own ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
 
 /* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
 static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }

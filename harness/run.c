@@ -165,7 +165,7 @@ static dsb_status check_same(const run *r, const char *model_hash, dsb_err *err)
 
 static dsb_status insert_run(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
-    const char *json, *slash = strrchr(s->model, '/');
+    const char *json;
     char hash[65];
     DSB_TRY(dsb_checkpoint_hash(&r->m.checkpoint, hash, err));
     if (r->q->stored) {
@@ -175,14 +175,12 @@ static dsb_status insert_run(run *r, dsb_err *err) {
     dsb_suite used = *s;
     if (r->cal_made) used.n_cal_chunk = r->cal_chunks.n_chunk;
     DSB_TRY(dsb_suite_json(&used, r->arena, &json, err));
-    const dsb_config *c = &r->m.config;
     dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = has_text(r) ? s->convention : "task",
                           .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = r->m.be->name, .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
                           .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1,
                           .task_path = s->task, .task_sha256 = s->task ? r->task.sha256 : NULL, .n_item = s->task ? r->task.n_item : -1};
     DSB_TRY(dsb_host_read(&rec.host, r->arena, err));
-    rec.model = (dsb_model_facts){.path = s->model, .name = slash && slash[1] ? slash + 1 : s->model, .arch = c->arch, .sha256 = hash, .n_param = dsb_model_params(c), .n_layer = c->n_layer,
-                                  .d_model = c->d_model, .n_expert = c->n_expert, .k = c->router.k, .bytes = (int64_t)r->m.checkpoint.bytes};
+    dsb_model_facts_make(&rec.model, &r->m, s->model, hash);
     rec.dataset = (dsb_dataset_facts){.path = s->text ? s->text : "built-in", .name = s->text ? s->text : dsb_builtin_table[DSB_BUILTIN_EVALUATION].title, .sha256 = r->text.sha256,
                                       .bytes = (int64_t)r->text.n, .reflowed = !s->text || s->reflow};
     if (!has_text(r)) rec.dataset = (dsb_dataset_facts){.path = s->task, .name = s->task, .sha256 = r->task.sha256, .bytes = (int64_t)r->task.n_bytes};
@@ -257,21 +255,26 @@ static dsb_status speed_skipped(run *r, const char *why, int64_t n, const char *
     return note(r, "warning", err, "speed is not measured: %s %lld%s", why, (long long)n, of);
 }
 
-static dsb_status speeds(run *r, dsb_err *err) {
+/* schemes: with the reference first, in f32. */
+static dsb_status measure_speeds(run *r, const dsb_scheme *schemes, dsb_err *err) {
     const dsb_suite *s = r->suite;
     char why[96];
-    int64_t wanted = dsb_memory_of_sessions(&r->m, r->schemes, s->n_scheme, s->prefill + s->decode);
-    if (s->repeats == 0) return DSB_OK;
-    snprintf(why, sizeof why, "prefill + decode are %lld tokens, more than the", (long long)(s->prefill + s->decode));
-    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, why, r->chunks.n_chunk * r->chunks.n_ctx, " of the run's text", err);
-    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, why, r->m.config.max_pos, " of max_position_embeddings", err);
+    int64_t tokens = s->prefill + s->decode, wanted = dsb_memory_of_sessions(&r->m, schemes, s->n_scheme + 1, tokens);
+    snprintf(why, sizeof why, "prefill + decode are %lld tokens, more than the", (long long)tokens);
+    if (r->chunks.n_chunk * r->chunks.n_ctx < tokens) return speed_skipped(r, why, r->chunks.n_chunk * r->chunks.n_ctx, " of the run's text", err);
+    if (tokens > r->m.config.max_pos) return speed_skipped(r, why, r->m.config.max_pos, " of max_position_embeddings", err);
     if (wanted > r->memory.limit - dsb_rss_bytes()) return speed_skipped(r, "all schemes at once want", wanted >> 20, " MB of memory, more than there is", err);
+    dsb_throughput_plan plan = {.m = &r->m, .schemes = schemes, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats, .batch = 1, .from = 0.85, .to = 0.99};
+    return dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
+}
+
+static dsb_status speeds(run *r, dsb_err *err) {
     dsb_scheme *all;
-    DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
+    if (r->suite->repeats == 0) return DSB_OK;
+    DSB_TRY(DSB_NEW(all, r->suite->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
-    for (int i = 0; i < s->n_scheme; i++) all[i + 1] = r->schemes[i];
-    dsb_throughput_plan plan = {.m = &r->m, .schemes = all, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats};
-    dsb_status st = dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
+    for (int i = 0; i < r->suite->n_scheme; i++) all[i + 1] = r->schemes[i];
+    dsb_status st = measure_speeds(r, all, err);
     free(all);
     return st;
 }

@@ -64,6 +64,7 @@ const dsb_backend *dsb_backend_cpu(const char *isa) {
     return NULL;
 }
 
+#define BLOCK_ROW(isa, t) {#isa "/gemm_" #t, #isa, "weights packed as " #t ", decoded on the fly, f32 FMA", false},
 static dsb_kernel_row k_rows[] = {
     {"amx/gemm_i8", "amx", "int8 x int8 products by tiles of 16 x 64 x 16, per channel or group; few rows as avx512", false},
     {"amx/gemm_i4", "amx", "int8 x int4 products, nibbles unpacked once a block of rows", false},
@@ -72,11 +73,13 @@ static dsb_kernel_row k_rows[] = {
     {"avx512/gemm_bf16", "avx512", "vdpbf16ps where rows are BF16, else widened on the fly, f32 FMA", false},
     {"avx512/gemm_f16", "avx512", "FP16 weights widened on the fly, f32 FMA", false},
     {"avx512/gemm_f32", "avx512", "f32 FMA, 12 x 32 tiles", false},
+    DSB_PACKED_TYPES(BLOCK_ROW, avx512)
     {"avx2/gemm_i8", "avx2", "int8 x int8 products, per channel or group, maddubs in exact pairs", false},
     {"avx2/gemm_i4", "avx2", "int8 x int4 products, nibbles unpacked in registers", false},
     {"avx2/gemm_bf16", "avx2", "BF16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f16", "avx2", "FP16 weights widened on the fly, f32 FMA", false},
     {"avx2/gemm_f32", "avx2", "f32 FMA, 6 x 16 tiles", false},
+    DSB_PACKED_TYPES(BLOCK_ROW, avx2)
     {"neon/gemm_i8", "neon", "int8 x int8 products, per channel or group, SDOT, or SMMLA where I8MM is there", false},
     {"neon/gemm_i4", "neon", "int8 x int4 products, nibbles unpacked in registers, SDOT or SMMLA", false},
     {"neon/gemm_bf16", "neon", "BF16 weights widened on the fly, f32 FMA", false},
@@ -92,6 +95,7 @@ static dsb_kernel_row k_rows[] = {
     {"ref/gemm_bf16", "ref", "plain C", true},
     {"ref/gemm_f16", "ref", "plain C", true},
     {"ref/gemm_f32", "ref", "plain C", true},
+    DSB_PACKED_TYPES(BLOCK_ROW, ref)
 };
 
 int dsb_kernel_list(const dsb_kernel_row **rows) {

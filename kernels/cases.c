@@ -36,6 +36,10 @@ RUN(attention_window) {
     dsb_attention_shape a = {.heads = 2, .kv_heads = 1, .qk_dim = COLS, .v_dim = COLS, .window = 5, .scale = 0.3f, .sinks = IN(3)};
     c->be->attention(&a, &(dsb_seq){0, N, 0, N}, 1, IN(0), IN(1), IN(2), OUT(0));
 }
+RUN(attention_decode) {
+    dsb_attention_shape a = {.heads = 2, .kv_heads = 2, .qk_dim = COLS, .v_dim = COLS, .scale = 0.3f};
+    if (N > 0) c->be->attention(&a, &(dsb_seq){0, 1, 0, N}, 1, IN(0), IN(1), IN(2), OUT(0));
+}
 RUN(silu_mul) { c->be->silu_mul(IN(0), IN(1), ALL, false, OUT(0)); }
 RUN(silu_mul_bf16) { c->be->silu_mul(IN(0), IN(1), ALL, true, OUT(0)); }
 RUN(swiglu_clamped) { c->be->swiglu_clamped(IN(0), IN(1), ALL, 1.702f, 7, false, OUT(0)); }
@@ -101,6 +105,7 @@ static const dsb_kernel_case k_cases[] = {
     ROPE(rope_half),
     CASE(mla_assemble, READS(F32(X_ALL), F32(X_N | DSB_EXT_HALF)), WRITES(F32(X_N | DSB_EXT_HALF | DSB_EXT_TWO), F32(X_N | DSB_EXT_REST))),
     CASE(attention, READS(MILD(HEADS), MILD(HEADS), MILD(HEADS)), WRITES(MILD(HEADS)), .mixed = true, .cubic = true),
+    CASE(attention_decode, READS(MILD(X_COLS | DSB_EXT_TWO), MILD(HEADS), MILD(HEADS)), WRITES(MILD(X_COLS | DSB_EXT_TWO)), .mixed = true),
     CASE(attention_window, READS(MILD(HEADS), MILD(X_ALL), MILD(X_ALL), MILD(DSB_EXT_TWO)), WRITES(MILD(HEADS)), .mixed = true, .cubic = true),
     CASE(silu_mul, READS(F32(X_ALL), F32(X_ALL)), WRITES(F32(X_ALL))),
     CASE(silu_mul_bf16, READS(F32(X_ALL), F32(X_ALL)), WRITES(F32(X_ALL))),
@@ -169,6 +174,7 @@ static float any_float(uint32_t h) {
 
 static void fill_one(dsb_case_data data, dsb_case_fill how, uint32_t h, void *to) {
     int most = data == DSB_DATA_I4 ? 7 : 127;
+    if (how == DSB_FILL_MILD && data == DSB_DATA_F32) data = DSB_DATA_MILD;
     if (data == DSB_DATA_F32) *(float *)to = how == DSB_FILL_LARGEST ? (h & 1 ? 3e18f : -3e18f) : any_float(h);
     if (data == DSB_DATA_MILD) *(float *)to = how == DSB_FILL_LARGEST ? (h & 1 ? 2.0f : -2.0f) : (float)((int32_t)(h & 0xffff) - 32768) / 16384.0f;
     if (data == DSB_DATA_I8 || data == DSB_DATA_I4) *(int8_t *)to = (int8_t)(how == DSB_FILL_LARGEST ? (h & 1 ? most : -most) : (int)(h >> 8) % (2 * most + 1) - most);

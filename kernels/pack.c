@@ -76,6 +76,23 @@ dsb_status dsb_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, cons
     return DSB_OK;
 }
 
+dsb_status dsb_pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err) {
+    int64_t row = dsb_packed_row_bytes(how, cols), whole = dsb_packed_bytes(how, how->n), panels = dsb_ceil_div(rows, DSB_NR);
+    *out = (dsb_wmat){.kind = DSB_W_BLOCK, .rows = rows, .cols = cols, .group = how->n, .packed = *how, .bytes = (size_t)(rows * row)};
+    DSB_TRY(dsb_calloc(&out->data, (size_t)(panels * DSB_NR), (size_t)row, "packed weights", err));
+#pragma omp parallel for schedule(static) if (rows * cols > 1 << 15)
+    for (int64_t p = 0; p < panels; p++) {
+        int64_t width = rows - p * DSB_NR < DSB_NR ? rows - p * DSB_NR : DSB_NR;
+        for (int64_t at = 0; at < row; at += whole) {
+            uint8_t *to = (uint8_t *)out->data + (p * row + at) * DSB_NR;
+            const uint8_t *from = blocks + p * DSB_NR * row + at;
+            for (int64_t i = 0; i < whole && at + i < row; i++)
+                for (int64_t j = 0; j < width; j++) to[dsb_packed_at(how->type, i, j)] = from[j * row + i];
+        }
+    }
+    return DSB_OK;
+}
+
 void dsb_unpack(dsb_wmat *w) {
     free(w->data);
     free(w->scales);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/format.h"
+#include "base/packed.h"
 #include "base/status.h"
 
 /* Scale granularity: DSB_GROUP_TENSOR one scale, DSB_GROUP_CHANNEL one a row, > 0 that many inputs of a row. */
@@ -57,6 +58,9 @@ double dsb_zero_bits(dsb_zero zero, const dsb_format *f);
 /* "tensor", "channel", "32". */
 void dsb_group_name(int64_t group, char out[24]);
 
+/* Bytes a weight takes at most where it stays packed beside float activations (dsb_qtensor_blocks), a tenth allowed for edges. */
+double dsb_format_packed_bytes(const dsb_format *f, int64_t group);
+
 /* One row of the algorithm table (table 2). */
 typedef enum dsb_range { DSB_RANGE_WHOLE, DSB_RANGE_PERCENTILE, DSB_RANGE_MSE, DSB_RANGE_KL } dsb_range;
 typedef enum dsb_method { DSB_METHOD_ROUND, DSB_METHOD_IMATRIX, DSB_METHOD_GPTQ, DSB_METHOD_AWQ, DSB_METHOD_HQQ } dsb_method; /* how codes are found: dsb_quantize_rule calls it */
@@ -97,6 +101,9 @@ dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, in
 /* dst (rows, cols) = S·(Q − Z), or what the format's codec says; for float formats rounds `w` through the format (w may equal dst). */
 void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst);
 void dsb_qtensor_release(dsb_qtensor *q);
+/* Its codes and scales as rows of blocks, for kernels that decode on the fly. *blocks NULL: floats, or groups so small that f32 is smaller.
+ * *owned: what the caller frees, NULL where *blocks is q's own. DSB_ENOMEM. */
+dsb_status dsb_qtensor_blocks(const dsb_qtensor *q, dsb_packed *how, const uint8_t **blocks, uint8_t **owned, dsb_err *err);
 
 /* The parts of the above, for algorithms that choose codes in another way: an integer tensor laid out for w, whose elements are checked, with codes, scales and
  * zero points still 0; and scale and zero point (shifted as `zeros` are) of one group of n weights over its whole range; its codes. */

@@ -5,6 +5,7 @@
 #include "kernels/layout.h"
 
 void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_block_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 
 /* A loop over a tile's rows or panels, unrolled whatever the compiler thinks of it: else the sums are in memory. */

@@ -48,6 +48,8 @@ static void gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
 void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y) {
     if (w->kind >= DSB_W_I8) {
         gemm_int(w, x, y);
+    } else if (w->kind == DSB_W_BLOCK) {
+        dsb_gemm_block_ref(w, x, y);
     } else {
         gemm_float(w, x, y);
     }

@@ -16,6 +16,8 @@ if [ -e /dev/full ]; then
     done
 fi
 
+refuse bench-db-below-nothing 4 'nowhere/x.db' "$dsbench" bench --kernel rope --shape 1x2x1 --repeats 1 --db nowhere/x.db
+
 # The database itself; kept.db stands beside it and is never touched.
 refuse db-below-nothing 4 'nowhere/x.db' $run --db nowhere/x.db
 refuse db-is-a-folder 2 'tiny|regular file' $run --db tiny
