@@ -6,7 +6,7 @@
 build=$1 make=$2 cross=aarch64-linux-gnu
 passed=0 failed=0
 libs=$(printf '%s-dev:arm64 ' libcmocka libjansson libsqlite3 libpcre2 libutf8proc nettle liblapacke libopenblas)
-tests="test_kernels test_kernel_cases test_kernels_gemm test_kernels_block test_kernels_attention test_kernels_rows"
+tests="test_kernels test_kernel_cases test_kernels_gemm test_kernels_block test_kernels_rows"
 
 [ "$(uname -m)" = x86_64 ] || { echo "machines: wants an x86-64 machine; here is $(uname -m), whose own kernels 'make check' runs" >&2; exit 2; }
 missing=
@@ -20,7 +20,7 @@ if [ -n "$missing" ]; then
 fi
 
 export OMP_WAIT_POLICY=passive
-unset DSBENCH_ISA
+unset DSBENCH_ISA DSBENCH_TEST_SLACK
 PKG_CONFIG_LIBDIR=/usr/lib/$cross/pkgconfig $make --no-print-directory BUILD="$build/aarch64" CC=$cross-gcc all $(printf "$build/aarch64/tests/%s " $tests) || exit 1
 tmp=$(mktemp -d) || exit 4
 trap 'rm -rf "$tmp"' EXIT
@@ -43,8 +43,14 @@ for machine in x86_64:qemu64:ref x86_64:Haswell:avx2 aarch64:cortex-a72:ref aarc
     cpu=${cpu%:*} programs=$build
     [ "$kind" = x86_64 ] || programs=$build/aarch64
     run="qemu-$kind -cpu $cpu $programs"
+    # qemu 7.2 reads 16 bytes where a scalar FMA reads 4; a processor with AVX2 holds the tests to the byte, in make check.
+    slack=
+    [ "$level" = avx2 ] && slack="env DSBENCH_TEST_SLACK=16"
     told "$cpu picks $level" picks "$level" $run/dsbench
-    for test in $tests; do told "$cpu $test" $run/tests/$test; done
+    for test in $tests; do
+        [ "$level:$test" = ref:test_kernels_block ] && continue # slow in plain C, which make check runs
+        told "$cpu $test" $slack $run/tests/$test
+    done
     for scheme in reference dynamic-int8 int4-rtn; do told "$cpu traces $scheme as this machine does" trace_is $run/dsbench; done
 done
 echo "$passed passed, $failed failed"

@@ -27,17 +27,23 @@ static inline uint32_t kc_random(void) { return kc_state = kc_state * 1664525u +
 /* [-1, 1) in steps of 2^-15. */
 static inline float kc_unit(void) { return (float)((int32_t)(kc_random() >> 16) - 32768) / 32768.0f; }
 
-/* Memory that ends where its page does, so that the processor sees a read or write past it; bytes before it are guarded until kc_free. */
+/* Memory that ends where its page does, so that the processor sees a read or write past it; bytes before it are guarded until kc_free.
+ * DSBENCH_TEST_SLACK: so many guarded bytes between, for emulators that read more than an instruction does. */
+static inline size_t kc_slack(void) {
+    const char *bytes = getenv("DSBENCH_TEST_SLACK");
+    return bytes ? (size_t)atoi(bytes) : 0;
+}
 typedef struct kc_map {
     uint8_t *at;
     size_t bytes;
 } kc_map;
 static inline void *kc_memory(size_t bytes) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), before = KC_GUARD + sizeof(kc_map), data = (bytes + before + page - 1) / page * page;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), before = KC_GUARD + sizeof(kc_map), after = kc_slack(), data = (bytes + before + after + page - 1) / page * page;
     kc_map m = {mmap(NULL, data + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), data + page};
     assert_true(m.at != MAP_FAILED && mprotect(m.at + data, page, PROT_NONE) == 0);
-    uint8_t *p = m.at + data - bytes;
+    uint8_t *p = m.at + data - after - bytes;
     memset(p - KC_GUARD, KC_PATTERN, KC_GUARD);
+    memset(p + bytes, KC_PATTERN, after);
     memcpy(p - before, &m, sizeof m);
     return p;
 }
@@ -45,6 +51,8 @@ static inline void kc_free(void *p) {
     kc_map m;
     for (ptrdiff_t i = 1; i <= KC_GUARD; i++) assert_int_equal(((uint8_t *)p)[-i], KC_PATTERN);
     memcpy(&m, (uint8_t *)p - KC_GUARD - sizeof m, sizeof m);
+    const uint8_t *end = m.at + m.bytes - sysconf(_SC_PAGESIZE);
+    for (size_t i = 1; i <= kc_slack(); i++) assert_int_equal(*(end - i), KC_PATTERN);
     assert_int_equal(munmap(m.at, m.bytes), 0);
 }
 
