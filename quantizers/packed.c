@@ -75,7 +75,7 @@ static void put_block(const dsb_qtensor *q, const dsb_packed *p, int64_t r, int6
         return;
     default:
         memcpy(b, &q->scales[group], sizeof *q->scales);
-        b[4] = (uint8_t)(q->affine ? q->zeros[group] : 0);
+        if (q->affine) memcpy(b + sizeof *q->scales, &q->zeros[group], sizeof *q->zeros);
         if (p->type == DSB_PACKED_w8a16) memcpy(codes, q->codes + at, (size_t)n);
         else
             for (int64_t i = 0; i < n; i++) put_nibble(codes, i, q->codes[at + i] + 8);
