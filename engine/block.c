@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Slots of the workspace; attention and feed-forward never hold theirs at the same time. */
-enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN, WS_RANK, WS_LOW, WS_TURNED, WS_READ, WS_LATENT };
+enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN, WS_RANK, WS_LOW, WS_TURNED, WS_READ, WS_LATENT, WS_TILE };
 
 void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
 
@@ -92,9 +92,26 @@ static dsb_status add_low_rank(const dsb_model *m, const dsb_linear *l, bool bf1
     return DSB_OK;
 }
 
+/* y = act · Wᵀ of a weight that is not held: outputs of one tile after the other; each depends on its own row of W alone. */
+static dsb_status multiply_tiles(const dsb_model *m, const dsb_linear *l, const dsb_act *act, dsb_workspace *ws, float *y, dsb_err *err) {
+    int64_t rows = l->w.rows;
+    float *part;
+    TAKE(WS_TILE, part, act->n * l->tiles->rows);
+    for (int64_t first = 0; first < rows; first += l->tiles->rows) {
+        dsb_linear tile = {0};
+        dsb_status s = l->tiles->load(l->tiles, first, &tile, err);
+        if (!s) m->be->gemm(&tile.w, act, part);
+        for (int64_t i = 0; i < act->n && !s; i++) m->be->copy(y + i * rows + first, part + i * tile.w.rows, (size_t)tile.w.rows * sizeof *y);
+        dsb_linear_release(m->be, &tile);
+        if (s) return s;
+    }
+    return DSB_OK;
+}
+
 /* x as the carrier holds it, act as the weight's kernel reads it. */
 static dsb_status multiply(const dsb_model *m, const dsb_linear *l, const float *x, const dsb_act *act, bool bf16, dsb_workspace *ws, float *y, dsb_err *err) {
-    m->be->gemm(&l->w, act, y);
+    if (l->tiles) DSB_TRY(multiply_tiles(m, l, act, ws, y, err));
+    else m->be->gemm(&l->w, act, y);
     if (l->a.data) DSB_TRY(add_low_rank(m, l, bf16, x, act->n, ws, y, err));
     if (l->bias) m->be->add_bias(y, l->bias, act->n, l->w.rows);
     if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
@@ -255,9 +272,12 @@ static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool
     const dsb_config *c = &m->config;
     float *latent, *k_pe, *k, *v;
     bool absorbed = kv && kv->len > 0;
+    int64_t clipped = ws->clipped, values = ws->static_values;
     DSB_TRY(project_latent(m, w, bf16, h, n, pos, obs, ws, &latent, &k_pe, err));
     if (kv) DSB_TRY(append_latent(m, w, bf16, latent, k_pe, n, n_seq, ws, kv, err));
     if (absorbed) return attend_latent(m, w, seqs, n_seq, kv, q, n, ws, att, err);
+    ws->clipped = clipped; /* the product below counts the same values */
+    ws->static_values = values;
     TAKE(WS_K, k, n * dsb_key_width(c));
     TAKE(WS_V, v, n * dsb_value_width(c));
     DSB_TRY(expand_latent(m, w, bf16, latent, k_pe, n, ws, k, v, err));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/rotate.h"
 #include "quantizers/quantize_rule.h"
 
 dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err) {
@@ -45,6 +46,7 @@ void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->a.data) be->unpack(&l->a);
     if (!l->borrowed && l->b.data) be->unpack(&l->b);
     if (!l->borrowed && l->in_scale) be->release(l->in_scale);
+    if (!l->borrowed) free(l->tiles);
     *l = (dsb_linear){0};
 }
 
@@ -54,6 +56,15 @@ void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int6
     va_start(args, fmt);
     vsnprintf(s->stem, sizeof s->stem, fmt, args);
     va_end(args);
+}
+
+dsb_linear_spec dsb_linear_spec_part(const dsb_linear_spec *whole, int64_t first, int64_t n) {
+    dsb_linear_spec part = *whole;
+    part.of = whole->rows;
+    part.first = first;
+    part.rows = whole->rows - first < n ? whole->rows - first : n;
+    part.bias = false;
+    return part;
 }
 
 void dsb_loader_init(dsb_loader *l, const dsb_model *m) { *l = (dsb_loader){.model = m}; }
@@ -93,11 +104,11 @@ static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_f
     dsb_activation_list(&acts);
     if (f->is_float) return f->bits / 8;
     if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
-    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+    return be->pack_blocks && r->zero_point != DSB_ZERO_REAL ? dsb_format_packed_bytes(f, group) : 4;
 }
 
 double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
-    double most = s->own_source ? 0 : 4;
+    double most = s->own_source && !(s->recipe && s->recipe->rotate) ? 0 : 4;
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
@@ -122,31 +133,37 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
     return DSB_OK;
 }
 
-/* Biases stay as they are stored under every scheme; a compensation's is added. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+/* Biases stay as they are stored under every scheme, or are rotated with the stream they are added to; a compensation's is added. */
+static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, const dsb_rotation *turn, dsb_linear *out, dsb_err *err) {
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
     dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!s && turn->writes) dsb_rotate_rows(dsb_backend_cpu(NULL), turn->block, host, 1, spec->rows);
     if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
     return s;
 }
 
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return load_bias(m, cp, spec, &(dsb_rotation){0}, out, err); }
+
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
     DSB_TRY(loader_grow(l, spec, err));
-    l->ref_stem[0] = 0;
-    l->kept_known = false;
-    DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
-    l->ref_bytes = codes.stored_bytes;
-    dsb_qtensor_release(&codes);
-    memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
-    l->ref_first = spec->first;
+    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
+        l->ref_stem[0] = 0;
+        l->kept_known = false;
+        DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
+        l->ref_bytes = codes.stored_bytes;
+        dsb_qtensor_release(&codes);
+        memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
+        l->ref_first = spec->first;
+        l->ref_rows = spec->rows;
+    }
     if (!out) return DSB_OK;
     DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
-    return load_bias(l->model, &l->model->checkpoint, spec, out, err);
+    return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
 /* The activations a product runs with: a static scale wants a calibrated range. */
@@ -259,12 +276,69 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* A rule's linear of a rotated stream. What reads it has rotated inputs already: a Hadamard transform would turn them back. */
+static dsb_status load_turned(dsb_loader *l, const dsb_rotation *turn, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_input_stats seen = {0};
+    dsb_rule own = *rule;
+    if (!turn->writes && own.transform == DSB_TRANSFORM_HADAMARD) own.transform = DSB_TRANSFORM_NONE;
+    bool asks = !turn->writes && stats && stats->n_token > 0 && dsb_rule_needs(&own);
+    if (asks) DSB_TRY(dsb_transform_stats(&turn->in, stats, &seen, err));
+    dsb_status s = load_ruled(l, &own, spec, dir, l->w_own, &(dsb_qtensor){0}, turn->writes ? range : NULL, asks ? &seen : stats, out, event, err);
+    dsb_input_stats_release(&seen);
+    return s;
+}
+
+/* A kept one: in its stored type, as a BF16 carrier would hold it; routers, and what an f32 carrier reads, in f32. */
+static dsb_status keep_turned(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_wkind kind = s->bf16 && spec->role != DSB_ROLE_ROUTER ? kind_of(l->ref_dtype) : DSB_W_F32;
+    int64_t n = spec->rows * spec->cols;
+    float *w = l->w_own;
+    DSB_TRY(l->model->be->pack_float(&out->w, kind, w, spec->rows, spec->cols, err));
+    for (int64_t i = 0; i < n && kind != DSB_W_F32; i++) w[i] = kind == DSB_W_BF16 ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : dsb_f16_to_f32(dsb_f32_to_f16(w[i]));
+    event->stored_bytes = (size_t)n * (kind == DSB_W_F32 ? 4 : 2);
+    return DSB_OK;
+}
+
+/* w: the stored weight. *deq: what became of it, beside the stream as it was. */
+static dsb_status rotate(dsb_loader *l, const dsb_scheme *s, const dsb_rotation *turn, const dsb_rule *rule, const dsb_linear_spec *spec, const float *w, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, const float **deq, dsb_err *err) {
+    DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
+    dsb_rotation_apply(turn, w, spec->rows, spec->cols, l->w_own);
+    bool quantized = rule && rule->format;
+    DSB_TRY(quantized ? load_turned(l, turn, rule, spec, s->source->dir, range, stats, out, event, err) : keep_turned(l, s, spec, out, event, err));
+    float *result = quantized ? l->w_deq : l->w_own;
+    dsb_rotation_undo(turn, w, spec->rows, spec->cols, result);
+    *deq = result;
+    return DSB_OK;
+}
+
+/* sum += figures of y against x, both host memory: the whole tensor's blocks, in their order. */
+static void add_moments(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    enum { BATCH = 64 };
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    dsb_moments part[BATCH];
+    if (sum->n == 0) {
+        be->moments(x, y, n, sum);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += BATCH * DSB_MOMENT_BLOCK) {
+        int64_t blocks = (n - at + DSB_MOMENT_BLOCK - 1) / DSB_MOMENT_BLOCK;
+#pragma omp parallel for schedule(static)
+        for (int64_t b = 0; b < (blocks < BATCH ? blocks : BATCH); b++) {
+            int64_t first = at + b * DSB_MOMENT_BLOCK;
+            be->moments(x + first, y + first, n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK, &part[b]);
+        }
+        for (int64_t b = 0; b < blocks && b < BATCH; b++) dsb_moments_add(sum, &part[b]);
+    }
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *told, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
+    dsb_tensor_event own_event, *event = told ? told : &own_event, before = {0};
+    if (told && spec->first > 0) before = *told;
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
-    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
+    DSB_TRY(dsb_load_reference(l, spec, NULL, err));
     const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
@@ -276,9 +350,16 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
     event->rule = rule;
     int64_t n = spec->rows * spec->cols;
-    dsb_status st = DSB_OK;
+    dsb_rotation turn;
+    dsb_status st = dsb_rotation_find(&turn, l->model, s, spec, err);
     const float *deq = own;
-    if (rule && rule->format) {
+    if (st) {
+        dsb_qtensor_release(&codes);
+        return st;
+    }
+    if (turn.block) {
+        st = rotate(l, s, &turn, rule, spec, own, range, stats, out, event, &deq, err);
+    } else if (rule && rule->format) {
         st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
     } else if (ref && own == l->w_ref) {
@@ -291,16 +372,20 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, out, err);
+    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, &turn, out, err);
+    dsb_rotation_release(&turn);
     if (st) return st;
+    if (!told) return DSB_OK;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
+    event->moments = before.moments;
+    event->stored_bytes += before.stored_bytes;
     bool kept = deq == l->w_ref;
     if (kept && l->kept_known) {
         event->moments = l->kept;
         return DSB_OK;
     }
-    dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
+    add_moments(l->w_ref, deq, n, &event->moments);
     if (kept) l->kept = event->moments;
     l->kept_known |= kept;
     return DSB_OK;

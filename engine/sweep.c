@@ -6,24 +6,25 @@
 
 #include "engine/sweep_internal.h"
 
+int64_t sw_rotation(const sweep *sw, int scheme) { return dsb_scheme_rotation(&sw->plan->schemes[scheme], &sw->m->config); }
+
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err) {
     dsb_moments moments = {0};
-    sw->be->moments(ref, test, sw->plan->n_ctx * sw->m->config.d_model, &moments);
+    int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx, rotation = sw_rotation(sw, scheme);
+    float *back;
+    if (rotation) {
+        SW_TAKE(ST_BACK, back, ctx * d);
+        sw->be->hadamard(test, ctx, d, rotation, back);
+        test = back;
+    }
+    sw->be->moments(ref, test, ctx * d, &moments);
     dsb_layer_event e = {.scheme = scheme, .layer = layer, .chunk = chunk, .point = point, .kind = kind, .moments = &moments};
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }
 
-dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loader, spec, out, err); }
-
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
     return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), sw_calib_stats(sw, scheme, spec), ref, out, event, err);
-}
-
-dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
-    dsb_tensor_event event;
-    DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, &event, err));
-    return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
 }
 
 void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n) {

@@ -29,10 +29,11 @@ static dsb_status heads_open(sweep *sw, heads *all, dsb_err *err) {
     DSB_TRY(DSB_NEW(all->h, p->n_scheme + 1, "heads", err));
     for (int i = 0; i <= p->n_scheme; i++) {
         head *h = &all->h[i];
-        h->norm_borrowed = i > 0 && p->schemes[i - 1].own_source;
+        const dsb_scheme *s = i ? &p->schemes[i - 1] : &sw->reference;
+        h->norm_borrowed = i > 0 && s->own_source && !dsb_scheme_rotation(s, &sw->m->config);
         DSB_TRY(DSB_NEW(h->tiles, all->n_tile, "heads", err));
         if (h->norm_borrowed) h->norm = all->h[0].norm;
-        else DSB_TRY(dsb_load_vector(sw->m, i ? p->schemes[i - 1].source : &sw->m->checkpoint, sw->m->config.d_model, &h->norm, err, "model.norm.weight"));
+        else DSB_TRY(dsb_load_final_norm(sw->m, s, &h->norm, err));
     }
     return DSB_OK;
 }
@@ -51,33 +52,13 @@ static void heads_close(sweep *sw, heads *all) {
     free(all->h);
 }
 
-/* A tile's figures are added to those before it. */
-static void add_event(heads *all, head *h, const dsb_tensor_event *tile, int64_t t) {
-    if (t == 0) {
-        h->event = *tile;
-    } else {
-        dsb_moments_add(&h->event.moments, &tile->moments);
-        h->event.stored_bytes += tile->stored_bytes;
-    }
-    h->event.spec = &all->spec;
-}
-
-static dsb_linear_spec tile_spec(const heads *all, int64_t t) {
-    dsb_linear_spec spec = all->spec;
-    if (all->n_tile == 1) return spec;
-    spec.of = spec.rows;
-    spec.first = t * all->tile_rows;
-    spec.rows = spec.of - spec.first < all->tile_rows ? spec.of - spec.first : all->tile_rows;
-    return spec;
-}
-
 static dsb_status load_tile(sweep *sw, heads *all, int64_t t, dsb_err *err) {
-    dsb_linear_spec spec = tile_spec(all, t);
+    dsb_linear_spec spec = all->n_tile == 1 ? all->spec : dsb_linear_spec_part(&all->spec, t * all->tile_rows, all->tile_rows);
     DSB_TRY(sw_load_reference(sw, &spec, &all->h[0].tiles[t], err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
-        dsb_tensor_event event;
-        DSB_TRY(sw_load_scheme_part(sw, s, &spec, &all->h[0].tiles[t], &all->h[s + 1].tiles[t], &event, err));
-        if (!all->told) add_event(all, &all->h[s + 1], &event, t);
+        head *h = &all->h[s + 1];
+        DSB_TRY(sw_load_scheme_part(sw, s, &spec, &all->h[0].tiles[t], &h->tiles[t], all->told ? NULL : &h->event, err));
+        h->event.spec = &all->spec;
     }
     if (all->told || t + 1 < all->n_tile) return DSB_OK;
     all->told = true;
@@ -160,7 +141,7 @@ dsb_status sw_head(sweep *sw, dsb_err *err) {
     int32_t *rows = NULL;
     dsb_logit_row *figures = NULL;
     dsb_status s = heads_open(sw, &all, err);
-    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = sw_calib_see_stream(sw, i < 0 ? &sw->calib : &sw->schemes[i].own, i, &all.spec, all.h[i + 1].norm, err);
+    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = sw_calib_see_stream(sw, i < 0 ? &sw->calib : &sw->schemes[i].own, i, &all.spec, all.h[i >= 0 && sw_rotation(sw, i) ? 0 : i + 1].norm, err);
     if (!s) s = DSB_NEW(rows, sw->how.head_rows, "logit figures", err);
     if (!s) s = DSB_NEW(figures, sw->how.head_rows, "logit figures", err);
     if (!s) s = run_positions(sw, &all, rows, figures, err);

@@ -59,6 +59,17 @@ static bool has_text(const run *r) { return !r->suite->task || r->suite->text; }
 
 static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) { return dsb_chunks_check_vocab(c, r->suite->model, r->m.config.vocab, err); }
 
+static dsb_status make_calibration(run *r, const dsb_tokenizer *tok, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    const char *name = s->calibration ? s->calibration : "built-in calibration text";
+    DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, name, &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
+    r->cal_made = true;
+    if (s->cal_chunk_asked && r->cal_chunks.n_chunk < s->n_cal_chunk)
+        return dsb_fail(err, DSB_EINPUT, "%s: %lld chunks of %lld tokens found, %lld (\"calibration_chunks\") are wanted; a longer text, fewer chunks or a shorter context help", name, (long long)r->cal_chunks.n_chunk,
+                        (long long)r->cal_chunks.n_ctx, (long long)s->n_cal_chunk);
+    return check_vocab(r, &r->cal_chunks, err);
+}
+
 static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention convention, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (has_text(r)) {
@@ -66,11 +77,7 @@ static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention c
         r->chunks_made = true;
         DSB_TRY(check_vocab(r, &r->chunks, err));
     }
-    if (r->needs_calibration) {
-        DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
-        r->cal_made = true;
-        DSB_TRY(check_vocab(r, &r->cal_chunks, err));
-    }
+    if (r->needs_calibration) DSB_TRY(make_calibration(r, tok, err));
     if (!s->task) return DSB_OK;
     DSB_TRY(dsb_task_load(&r->task, tok, s->task, s->n_ctx, r->m.config.max_pos, err));
     if (!has_text(r)) r->chunks = r->task.chunks; /* the task's own: released with it */
@@ -165,7 +172,9 @@ static dsb_status insert_run(run *r, dsb_err *err) {
         DSB_TRY(check_same(r, hash, err));
         return dsb_db_run_delete_results(r->db, r->id, err);
     }
-    DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
+    dsb_suite used = *s;
+    if (r->cal_made) used.n_cal_chunk = r->cal_chunks.n_chunk;
+    DSB_TRY(dsb_suite_json(&used, r->arena, &json, err));
     dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = has_text(r) ? s->convention : "task",
                           .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = r->m.be->name, .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
                           .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1,
@@ -319,7 +328,6 @@ static dsb_status note_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
-    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
@@ -364,6 +372,7 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
     if (!s) s = plan_memory(&r, err);
+    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory, q->json ? stderr : stdout);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
     dsb_progress_init(&r.progress, q->quiet);

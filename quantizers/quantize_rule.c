@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "quantizers/awq.h"
+#include "quantizers/codec.h"
 #include "quantizers/gptq.h"
 #include "quantizers/smooth_search.h"
 
@@ -14,6 +15,15 @@ int dsb_rule_needs(const dsb_rule *rule) {
     if (rule->transform == DSB_TRANSFORM_HADAMARD && needs & DSB_NEED_CHANNELS) needs |= DSB_NEED_GRAM; /* squares of rotated channels */
     if (rule->format && rule->transform == DSB_TRANSFORM_SMOOTH && rule->alpha == DSB_ALPHA_SEARCH) needs |= DSB_NEED_GRAM;
     return needs | (rule->format ? transforms[rule->transform].needs : 0);
+}
+
+bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols) {
+    int64_t group;
+    const dsb_format *f = dsb_rule_format(rule, cols, &group);
+    const dsb_algorithm *how = dsb_algorithm_find(rule->algorithm);
+    if (!rule->format) return true;
+    if (!f || how->needs & DSB_NEED_GRAM || how->range == DSB_RANGE_KL || rule->compensation & ~DSB_COMP_RECALIBRATE || rule->transform == DSB_TRANSFORM_SMOOTH) return false;
+    return dsb_format_by_rows(f, group, cols) || (f->codec == &dsb_codec_fp8 && group == DSB_FP8_BLOCK);
 }
 
 static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {

@@ -1,3 +1,7 @@
+#include <arm_neon.h>
+
+#include "kernels/neon/vector.h"
+
 #include "kernels/portable/table.h"
 #include "kernels/neon/gemm.h"
 

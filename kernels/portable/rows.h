@@ -269,8 +269,7 @@ static inline __attribute__((always_inline)) void pr_moment_lanes(pr_sums *s, co
     }
 }
 
-/* Blocks of 32768 elements, each its own partial; partials are added in order, so threads change nothing. */
-enum { PR_MOMENT_BLOCK = 32768 };
+/* Each block is its own partial; partials are added in order, so threads change nothing. */
 
 static void pr_moment_block(const float *x, const float *y, int64_t n, dsb_moments *out) {
     pr_sums s = {0};
@@ -304,13 +303,13 @@ static void pr_moment_block(const float *x, const float *y, int64_t n, dsb_momen
 static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *out) {
     enum { BATCH = 64 };
     dsb_moments part[BATCH];
-    int64_t blocks = dsb_ceil_div(n, PR_MOMENT_BLOCK);
+    int64_t blocks = dsb_ceil_div(n, DSB_MOMENT_BLOCK);
     *out = (dsb_moments){.first_bad = -1};
     for (int64_t at = 0; at < blocks; at += BATCH) {
         int64_t m = blocks - at < BATCH ? blocks - at : BATCH;
 #pragma omp parallel for schedule(static) if (m > 1)
         for (int64_t b = 0; b < m; b++) {
-            int64_t first = (at + b) * PR_MOMENT_BLOCK, len = n - first < PR_MOMENT_BLOCK ? n - first : PR_MOMENT_BLOCK;
+            int64_t first = (at + b) * DSB_MOMENT_BLOCK, len = n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK;
             pr_moment_block(x ? x + first : NULL, y + first, len, &part[b]);
         }
         for (int64_t b = 0; b < m; b++) dsb_moments_add(out, &part[b]);
