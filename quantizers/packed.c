@@ -30,7 +30,7 @@ static bool type_of(const dsb_qtensor *q, dsb_packed *out) {
     } else if (f->codec == &dsb_codec_nf4) { /* its groups may run across rows */
         out->type = DSB_PACKED_nf4;
         out->n = q->asked > 0 ? common_divisor(q->asked, q->cols) : q->cols;
-    } else if (q->codes && q->affine != DSB_ZERO_REAL) {
+    } else if (q->codes) {
         out->type = f->qmax <= 7 ? DSB_PACKED_w4a16 : DSB_PACKED_w8a16;
         out->n = q->group;
     } else {
