@@ -104,7 +104,7 @@ static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_f
     dsb_activation_list(&acts);
     if (f->is_float) return f->bits / 8;
     if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
-    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+    return be->pack_blocks && r->zero_point != DSB_ZERO_REAL ? dsb_format_packed_bytes(f, group) : 4;
 }
 
 double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {

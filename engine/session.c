@@ -60,7 +60,7 @@ static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibrati
     DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
     size_t bytes = linear_bytes(out);
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
-    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : &s->token;
+    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : spec->role == DSB_ROLE_ATTN_KV_B ? &s->expanded : &s->token;
     s->weight_bytes += bytes;
     s->token_bytes += (size_t)(share * (double)bytes);
     work->ops[arithmetic_of(s, &out->w, out->activation)] += share * 2 * (double)spec->rows * (double)spec->cols;
@@ -82,8 +82,13 @@ static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
     const dsb_linear *l = &w->kv_b;
     DSB_TRY(dsb_attn_absorb(s->m, w, s->scheme->bf16, err));
     for (int64_t h = 0; h < w->absorbed_heads; h++) {
-        s->weight_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
-        s->token_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+        const dsb_wmat *parts[] = {&w->absorbed_k[h], &w->absorbed_v[h]};
+        for (int i = 0; i < 2; i++) {
+            s->weight_bytes += parts[i]->bytes;
+            s->token_bytes += parts[i]->bytes;
+            s->absorbed.bytes += (double)parts[i]->bytes;
+            s->absorbed.ops[DSB_ARITH_F32] += 2 * (double)parts[i]->rows * (double)parts[i]->cols; /* what lies between them stays f32 */
+        }
     }
     if (w->absorbed_heads) s->token_bytes -= l->w.bytes + l->a.bytes + l->b.bytes;
     return DSB_OK;
@@ -336,6 +341,7 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         m->be->download(sink->hidden + l * rows * d, back, (size_t)(rows * d) * sizeof *x);
     }
     work_add(&s->done, &s->token, rows);
+    work_add(&s->done, s->depth == 0 ? &s->expanded : &s->absorbed, rows);
     s->depth += n;
     const float *last = x;
     if (n_logits > 0) {

@@ -40,7 +40,8 @@ typedef struct dsb_session {
     int64_t depth;         /* tokens in the cache, of each sequence */
     size_t weight_bytes;   /* all packed weights */
     size_t token_bytes;    /* read per decoded token: all but the experts not chosen */
-    dsb_work token, head;  /* of a token in the blocks (bytes: of a pass, experts left out); of a token whose logits are wanted */
+    dsb_work token, head;  /* of a token in the blocks (bytes: of a pass, experts and kv_b left out); of a token whose logits are wanted */
+    dsb_work expanded, absorbed; /* kv_b's, on an empty cache and on a filled one */
     dsb_work done;         /* by all passes; the caller may set it to 0 */
 } dsb_session;
 

@@ -213,7 +213,7 @@ static void work(const sweep *sw, const sizes *z, dsb_sweep_costs *w) {
     double tokens = n + cal * (double)(1 + 2 * z->n_own_input) + sw->plan->n_scheme * (n + 2 * (double)sw->n_iso);
     double active = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + (double)c->router.k * z->expert.weights);
     double all = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + e * z->expert.weights);
-    double again = w->tile_weights > 0 ? ceil(n / (double)(w->tile_chunks * sw->plan->n_ctx)) + (double)sw->n_iso_chunk : 0; /* that tiles are made again */
+    double again = w->tile_weights > 0 ? ceil(n / (double)(w->tile_chunks * sw->plan->n_ctx)) + (double)(sw->n_iso / sw->plan->n_ctx) : 0; /* that tiles are made again */
     w->operations = 2 * (tokens * active + (double)z->n_scored * (1 + sw->plan->n_scheme) * z->head.weights);
     w->read_bytes = (int64_t)(layers * z->attn.stored + (layers - moe) * z->dense.stored + moe * (z->shared.stored + e * z->expert.stored) + z->head.stored);
     for (int i = 0; i < sw->plan->n_scheme; i++) {

@@ -284,6 +284,14 @@ static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
     assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
 }
 
+/* What weighs a whole matrix is not quantized in parts of it. */
+static void test_recipe__rows_by_themselves(void **state) {
+    const dsb_recipe *r = recipe("{'role': 'attn.*', 'format': 'int4', 'algorithm': 'rtn-mse'}, {'role': 'attn.*', 'format': 'int4', 'zero_point': 'real', 'algorithm': 'hqq'}, {'role': 'attn.*', 'format': 'keep'},"
+                                 "{'role': 'attn.*', 'format': 'int4', 'algorithm': 'rtn-kl'}, {'role': 'attn.*', 'format': 'int4', 'group': 'tensor'}, {'role': 'attn.*', 'format': 'int4', 'algorithm': 'awq'},"
+                                 "{'role': '*', 'format': 'int4', 'transform': 'smooth', 'alpha': 'search'}");
+    for (int i = 0; i < r->n_rule; i++) assert_true(dsb_rule_by_rows(&r->rules[i], 256) == (i < 3));
+}
+
 static void test_recipe__activations_and_their_calibrators(void **state) {
     wrong(RULE("{'role': '*', 'format': 'q4_K', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'bf16', 'activation': 'fp8-dynamic'}"), "\"activation\"", "none with keep or a float format", NULL);
@@ -352,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted),
         cmocka_unit_test(test_recipe__blocks_take_their_own_group_and_a_fallback),
         cmocka_unit_test(test_recipe__transforms_and_what_stands_beside_them),
+        cmocka_unit_test(test_recipe__rows_by_themselves),
         cmocka_unit_test(test_recipe__activations_and_their_calibrators),
         cmocka_unit_test(test_recipe__files_are_read_and_named),
     };
