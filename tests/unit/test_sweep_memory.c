@@ -88,6 +88,7 @@ static sr_run *opened(const dsb_backend *be) {
     sr_add_preset(r, "static-int8");
     sr_add_preset(r, "qat-int8");
     sr_add_json(r, "{\"name\": \"head\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"group\": 32}]}");
+    sr_add_json(r, "{\"name\": \"turned\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\"}, {\"role\": \"attn.*\", \"format\": \"int4\", \"algorithm\": \"gptq\", \"compensation\": \"recalibrate\"}, {\"role\": \"*\", \"format\": \"int4\", \"transform\": \"hadamard\"}]}");
     return r;
 }
 
