@@ -329,6 +329,7 @@ static dsb_status note_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
+    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
@@ -373,7 +374,6 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
     if (!s) s = plan_memory(&r, err);
-    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory, q->json ? stderr : stdout);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
     dsb_progress_init(&r.progress, q->quiet);
