@@ -7,7 +7,7 @@
 #include "kernels/cuda/plugin.h"
 
 cudaStream_t cu_stream;
-int cu_processors;
+int cu_processors, cu_capability;
 
 static struct {
     cudaError_t code;
@@ -201,6 +201,7 @@ static bool open_device(int device, char *why, size_t room) {
     if (!e) e = cudaStreamCreateWithFlags(&cu_stream, cudaStreamNonBlocking);
     if (e) snprintf(why, room, "GPU %d can't be used: %s", device, cudaGetErrorString(e));
     cu_processors = p.multiProcessorCount;
+    cu_capability = 10 * p.major + p.minor;
     return !e;
 }
 

@@ -14,7 +14,7 @@ extern "C" {
 }
 
 extern cudaStream_t cu_stream;
-extern int cu_processors;
+extern int cu_processors, cu_capability; /* of the opened device: multiprocessors; 80, 90, … */
 
 /* Remembers the first failure; true if all went well so far. */
 bool cu_ok(cudaError_t e, const char *what);
