@@ -14,15 +14,24 @@ CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 ALLFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fopenmp -ffp-contract=off
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -ldl
 
-# One folder an instruction set; the folder's flags stand here and nowhere else. Other machines leave these folders out.
-ISA_kernels_avx2 = -mavx2 -mfma -mf16c -O3
-ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c -O3
+# No float operation is expected to trap or to set errno: loops with a condition become vectors. Changes no result.
+VECTOR = -O3 -fno-trapping-math -fno-math-errno
+# One folder an instruction set; the folder's flags stand here and nowhere else. Folders of other machines are left out.
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ISA_kernels_avx2 = -mavx2 -mfma -mf16c $(VECTOR)
+ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c $(VECTOR)
+ISA_kernels_amx = $(ISA_kernels_avx512) -mamx-tile -mamx-int8
+ISA_kernels_neon = -march=armv8.2-a+dotprod $(VECTOR)
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
-X86_ONLY = kernels/avx2/% kernels/avx512/%
+ONLY_x86_64 = kernels/avx2/% kernels/avx512/% kernels/amx/%
+ONLY_aarch64 = kernels/neon/%
+# Compilers that don't know AMX leave it out.
+AMX := $(shell $(CC) -mamx-tile -mamx-int8 -E -x c /dev/null >/dev/null 2>&1 && echo yes)
+CPPFLAGS += $(if $(AMX),-DDSB_AMX)
 
 SRC_ALL = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))
-SRC = $(if $(findstring x86_64,$(shell $(CC) -dumpmachine)),$(SRC_ALL),$(filter-out $(X86_ONLY),$(SRC_ALL)))
+SRC = $(filter-out $(if $(AMX),,kernels/amx/%) $(foreach m,$(filter-out $(MACHINE),x86_64 aarch64),$(ONLY_$(m))),$(SRC_ALL))
 OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
@@ -37,10 +46,11 @@ demo: all data ## the main job on the built-in model: every scheme, plots, repor
 check: all tests data ## build and run every test; ends in "N passed, N failed"
 	@sh tests/run.sh $(BUILD)
 
-check-all: check lint asan ubsan tsan ## check, lint and the three sanitizers
+check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
 
-bench: all data ## prefill and decode speed of every scheme (accuracy over two chunks only)
-	$(BUILD)/dsbench run --chunks 2 --db $(BUILD)/bench.db --out $(BUILD)/bench
+bench: all data ## speed of formats and of products, beside what the machine can do
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db
+	$(BUILD)/dsbench bench --db $(BUILD)/bench.db --kernel gemm --shape 1408x2048x1,1408x2048x512
 
 golden: all $(TEST_HELPERS) data ## write tests/golden/results.csv anew; review it with git diff
 	@sh tests/golden/golden.sh $(BUILD) tests/golden/results.csv
@@ -62,6 +72,9 @@ ubsan: ## unit tests under UndefinedBehaviorSanitizer
 # gcc's OpenMP is not instrumented and drowns the output in false alarms: clang, whose libarcher explains OpenMP to the sanitizer.
 tsan: ## unit tests under ThreadSanitizer, 4 threads (needs clang and libomp-dev; says so if they are missing)
 	@sh tests/tsan.sh $(BUILD) "$(MAKE)"
+
+machines: all tests ## kernel tests and traces on SSE2, AVX2 and Arm processors under qemu-user (says what it needs)
+	@sh tests/machines.sh $(BUILD) "$(MAKE)"
 
 FUZZ_SECONDS ?= 20
 fuzz: ## every parser under libFuzzer for FUZZ_SECONDS each (needs clang; says so if it is missing)
@@ -156,6 +169,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all cuda check-cuda demo check check-all bench golden data tests asan ubsan tsan fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all cuda check-cuda demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
 .DELETE_ON_ERROR:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)

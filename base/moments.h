@@ -23,6 +23,9 @@ typedef struct dsb_logit_row {
     int32_t nonfinite;                 /* non-finite logits in either row */
 } dsb_logit_row;
 
+/* What the sums are partials of: elements of a tensor, blocks added in their order. Sums of a part that begins a block go on where those before it ended. */
+enum { DSB_MOMENT_BLOCK = 32768 };
+
 /* Adds b to a: chunks are added in their order, so that sums don't depend on threads. */
 void dsb_moments_add(dsb_moments *a, const dsb_moments *b);
 

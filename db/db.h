@@ -1,4 +1,4 @@
-/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 2). Tables and views: db/schema.c.
+/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 3). Tables and views: db/schema.c.
  * Order of writing: dsb_db_run_insert (commits alone, before any work), dsb_db_put_scheme for every scheme with the
  * reference among them, then rows between dsb_db_begin and dsb_db_commit, one transaction a finished block.
  * Strings of a row are borrowed for the call (NULL is stored as NULL); NaN is stored as NULL and read back as NaN. */
@@ -53,5 +53,8 @@ DSB_DB_ROW(throughput, dsb_throughput);
 DSB_DB_ROW(calibration_coverage, dsb_calibration_coverage);
 DSB_DB_ROW(event, dsb_event);
 #undef DSB_DB_ROW
+
+/* Measurements that belong to no run, in one transaction; of kernels alone the model has no path. */
+dsb_status dsb_db_put_bench(dsb_db *db, const dsb_host_facts *host, const dsb_model_facts *model, const dsb_bench_row *rows, int64_t n, dsb_err *err);
 
 #endif

@@ -135,6 +135,26 @@ typedef struct dsb_throughput {
     const char *kernel;                                /* those that ran, comma-separated */
 } dsb_throughput;
 
+/* A measurement of `dsbench bench`: of a model's phase, or of a kernel. */
+typedef struct dsb_bench_row {
+    const char *bench;      /* the command's name for all its rows, made from the time */
+    const char *created_utc, *command_line, *build_version, *build_hash, *isa, *device;
+    int64_t threads;
+    const char *kind;       /* model, kernel */
+    const char *name;       /* format, scheme, or the kernel's case */
+    const char *phase;      /* prefill, decode; NULL of a kernel */
+    const char *shape;      /* "1408x2048x512" of a kernel, else NULL */
+    const char *routing;    /* real, uniform, zipf, recorded; NULL of a kernel */
+    int64_t n_token, depth, batch, repeats;   /* -1 of a kernel, but repeats */
+    double seconds, seconds_min, seconds_max; /* of all tokens, or one call: median and extremes of the repeats */
+    double tps, p50_ms, p99_ms, gops, gbps, roofline_percent;
+    const char *bound;      /* memory, compute: what the roofline is of */
+    double busy_percent, steal_percent;
+    int64_t clean;          /* 1: other load was within the limit */
+    double read_gbps, triad_gbps, f32_gflops, bf16_gflops, int8_gops; /* this machine's, measured in the same run */
+    const char *kernel;     /* those that ran, comma-separated */
+} dsb_bench_row;
+
 typedef struct dsb_calibration_coverage {
     const char *scheme;
     int64_t layer, expert; /* expert -1: a tensor every token passes */

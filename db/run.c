@@ -4,8 +4,8 @@
 
 #include "db/connection.h"
 
-/* The id of the row with these facts, made where there is none. NULLs count as equal, so IS and not a UNIQUE index. */
-static dsb_status facts_id(dsb_db *db, const dsb_table *table, const void *facts, int64_t *id, dsb_err *err) {
+/* NULLs count as equal, so IS and not a UNIQUE index. */
+dsb_status dsb_db_facts_id(dsb_db *db, const dsb_table *table, const void *facts, int64_t *id, dsb_err *err) {
     for (int insert = 0; insert < 2; insert++) {
         sqlite3_str *sql = sqlite3_str_new(NULL);
         sqlite3_str_appendf(sql, insert ? "INSERT INTO %s (" : "SELECT id FROM %s WHERE ", table->name);
@@ -23,29 +23,29 @@ static dsb_status facts_id(dsb_db *db, const dsb_table *table, const void *facts
         int rc = sqlite3_step(stmt);
         if (rc == SQLITE_ROW) *id = sqlite3_column_int64(stmt, 0);
         if (rc == SQLITE_DONE && insert) *id = sqlite3_last_insert_rowid(db->handle);
-        if (rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, "storing the run's facts", err);
+        if (rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, "storing a row of facts", err);
         sqlite3_finalize(stmt);
         if (s || rc == SQLITE_ROW || insert) return s;
     }
     return DSB_OK;
 }
 
-static dsb_status insert_run_row(dsb_db *db, const dsb_run_record *run, const int64_t ids[4], dsb_err *err) {
-    const dsb_table *table = &dsb_table_run;
+dsb_status dsb_db_insert(dsb_db *db, const dsb_table *table, const void *row, int n, const char *const *references, const int64_t *ids, dsb_err *err) {
     sqlite3_str *sql = sqlite3_str_new(NULL);
-    sqlite3_str_appendall(sql, "INSERT INTO run (");
-    for (int i = 0; i < table->n_column; i++) sqlite3_str_appendf(sql, "%s, ", table->columns[i].name);
-    sqlite3_str_appendall(sql, "host_id, model_id, dataset_id, calibration_id) VALUES (?1");
-    for (int i = 1; i < table->n_column + 4; i++) sqlite3_str_appendf(sql, ", ?%d", i + 1);
+    sqlite3_str_appendf(sql, "INSERT INTO %s (", table->name);
+    for (int i = 0; i < table->n_column + n; i++) sqlite3_str_appendf(sql, "%s%s", i ? ", " : "", i < table->n_column ? table->columns[i].name : references[i - table->n_column]);
+    sqlite3_str_appendall(sql, ") VALUES (?1");
+    for (int i = 1; i < table->n_column + n; i++) sqlite3_str_appendf(sql, ", ?%d", i + 1);
     sqlite3_str_appendall(sql, ")");
-    char *text = sqlite3_str_finish(sql);
+    char *text = sqlite3_str_finish(sql), doing[64];
     sqlite3_stmt *stmt = NULL;
     dsb_status s = text ? dsb_db_prepare(db, &stmt, text, err) : dsb_fail(err, DSB_ENOMEM, "%s: out of memory", db->path);
     sqlite3_free(text);
     DSB_TRY(s);
-    dsb_row_bind(stmt, 1, table, run);
-    for (int i = 0; i < 4; i++) sqlite3_bind_int64(stmt, table->n_column + 1 + i, ids[i]);
-    if (sqlite3_step(stmt) != SQLITE_DONE) s = dsb_db_fail(db, "storing the run", err);
+    dsb_row_bind(stmt, 1, table, row);
+    for (int i = 0; i < n; i++) sqlite3_bind_int64(stmt, table->n_column + 1 + i, ids[i]);
+    sqlite3_snprintf(sizeof doing, doing, "storing a row of %s", table->name);
+    if (sqlite3_step(stmt) != SQLITE_DONE) s = dsb_db_fail(db, doing, err);
     sqlite3_finalize(stmt);
     return s;
 }
@@ -67,11 +67,12 @@ static dsb_status insert_run(dsb_db *db, const dsb_run_record *run, dsb_err *err
     DSB_TRY(run_exists(db, run->id, &taken, err));
     if (taken)
         return dsb_fail(err, DSB_EUSAGE, "%s: run '%s' is there already; choose another --run-id, or go on with it: --resume %s", db->path, run->id, run->id);
-    DSB_TRY(facts_id(db, &dsb_table_host, &run->host, &ids[0], err));
-    DSB_TRY(facts_id(db, &dsb_table_model, &run->model, &ids[1], err));
-    DSB_TRY(facts_id(db, &dsb_table_dataset, &run->dataset, &ids[2], err));
-    DSB_TRY(facts_id(db, &dsb_table_dataset, &run->calibration, &ids[3], err));
-    return insert_run_row(db, run, ids, err);
+    DSB_TRY(dsb_db_facts_id(db, &dsb_table_host, &run->host, &ids[0], err));
+    DSB_TRY(dsb_db_facts_id(db, &dsb_table_model, &run->model, &ids[1], err));
+    DSB_TRY(dsb_db_facts_id(db, &dsb_table_dataset, &run->dataset, &ids[2], err));
+    DSB_TRY(dsb_db_facts_id(db, &dsb_table_dataset, &run->calibration, &ids[3], err));
+    static const char *const references[] = { "host_id", "model_id", "dataset_id", "calibration_id" };
+    return dsb_db_insert(db, &dsb_table_run, run, 4, references, ids, err);
 }
 
 dsb_status dsb_db_run_insert(dsb_db *db, const dsb_run_record *run, dsb_err *err) {

@@ -118,4 +118,14 @@ static const char version_2[] =
     "CREATE TABLE task_item (" OF_SCHEME " item INTEGER NOT NULL, gold INTEGER, answer INTEGER, answer_norm INTEGER, loglik_gold REAL, margin REAL,"
     " PRIMARY KEY (run_id, scheme, item)," OF_SCHEME_KEY ") STRICT, WITHOUT ROWID;";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2 };
+/* Measurements of speed alone belong to no run. */
+static const char version_3[] =
+    "CREATE TABLE bench (id INTEGER PRIMARY KEY, bench TEXT NOT NULL, created_utc TEXT NOT NULL, command_line TEXT, build_version TEXT, build_hash TEXT,"
+    " isa TEXT, device TEXT, threads INTEGER, kind TEXT NOT NULL CHECK (kind IN ('model', 'kernel')), name TEXT NOT NULL, phase TEXT, shape TEXT, routing TEXT,"
+    " n_token INTEGER, depth INTEGER, batch INTEGER, repeats INTEGER, seconds REAL, seconds_min REAL, seconds_max REAL, tps REAL, p50_ms REAL, p99_ms REAL,"
+    " gops REAL, gbps REAL, roofline_percent REAL, bound TEXT, busy_percent REAL, steal_percent REAL, clean INTEGER NOT NULL,"
+    " read_gbps REAL, triad_gbps REAL, f32_gflops REAL, bf16_gflops REAL, int8_gops REAL, kernel TEXT,"
+    " host_id INTEGER NOT NULL REFERENCES host (id), model_id INTEGER NOT NULL REFERENCES model (id)) STRICT;"
+    "CREATE INDEX bench_created ON bench (created_utc);";
+
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3 };

@@ -127,7 +127,17 @@ static const dsb_column model[] = {
 #define T dsb_dataset_facts
 static const dsb_column dataset[] = { TEXT(T, path), TEXT(T, name), TEXT(T, sha256), COUNT(T, bytes), COUNT(T, reflowed) };
 
+#undef T
+#define T dsb_bench_row
+static const dsb_column bench[] = {
+    TEXT(T, bench), TEXT(T, created_utc), TEXT(T, command_line), TEXT(T, build_version), TEXT(T, build_hash), TEXT(T, isa), TEXT(T, device), COUNT(T, threads), TEXT(T, kind), TEXT(T, name), TEXT(T, phase),
+    TEXT(T, shape), TEXT(T, routing), COUNT(T, n_token), COUNT(T, depth), COUNT(T, batch), COUNT(T, repeats), REAL(T, seconds), REAL(T, seconds_min), REAL(T, seconds_max), REAL(T, tps),
+    REAL(T, p50_ms), REAL(T, p99_ms), REAL(T, gops), REAL(T, gbps), REAL(T, roofline_percent), TEXT(T, bound), REAL(T, busy_percent), REAL(T, steal_percent), INT(T, clean), REAL(T, read_gbps),
+    REAL(T, triad_gbps), REAL(T, f32_gflops), REAL(T, bf16_gflops), REAL(T, int8_gops), TEXT(T, kernel),
+};
+
 const dsb_table dsb_table_run = TABLE("run", run, dsb_run_record, NULL, NULL);
 const dsb_table dsb_table_host = TABLE("host", host, dsb_host_facts, NULL, NULL);
 const dsb_table dsb_table_model = TABLE("model", model, dsb_model_facts, NULL, NULL);
 const dsb_table dsb_table_dataset = TABLE("dataset", dataset, dsb_dataset_facts, NULL, NULL);
+const dsb_table dsb_table_bench = TABLE("bench", bench, dsb_bench_row, NULL, NULL);

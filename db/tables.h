@@ -31,6 +31,6 @@ typedef enum dsb_table_id {
 extern const dsb_table dsb_tables[DSB_TABLE_COUNT];
 
 /* The facts a run points at; offsets are those of the facts' own structs, dsb_table_run's those of dsb_run_record. */
-extern const dsb_table dsb_table_run, dsb_table_host, dsb_table_model, dsb_table_dataset;
+extern const dsb_table dsb_table_run, dsb_table_host, dsb_table_model, dsb_table_dataset, dsb_table_bench;
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Slots of the workspace; attention and feed-forward never hold theirs at the same time. */
-enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN, WS_RANK, WS_LOW, WS_TURNED };
+enum { WS_H, WS_QA, WS_Q, WS_CKV, WS_C, WS_KV, WS_K, WS_V, WS_ATT, WS_CODES, WS_SCALES, WS_LOGITS, WS_SCORES, WS_IDX, WS_WEIGHT, WS_MARGIN, WS_RANK, WS_LOW, WS_TURNED, WS_READ, WS_LATENT, WS_TILE };
 
 void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be) { *ws = (dsb_workspace){.be = be}; }
 
@@ -92,9 +92,26 @@ static dsb_status add_low_rank(const dsb_model *m, const dsb_linear *l, bool bf1
     return DSB_OK;
 }
 
+/* y = act · Wᵀ of a weight that is not held: outputs of one tile after the other; each depends on its own row of W alone. */
+static dsb_status multiply_tiles(const dsb_model *m, const dsb_linear *l, const dsb_act *act, dsb_workspace *ws, float *y, dsb_err *err) {
+    int64_t rows = l->w.rows;
+    float *part;
+    TAKE(WS_TILE, part, act->n * l->tiles->rows);
+    for (int64_t first = 0; first < rows; first += l->tiles->rows) {
+        dsb_linear tile = {0};
+        dsb_status s = l->tiles->load(l->tiles, first, &tile, err);
+        if (!s) m->be->gemm(&tile.w, act, part);
+        for (int64_t i = 0; i < act->n && !s; i++) m->be->copy(y + i * rows + first, part + i * tile.w.rows, (size_t)tile.w.rows * sizeof *y);
+        dsb_linear_release(m->be, &tile);
+        if (s) return s;
+    }
+    return DSB_OK;
+}
+
 /* x as the carrier holds it, act as the weight's kernel reads it. */
 static dsb_status multiply(const dsb_model *m, const dsb_linear *l, const float *x, const dsb_act *act, bool bf16, dsb_workspace *ws, float *y, dsb_err *err) {
-    m->be->gemm(&l->w, act, y);
+    if (l->tiles) DSB_TRY(multiply_tiles(m, l, act, ws, y, err));
+    else m->be->gemm(&l->w, act, y);
     if (l->a.data) DSB_TRY(add_low_rank(m, l, bf16, x, act->n, ws, y, err));
     if (l->bias) m->be->add_bias(y, l->bias, act->n, l->w.rows);
     if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
@@ -137,22 +154,79 @@ static dsb_status project_q(const dsb_model *m, const dsb_attn_weights *w, bool 
     return dsb_linear_apply(m, &w->q_b, bf16, qa, n, ws, *q, err);
 }
 
-/* k and v of n rows: latent, its norm, kv_b, and the rotated shared part of k. */
-static dsb_status project_kv(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const int32_t *pos, const dsb_input_observer *obs, dsb_workspace *ws, float *k, float *v, dsb_err *err) {
+/* Of n rows: the normed latent (n, kv_lora), and the rotated shared part of keys, a row each `kv_lora + rope_dim` values. */
+static dsb_status project_latent(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, int64_t n, const int32_t *pos, const dsb_input_observer *obs, dsb_workspace *ws, float **latent, float **k_pe, dsb_err *err) {
     const dsb_config *c = &m->config;
-    int64_t latent = c->kv_lora + c->rope_dim;
-    float *ckv, *cn, *kv;
-    TAKE(WS_CKV, ckv, n * latent);
-    TAKE(WS_C, cn, n * c->kv_lora);
-    TAKE(WS_KV, kv, n * c->heads * (c->nope + c->v_dim));
+    int64_t width = c->kv_lora + c->rope_dim;
+    float *ckv;
+    TAKE(WS_CKV, ckv, n * width);
+    TAKE(WS_C, *latent, n * c->kv_lora);
     observe(obs, DSB_ROLE_ATTN_KV_A, h, n, c->d_model);
     DSB_TRY(dsb_linear_apply(m, &w->kv_a, bf16, h, n, ws, ckv, err));
-    norm(m, ckv, latent, w->kv_a_norm, k_lora_eps, n, c->kv_lora, bf16, cn);
-    observe(obs, DSB_ROLE_ATTN_KV_B, cn, n, c->kv_lora);
-    DSB_TRY(dsb_linear_apply(m, &w->kv_b, bf16, cn, n, ws, kv, err));
-    m->be->rope(ckv + c->kv_lora, n, 1, latent, latent, c->rope_dim, c->rope.half, pos, m->cos_table, m->sin_table);
-    if (bf16) m->be->round_bf16(ckv, n * latent);
-    m->be->mla_assemble(kv, ckv + c->kv_lora, latent, n, c->heads, c->nope, c->v_dim, c->rope_dim, k, v);
+    norm(m, ckv, width, w->kv_a_norm, k_lora_eps, n, c->kv_lora, bf16, *latent);
+    observe(obs, DSB_ROLE_ATTN_KV_B, *latent, n, c->kv_lora);
+    m->be->rope(ckv + c->kv_lora, n, 1, width, width, c->rope_dim, c->rope.half, pos, m->cos_table, m->sin_table);
+    if (bf16) m->be->round_bf16(ckv, n * width);
+    *k_pe = ckv + c->kv_lora;
+    return DSB_OK;
+}
+
+/* k and v of n rows, expanded to all heads by kv_b. */
+static dsb_status expand_latent(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *latent, const float *k_pe, int64_t n, dsb_workspace *ws, float *k, float *v, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    float *kv;
+    TAKE(WS_KV, kv, n * c->heads * (c->nope + c->v_dim));
+    DSB_TRY(dsb_linear_apply(m, &w->kv_b, bf16, latent, n, ws, kv, err));
+    m->be->mla_assemble(kv, k_pe, c->kv_lora + c->rope_dim, n, c->heads, c->nope, c->v_dim, c->rope_dim, k, v);
+    return DSB_OK;
+}
+
+/* *x (n, cols) as the product of l reads it, in f32: transformed, and codes times their scale. */
+static dsb_status read_input(const dsb_model *m, const dsb_linear *l, bool bf16, const float **x, int64_t n, dsb_workspace *ws, dsb_err *err) {
+    dsb_act act;
+    float *y;
+    DSB_TRY(transform_input(m, l, bf16, x, n, ws, err));
+    DSB_TRY(prepare_act(l, *x, n, ws, &act, err));
+    if (act.f32) {
+        *x = act.f32;
+        return DSB_OK;
+    }
+    TAKE(WS_READ, y, n * act.cols);
+    m->be->dequantize(act.q, act.scale, n, act.cols, y);
+    *x = y;
+    return DSB_OK;
+}
+
+/* n new rows of one part behind those that each sequence of the cache has. */
+static void append(const dsb_model *m, const float *rows, int64_t width, int64_t n, int64_t n_seq, const dsb_kv_cache *kv, float *part) {
+    int64_t each = n / n_seq;
+    for (int64_t i = 0; i < n_seq; i++) m->be->copy(part + (i * kv->room + kv->len) * width, rows + i * each * width, (size_t)(each * width) * sizeof *rows);
+}
+
+/* The cache's next rows, n / n_seq of each sequence. */
+static dsb_status append_latent(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *latent, const float *k_pe, int64_t n, int64_t n_seq, dsb_workspace *ws, dsb_kv_cache *kv, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    int64_t width = c->kv_lora + c->rope_dim, each = n / n_seq;
+    DSB_TRY(read_input(m, &w->kv_b, bf16, &latent, n, ws, err));
+    for (int64_t i = 0; i < n_seq; i++)
+        m->be->mla_assemble(latent + i * each * c->kv_lora, k_pe + i * each * width, width, each, 1, c->kv_lora, 0, c->rope_dim, kv->k + (i * kv->room + kv->len) * width, NULL);
+    kv->len += each;
+    return DSB_OK;
+}
+
+/* att (n, heads, v_dim) of queries (n, heads, nope+rope) over a cache of latents. Both halves of kv_b are one product each: what lies between
+ * stays f32. A bias of its key part adds the same to all scores of a query: none. */
+static dsb_status attend_latent(const dsb_model *m, const dsb_attn_weights *w, const dsb_seq *seqs, int64_t n_seq, const dsb_kv_cache *kv, const float *q, int64_t n, dsb_workspace *ws, float *att, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    int64_t width = c->kv_lora + c->rope_dim;
+    float *qa, *mean;
+    TAKE(WS_KV, qa, n * c->heads * width);
+    TAKE(WS_LATENT, mean, n * c->heads * c->kv_lora);
+    m->be->gemm_heads(w->absorbed_k, c->heads, q, n, c->rope_dim, qa);
+    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = 1, .qk_dim = width, .v_dim = c->kv_lora, .k_stride = width, .v_stride = width, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    m->be->attention(&shape, seqs, n_seq, qa, kv->k, kv->k, mean);
+    m->be->gemm_heads(w->absorbed_v, c->heads, mean, n, 0, att);
+    if (w->absorbed_bias) m->be->add_bias(att, w->absorbed_bias, n, c->heads * c->v_dim);
     return DSB_OK;
 }
 
@@ -193,29 +267,59 @@ static dsb_status rotated_q(const dsb_model *m, const dsb_attn_weights *w, bool 
     return DSB_OK;
 }
 
+/* att (n, heads, v_dim) of MLA. */
+static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, const float *q, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *att, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    float *latent, *k_pe, *k, *v;
+    bool absorbed = kv && kv->len > 0;
+    DSB_TRY(project_latent(m, w, bf16, h, n, pos, obs, ws, &latent, &k_pe, err));
+    if (kv) DSB_TRY(append_latent(m, w, bf16, latent, k_pe, n, n_seq, ws, kv, err));
+    if (absorbed) return attend_latent(m, w, seqs, n_seq, kv, q, n, ws, att, err);
+    TAKE(WS_K, k, n * dsb_key_width(c));
+    TAKE(WS_V, v, n * dsb_value_width(c));
+    DSB_TRY(expand_latent(m, w, bf16, latent, k_pe, n, ws, k, v, err));
+    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    if (!kv) m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    for (int64_t i = 0; kv && i < n_seq; i++) { /* the cache was empty: each sequence's keys are its own rows here */
+        dsb_seq own = {.q0 = seqs[i].q0, .n_q = seqs[i].n_q, .kv0 = seqs[i].q0, .n_kv = seqs[i].n_q};
+        m->be->attention(&shape, &own, 1, q, k, v, att);
+    }
+    return DSB_OK;
+}
+
+/* The same with grouped keys. */
+static dsb_status attend_grouped(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *h, const float *q, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *att, dsb_err *err) {
+    const dsb_config *c = &m->config;
+    float *k, *v, *k_new, *v_new;
+    if (kv && n_seq == 1) {
+        k_new = kv->k + kv->len * dsb_key_width(c);
+        v_new = kv->v + kv->len * dsb_value_width(c);
+    } else {
+        TAKE(WS_K, k_new, n * dsb_key_width(c));
+        TAKE(WS_V, v_new, n * dsb_value_width(c));
+    }
+    k = kv ? kv->k : k_new;
+    v = kv ? kv->v : v_new;
+    DSB_TRY(project_grouped(m, w, bf16, h, n, pos, obs, ws, k_new, v_new, err));
+    if (kv && n_seq > 1) {
+        append(m, k_new, dsb_key_width(c), n, n_seq, kv, kv->k);
+        append(m, v_new, dsb_value_width(c), n, n_seq, kv, kv->v);
+    }
+    if (kv) kv->len += n / n_seq;
+    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    return DSB_OK;
+}
+
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
     const dsb_config *c = &m->config;
-    float *h, *q, *k, *v, *k_new, *v_new, *att;
+    float *h, *q, *att;
+    if (kv && kv->len + n / n_seq > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)(n / n_seq));
     TAKE(WS_H, h, n * c->d_model);
     norm(m, x, c->d_model, w->input_norm, c->rms_eps, n, c->d_model, bf16, h);
     DSB_TRY(rotated_q(m, w, bf16, h, n, pos, obs, ws, &q, err));
-    if (kv) {
-        if (kv->len + n > kv->room) return dsb_fail(err, DSB_EINTERNAL, "the cache holds %lld tokens, %lld more don't fit", (long long)kv->room, (long long)n);
-        k = kv->k;
-        v = kv->v;
-        k_new = k + kv->len * dsb_key_width(c);
-        v_new = v + kv->len * dsb_value_width(c);
-        kv->len += n;
-    } else {
-        TAKE(WS_K, k, n * dsb_key_width(c));
-        TAKE(WS_V, v, n * dsb_value_width(c));
-        k_new = k;
-        v_new = v;
-    }
-    DSB_TRY((c->kv_lora ? project_kv : project_grouped)(m, w, bf16, h, n, pos, obs, ws, k_new, v_new, err));
     TAKE(WS_ATT, att, n * c->heads * c->v_dim);
-    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
-    m->be->attention(&shape, seqs, n_seq, q, k, v, att);
+    DSB_TRY((c->kv_lora ? attend_mla : attend_grouped)(m, w, bf16, h, q, n, pos, seqs, n_seq, kv, obs, ws, att, err));
     if (bf16) m->be->round_bf16(att, n * c->heads * c->v_dim);
     observe(obs, DSB_ROLE_ATTN_O, att, n, c->heads * c->v_dim);
     return dsb_linear_apply(m, &w->o, bf16, att, n, ws, out, err);

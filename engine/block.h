@@ -12,6 +12,9 @@ typedef struct dsb_attn_weights {
     float *sinks;                                /* (heads) or NULL */
     int64_t window;                              /* keys a query sees; 0: all before it */
     bool norms_borrowed;                         /* all vectors */
+    dsb_wmat *absorbed_k, *absorbed_v;           /* (heads) kv_b's parts, or NULL: key part (kv_lora, nope), value part (v_dim, kv_lora) */
+    int64_t absorbed_heads;
+    float *absorbed_bias;                        /* (heads, v_dim) of kv_b's values, or NULL */
 } dsb_attn_weights;
 
 typedef struct dsb_ffn_weights {
@@ -33,7 +36,7 @@ typedef struct dsb_input_observer {
 } dsb_input_observer;
 
 /* Scratch buffers of the device (be NULL: of the host), grown when needed, kept between calls. */
-enum { DSB_WS_SLOTS = 20 };
+enum { DSB_WS_SLOTS = 24 };
 typedef struct dsb_workspace {
     const dsb_backend *be;
     void *slot[DSB_WS_SLOTS];
@@ -44,15 +47,23 @@ void dsb_workspace_init(dsb_workspace *ws, const dsb_backend *be);
 void dsb_workspace_release(dsb_workspace *ws);
 dsb_status dsb_workspace_take(dsb_workspace *ws, int slot, size_t bytes, void **out, dsb_err *err);
 
-/* Keys and values of one sequence, expanded per head; rows 0 .. len are filled. */
+/* What is kept of sequences of one length; rows 0 .. len of each are filled. MLA: the latent as kv_b reads it (transformed, its codes times their
+ * scale) and the rotated shared part of keys, for all heads. Else keys and values. */
 typedef struct dsb_kv_cache {
-    float *k, *v; /* (room, kv_heads, nope+rope), (room, kv_heads, v_dim) */
+    float *k, *v; /* (sequences, room, kv_lora+rope), NULL; or (sequences, room, kv_heads, nope+rope), (sequences, room, kv_heads, v_dim) */
     int64_t len, room;
 } dsb_kv_cache;
+static inline int64_t dsb_cached_k(const dsb_config *c) { return c->kv_lora ? c->kv_lora + c->rope_dim : dsb_key_width(c); }
+static inline int64_t dsb_cached_v(const dsb_config *c) { return c->kv_lora ? 0 : dsb_value_width(c); }
 
 /* out (n, d_model) = attention(norm(x)). pos: (n) device. kv NULL: seqs' keys are the rows of x themselves;
- * else the n new rows are appended and seqs refer to cache rows. obs may be NULL. */
+ * else n / n_seq new rows are appended to each of the cache's n_seq sequences, and seqs refer to cache rows. obs may be NULL.
+ * MLA on an empty cache, or none, expands keys and values of all heads; on a filled one it is absorbed: queries pass through kv_b's key
+ * part, latents are the keys and values of all heads, their mean passes through its value part (DeepSeek-V2, arXiv:2405.04434, 2.1.2). */
 dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, bool bf16, const float *x, int64_t n, const int32_t *pos, const dsb_seq *seqs, int64_t n_seq, dsb_kv_cache *kv, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
+
+/* Makes absorbed_k and absorbed_v of kv_b: BF16 where the carrier is or nothing is lost, else F32. */
+dsb_status dsb_attn_absorb(const dsb_model *m, dsb_attn_weights *w, bool bf16, dsb_err *err);
 
 /* y (n, rows) = x · Wᵀ with the linear's own activation format, rounded when bf16. */
 dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err);

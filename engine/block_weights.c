@@ -191,7 +191,16 @@ static void drop(const dsb_backend *be, float **p) {
     *p = NULL;
 }
 
+static void unpack_heads(const dsb_backend *be, dsb_wmat *w, int64_t heads) {
+    for (int64_t h = 0; w && h < heads; h++)
+        if (w[h].data) be->unpack(&w[h]);
+    free(w);
+}
+
 void dsb_attn_release(const dsb_backend *be, dsb_attn_weights *w) {
+    unpack_heads(be, w->absorbed_k, w->absorbed_heads);
+    unpack_heads(be, w->absorbed_v, w->absorbed_heads);
+    drop(be, &w->absorbed_bias);
     dsb_linear *all[] = {&w->q, &w->q_a, &w->q_b, &w->kv_a, &w->kv_b, &w->k, &w->v, &w->o};
     float **vectors[] = {&w->input_norm, &w->q_a_norm, &w->kv_a_norm, &w->q_norm, &w->k_norm, &w->sinks};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) dsb_linear_release(be, all[i]);

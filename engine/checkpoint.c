@@ -209,38 +209,21 @@ void dsb_checkpoint_drop(const dsb_checkpoint *cp, const dsb_st_tensor *t) {
     if (t) drop_pages(cp, t, t->data, t->bytes);
 }
 
-/* The rows' own codes out of those of the whole matrix. */
-static dsb_status codes_of_rows(const dsb_stored *s, int64_t first, int64_t n, dsb_qtensor *codes, dsb_err *err) {
-    dsb_qtensor whole;
-    DSB_TRY(dsb_stored_codes(s, &whole, err));
-    if (n == s->rows || !whole.codes) {
-        *codes = whole;
-        return DSB_OK;
-    }
-    *codes = (dsb_qtensor){.format = whole.format, .rows = n, .cols = whole.cols, .group = whole.group, .n_group = whole.n_group};
-    dsb_status st = DSB_NEW(codes->codes, n * s->cols, "codes", err);
-    if (!st) st = DSB_NEW(codes->scales, n * whole.n_group, "scales", err);
-    if (!st) {
-        memcpy(codes->codes, whole.codes + first * s->cols, (size_t)(n * s->cols));
-        memcpy(codes->scales, whole.scales + first * whole.n_group, (size_t)(n * whole.n_group) * sizeof *codes->scales);
-    }
-    dsb_qtensor_release(&whole);
-    if (st) dsb_qtensor_release(codes);
-    return st;
-}
+/* The rows' share of bytes: those of all parts of a weight add up to the whole's. */
+static size_t share_up_to(size_t bytes, int64_t row, int64_t rows) { return bytes / (size_t)rows * (size_t)row + bytes % (size_t)rows * (size_t)row / (size_t)rows; }
 
 dsb_status dsb_checkpoint_read_rows(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     dsb_stored s;
     *codes = (dsb_qtensor){0};
     DSB_TRY(dsb_stored_find(cp, stem, rows, cols, &s, err));
     DSB_TRY(dsb_stored_decode(&s, first, n, w, err));
-    if (s.codes) DSB_TRY(codes_of_rows(&s, first, n, codes, err));
+    if (s.codes) DSB_TRY(dsb_stored_codes(&s, first, n, codes, err));
     size_t row = s.w->bytes / (size_t)(s.w->ndim > 0 ? s.w->shape[0] : 1);
     if (s.w->ndim == 2 && s.w->shape[0] == rows) drop_pages(cp, s.w, s.w->data + (size_t)first * row, (size_t)n * row);
     else drop_pages(cp, s.w, s.w->data, s.w->bytes);
     if (s.scale) drop_pages(cp, s.scale, s.scale->data, s.scale->bytes);
     codes->format = s.format;
-    codes->stored_bytes = (size_t)((double)dsb_stored_bytes(&s) * (double)n / (double)rows);
+    codes->stored_bytes = share_up_to(dsb_stored_bytes(&s), first + n, rows) - share_up_to(dsb_stored_bytes(&s), first, rows);
     *stored = s.codes ? DSB_I8 : s.w->dtype;
     return DSB_OK;
 }

@@ -45,6 +45,7 @@ void dsb_linear_release(const dsb_backend *be, dsb_linear *l) {
     if (!l->borrowed && l->a.data) be->unpack(&l->a);
     if (!l->borrowed && l->b.data) be->unpack(&l->b);
     if (!l->borrowed && l->in_scale) be->release(l->in_scale);
+    if (!l->borrowed) free(l->tiles);
     *l = (dsb_linear){0};
 }
 
@@ -54,6 +55,15 @@ void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int6
     va_start(args, fmt);
     vsnprintf(s->stem, sizeof s->stem, fmt, args);
     va_end(args);
+}
+
+dsb_linear_spec dsb_linear_spec_part(const dsb_linear_spec *whole, int64_t first, int64_t n) {
+    dsb_linear_spec part = *whole;
+    part.of = whole->rows;
+    part.first = first;
+    part.rows = whole->rows - first < n ? whole->rows - first : n;
+    part.bias = false;
+    return part;
 }
 
 void dsb_loader_init(dsb_loader *l, const dsb_model *m) { *l = (dsb_loader){.model = m}; }
@@ -87,13 +97,23 @@ static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spe
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
 }
 
-double dsb_scheme_weight_bytes(const dsb_scheme *s) {
+/* Of a weight in one format of a rule, scales included, as pack_codes packs it. */
+static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_format *f, int64_t group) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    if (f->is_float) return f->bits / 8;
+    if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
+    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+}
+
+double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
     double most = s->own_source ? 0 : 4;
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
-        double bytes = r->format->is_float ? r->format->bits / 8 : !r->format->qmax || r->activation == DSB_ACT_NONE || r->activation >= DSB_ACT_FP8_DYNAMIC || r->zero_point ? 4 : r->format->qmax > 7 ? 1.25 : 0.75;
-        if (bytes > most) most = bytes;
+        double bytes = format_bytes(be, r, r->format, r->group), other = r->fallback ? format_bytes(be, r, r->fallback, r->fallback->group) : 0;
+        most = bytes > most ? bytes : most;
+        most = other > most ? other : most;
     }
     return most;
 }
@@ -113,7 +133,7 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
 }
 
 /* Biases stay as they are stored under every scheme; a compensation's is added. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
@@ -127,16 +147,19 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     dsb_qtensor codes;
     if (out) *out = (dsb_linear){0};
     DSB_TRY(loader_grow(l, spec, err));
-    l->ref_stem[0] = 0;
-    l->kept_known = false;
-    DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
-    l->ref_bytes = codes.stored_bytes;
-    dsb_qtensor_release(&codes);
-    memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
-    l->ref_first = spec->first;
+    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
+        l->ref_stem[0] = 0;
+        l->kept_known = false;
+        DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
+        l->ref_bytes = codes.stored_bytes;
+        dsb_qtensor_release(&codes);
+        memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
+        l->ref_first = spec->first;
+        l->ref_rows = spec->rows;
+    }
     if (!out) return DSB_OK;
     DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
-    return load_bias(l->model, &l->model->checkpoint, spec, out, err);
+    return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
 /* The activations a product runs with: a static scale wants a calibrated range. */
@@ -151,14 +174,26 @@ static void set_activation(const dsb_rule *rule, const dsb_range_observer *range
     event->no_range = range && range->n_token > 0;
 }
 
-/* Integer codes to a kernel's matrix; other codes, or without integer activations, or with zero points: decoded to f32. */
+/* Codes that stay packed beside float activations; decoded to f32 where no kernel reads them. */
+static dsb_status pack_blocks(dsb_loader *l, const dsb_qtensor *q, dsb_linear *out, dsb_err *err) {
+    const dsb_backend *be = l->model->be;
+    dsb_packed how;
+    const uint8_t *blocks = NULL;
+    uint8_t *owned = NULL;
+    if (be->pack_blocks) DSB_TRY(dsb_qtensor_blocks(q, &how, &blocks, &owned, err));
+    dsb_status s = blocks ? be->pack_blocks(&out->w, &how, blocks, q->rows, q->cols, err) : be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    free(owned);
+    return s;
+}
+
+/* Codes to a kernel's matrix: integers beside integer activations, or blocks. */
 static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qtensor *q, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
     bool integers = q->codes && !q->affine;
     if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
-    if (!integers || !acts[out->activation].integer) return be->pack_float(&out->w, DSB_W_F32, l->w_deq, q->rows, q->cols, err);
+    if (!integers || !acts[out->activation].integer) return pack_blocks(l, q, out, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
 }
@@ -237,12 +272,34 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
-dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+/* sum += figures of y against x, both host memory: the whole tensor's blocks, in their order. */
+static void add_moments(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    enum { BATCH = 64 };
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    dsb_moments part[BATCH];
+    if (sum->n == 0) {
+        be->moments(x, y, n, sum);
+        return;
+    }
+    for (int64_t at = 0; at < n; at += BATCH * DSB_MOMENT_BLOCK) {
+        int64_t blocks = (n - at + DSB_MOMENT_BLOCK - 1) / DSB_MOMENT_BLOCK;
+#pragma omp parallel for schedule(static)
+        for (int64_t b = 0; b < (blocks < BATCH ? blocks : BATCH); b++) {
+            int64_t first = at + b * DSB_MOMENT_BLOCK;
+            be->moments(x + first, y + first, n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK, &part[b]);
+        }
+        for (int64_t b = 0; b < blocks && b < BATCH; b++) dsb_moments_add(sum, &part[b]);
+    }
+}
+
+dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *told, dsb_err *err) {
     dsb_qtensor codes = {0};
     char tensor[300];
+    dsb_tensor_event own_event, *event = told ? told : &own_event, before = {0};
+    if (told && spec->first > 0) before = *told;
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
-    if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first) DSB_TRY(dsb_load_reference(l, spec, NULL, err));
+    DSB_TRY(dsb_load_reference(l, spec, NULL, err));
     const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
     if (!s->own_source) {
@@ -269,16 +326,19 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, out, err);
+    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s->source, spec, out, err);
     if (st) return st;
+    if (!told) return DSB_OK;
     event->kernel = out->w.kernel;
     event->activation = out->activation;
+    event->moments = before.moments;
+    event->stored_bytes += before.stored_bytes;
     bool kept = deq == l->w_ref;
     if (kept && l->kept_known) {
         event->moments = l->kept;
         return DSB_OK;
     }
-    dsb_backend_cpu(NULL)->moments(l->w_ref, deq, n, &event->moments); /* both are host memory */
+    add_moments(l->w_ref, deq, n, &event->moments);
     if (kept) l->kept = event->moments;
     l->kept_known |= kept;
     return DSB_OK;

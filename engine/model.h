@@ -32,19 +32,6 @@ typedef struct dsb_scheme {
     bool bf16;                    /* carrier: inputs and outputs of products and the residual are BF16 */
 } dsb_scheme;
 
-/* A linear layer ready to run. */
-typedef struct dsb_linear {
-    dsb_wmat w;
-    float *bias;   /* (rows) device, or NULL; added before the output is rounded */
-    bool borrowed; /* w and bias belong to another linear */
-    dsb_activation activation;
-    float static_scale;
-    dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
-    float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
-    int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */
-} dsb_linear;
-void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
-
 /* Which weight: its role, place and size. stem + ".weight" is its tensor. */
 typedef struct dsb_linear_spec {
     dsb_role role;
@@ -55,6 +42,33 @@ typedef struct dsb_linear_spec {
     char stem[256];
 } dsb_linear_spec;
 void dsb_linear_spec_make(dsb_linear_spec *s, dsb_role role, int64_t layer, int64_t expert, int64_t rows, int64_t cols, const char *fmt, ...) __attribute__((format(printf, 7, 8)));
+/* Rows first .. first+n of a whole matrix, or as many as there are; without its bias. */
+dsb_linear_spec dsb_linear_spec_part(const dsb_linear_spec *whole, int64_t first, int64_t n);
+
+/* A weight that is not held: whoever multiplies by it loads it, `rows` outputs at a time. */
+typedef struct dsb_linear dsb_linear;
+typedef struct dsb_linear_tiles dsb_linear_tiles;
+struct dsb_linear_tiles {
+    void *ctx;
+    int scheme;
+    int64_t rows;
+    dsb_linear_spec spec; /* the whole matrix */
+    dsb_status (*load)(const dsb_linear_tiles *t, int64_t first, dsb_linear *out, dsb_err *err); /* released by the caller, also on error */
+};
+
+/* A linear layer ready to run. */
+struct dsb_linear {
+    dsb_wmat w;    /* no data where there are tiles */
+    dsb_linear_tiles *tiles; /* malloc'ed; NULL: w is whole */
+    float *bias;   /* (rows) device, or NULL; added before the output is rounded */
+    bool borrowed; /* w and bias belong to another linear */
+    dsb_activation activation;
+    float static_scale;
+    dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
+    float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
+    int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */
+};
+void dsb_linear_release(const dsb_backend *be, dsb_linear *l);
 
 /* What became of one tensor under one scheme. x is the reference's weight, y the dequantized one. */
 typedef struct dsb_tensor_event {
@@ -79,8 +93,8 @@ typedef struct dsb_loader {
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
     const float *refit; /* borrowed, or NULL: what a scheme of the model's own checkpoint takes for the stored weight */
-    char ref_stem[256]; /* what w_ref holds, and from which row on */
-    int64_t ref_first;
+    char ref_stem[256]; /* what w_ref holds, from which row on, and how many */
+    int64_t ref_first, ref_rows;
     bool kept_known;      /* kept: figures of w_ref against itself, the same for every scheme that keeps it */
     dsb_moments kept;
     dsb_dtype ref_dtype;
@@ -89,11 +103,14 @@ typedef struct dsb_loader {
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);
 /* Bytes that a scheme's own form of a weight takes at most, scales included; 0 where it shares the reference's. */
-double dsb_scheme_weight_bytes(const dsb_scheme *s);
-/* Reads the reference's tensor and packs it in its stored type (exact in f32). out may be NULL: read only. */
+double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s);
+/* Reads the reference's tensor, unless w_ref holds it, and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
-/* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor; range and stats may be NULL too. */
+/* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor; range and stats may be NULL too.
+ * event (may be NULL) of rows that don't begin the matrix: comes with the figures of the rows before, to which theirs are added. */
 dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
+/* The bias stored beside a linear, if there is one. */
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
 dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

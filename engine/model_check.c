@@ -6,6 +6,7 @@
 
 #include "engine/block.h"
 #include "engine/session.h"
+#include "engine/stored.h"
 
 static dsb_status check_linear(const dsb_checkpoint *cp, const dsb_linear_spec *s, dsb_err *err) {
     DSB_TRY(dsb_checkpoint_check_linear(cp, s->stem, s->rows, s->cols, err));
@@ -61,27 +62,64 @@ static dsb_status check_rules(const dsb_recipe *r, const dsb_linear_spec *s, boo
     return dsb_fail(err, DSB_EINPUT, "scheme %s: tensor %s (role %s): no rule without a test matches it; one that does is wanted, such as {\"role\": \"*\", \"format\": \"keep\"} as the last", r->name, tensor, dsb_role_name(s->role));
 }
 
-dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, bool *used, dsb_err *err) {
-    const dsb_config *c = &m->config;
+/* Every linear of the model, blocks first. */
+static dsb_status each_linear(const dsb_config *c, dsb_status (*check)(const void *ctx, const dsb_linear_spec *s, dsb_err *err), const void *ctx, dsb_err *err) {
     dsb_linear_spec s[5];
-    if (!recipe) return DSB_OK;
-    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
     for (int64_t l = 0; l < c->n_layer; l++) {
-        for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
+        for (int i = 0, n = dsb_attn_specs(c, l, s); i < n; i++) DSB_TRY(check(ctx, &s[i], err));
         bool moe = dsb_layer_is_moe(c, l);
         for (int64_t e = 0; e < (moe ? c->n_expert : 1); e++) {
             dsb_ffn_specs(c, l, moe ? DSB_ROLE_EXPERT_GATE : DSB_ROLE_DENSE_GATE, moe ? e : -1, s);
-            for (int i = 0; i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
+            for (int i = 0; i < 3; i++) DSB_TRY(check(ctx, &s[i], err));
         }
         if (!moe) continue;
         dsb_router_spec(c, l, s);
-        DSB_TRY(check_rules(recipe, s, used, err));
+        DSB_TRY(check(ctx, s, err));
         if (c->n_shared) dsb_ffn_specs(c, l, DSB_ROLE_SHARED_GATE, -1, s);
-        for (int i = 0; c->n_shared && i < 3; i++) DSB_TRY(check_rules(recipe, &s[i], used, err));
+        for (int i = 0; c->n_shared && i < 3; i++) DSB_TRY(check(ctx, &s[i], err));
     }
     dsb_head_spec(c, s);
-    return check_rules(recipe, s, used, err);
+    return check(ctx, s, err);
 }
+
+typedef struct ruled {
+    const dsb_recipe *recipe;
+    bool *used;
+} ruled;
+
+static dsb_status check_ruled(const void *ctx, const dsb_linear_spec *s, dsb_err *err) {
+    const ruled *r = ctx;
+    return check_rules(r->recipe, s, r->used, err);
+}
+
+dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, bool *used, dsb_err *err) {
+    ruled r = {recipe, used};
+    if (!recipe) return DSB_OK;
+    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
+    return each_linear(&m->config, check_ruled, &r, err);
+}
+
+/* What is missing or of another shape is dsb_model_check's to tell. */
+static dsb_status check_stored(const void *ctx, const dsb_linear_spec *s, dsb_err *err) {
+    const dsb_scheme *scheme = ctx;
+    const dsb_recipe *r = scheme->recipe;
+    char tensor[300];
+    dsb_stored found;
+    dsb_err ignored;
+    snprintf(tensor, sizeof tensor, "%s.weight", s->stem);
+    if (dsb_stored_find(scheme->source, s->stem, s->rows, s->cols, &found, &ignored) || !found.format || found.format->qmax == 0) return DSB_OK;
+    for (int i = 0; i < r->n_rule; i++) {
+        const dsb_rule *rule = &r->rules[i];
+        int64_t group;
+        const dsb_format *f = dsb_rule_covers(rule, s->role, tensor) ? dsb_rule_format(rule, s->cols, &group) : NULL;
+        if (f && !f->is_float && f != found.format)
+            return dsb_fail(err, DSB_EINPUT, "scheme %s: rule %d: tensor %s is stored as %s in %s and runs so; that format, a float one or keep is wanted, not %s", r->name, i + 1, tensor, found.format->name, scheme->source->dir, f->name);
+        if (dsb_rule_covers(rule, s->role, tensor) && rule->when == DSB_WHEN_ALWAYS) break;
+    }
+    return DSB_OK;
+}
+
+dsb_status dsb_model_check_stored(const dsb_model *m, const dsb_scheme *scheme, dsb_err *err) { return scheme->own_source || !scheme->recipe ? DSB_OK : each_linear(&m->config, check_stored, scheme, err); }
 
 dsb_status dsb_model_check_length(const dsb_model *m, const char *dir, const char *what, int64_t n, dsb_err *err) {
     if (n <= m->config.max_pos) return DSB_OK;

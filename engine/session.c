@@ -38,15 +38,27 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
     return DSB_OK;
 }
 
+static size_t linear_bytes(const dsb_linear *l) { return l->w.bytes + l->a.bytes + l->b.bytes; }
+
+/* BF16 by BF16 could be multiplied as such; other weights, and a reference's inputs, can't. */
+static dsb_arithmetic arithmetic_of(const dsb_session *s, const dsb_wmat *w, dsb_activation activation) {
+    const dsb_activation_row *acts;
+    dsb_activation_list(&acts);
+    return acts[activation].integer ? DSB_ARITH_INT8 : s->scheme->bf16 && w->kind == DSB_W_BF16 ? DSB_ARITH_BF16 : DSB_ARITH_F32;
+}
+
 static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_tensor_event event;
     dsb_expert_facts facts = dsb_calibration_facts(cal, spec);
     DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
-    size_t bytes = out->w.bytes + out->a.bytes + out->b.bytes;
-    s->weight_bytes += bytes;
+    size_t bytes = linear_bytes(out);
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
+    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : &s->token;
+    s->weight_bytes += bytes;
     s->token_bytes += (size_t)(share * (double)bytes);
-    s->token_ops += share * 2 * ((double)spec->rows * (double)spec->cols + (double)out->b.rows * (double)(spec->rows + spec->cols));
+    work->ops[arithmetic_of(s, &out->w, out->activation)] += share * 2 * (double)spec->rows * (double)spec->cols;
+    work->ops[arithmetic_of(s, &out->b, DSB_ACT_NONE)] += share * 2 * (double)out->b.rows * (double)(spec->rows + spec->cols);
+    if (spec->expert < 0) work->bytes += (double)bytes;
     return DSB_OK;
 }
 
@@ -58,6 +70,18 @@ static dsb_status load_ffn(dsb_session *s, dsb_loader *l, const dsb_calibration 
     return load_linear(s, l, cal, &specs[2], &out->down, err);
 }
 
+/* A decoded token reads kv_b's absorbed parts, not itself. */
+static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
+    const dsb_linear *l = &w->kv_b;
+    DSB_TRY(dsb_attn_absorb(s->m, w, s->scheme->bf16, err));
+    for (int64_t h = 0; h < w->absorbed_heads; h++) {
+        s->weight_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+        s->token_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+    }
+    if (w->absorbed_heads) s->token_bytes -= l->w.bytes + l->a.bytes + l->b.bytes;
+    return DSB_OK;
+}
+
 static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_err *err) {
     const dsb_config *c = &s->m->config;
     dsb_layer_weights *w = &s->layers[layer];
@@ -65,6 +89,7 @@ static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibratio
     int n = dsb_attn_specs(c, layer, specs);
     for (int i = 0; i < n; i++) DSB_TRY(load_linear(s, l, cal, &specs[i], dsb_attn_linear(&w->attn, specs[i].role), err));
     DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, &w->attn, err));
+    DSB_TRY(absorb(s, &w->attn, err));
     DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, &w->router, err));
     if (!dsb_layer_is_moe(c, layer)) return load_ffn(s, l, cal, layer, DSB_ROLE_DENSE_GATE, -1, &w->dense, err);
     dsb_router_spec(c, layer, &router);
@@ -81,13 +106,16 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
     if (room > s->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens are wanted, but the model was opened for %lld positions", (long long)room, (long long)s->m->n_pos);
     DSB_TRY(DSB_NEW(s->layers, c->n_layer, "layers", err));
     DSB_TRY(DSB_NEW(s->kv, c->n_layer, "caches", err));
+    DSB_TRY(DSB_NEW(s->seqs, s->batch, "sequences", err));
     for (int64_t i = 0; i < c->n_layer; i++) {
         DSB_TRY(load_layer(s, l, cal, i, err));
         void *p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_key_width(c)) * sizeof(float), "key cache", err));
+        DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_cached_k(c)) * sizeof(float), "key cache", err));
         s->kv[i].k = p;
-        DSB_TRY(be->alloc(&p, (size_t)(room * dsb_value_width(c)) * sizeof(float), "value cache", err));
-        s->kv[i].v = p;
+        if (dsb_cached_v(c)) {
+            DSB_TRY(be->alloc(&p, (size_t)(s->batch * room * dsb_cached_v(c)) * sizeof(float), "value cache", err));
+            s->kv[i].v = p;
+        }
         s->kv[i].room = room;
     }
     DSB_TRY(dsb_load_vector(s->m, s->scheme->source, c->d_model, &s->final_norm, err, "model.norm.weight"));
@@ -96,8 +124,12 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
 }
 
 dsb_status dsb_session_open(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, dsb_err *err) {
+    return dsb_session_open_batch(s, m, scheme, calibration, room, 1, err);
+}
+
+dsb_status dsb_session_open_batch(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, int64_t batch, dsb_err *err) {
     dsb_loader loader;
-    *s = (dsb_session){.m = m, .scheme = scheme};
+    *s = (dsb_session){.m = m, .scheme = scheme, .batch = batch};
     dsb_workspace_init(&s->ws, m->be);
     dsb_workspace_init(&s->own_ws, m->be);
     dsb_workspace_init(&s->host_ws, NULL);
@@ -125,6 +157,7 @@ void dsb_session_close(dsb_session *s) {
     }
     free(s->layers);
     free(s->kv);
+    free(s->seqs);
     if (s->final_norm) be->release(s->final_norm);
     dsb_linear_release(be, &s->lm_head);
     dsb_workspace_release(&s->ws);
@@ -133,10 +166,13 @@ void dsb_session_close(dsb_session *s) {
     *s = (dsb_session){0};
 }
 
-void dsb_session_rewind(dsb_session *s) {
-    for (int64_t i = 0; i < s->m->config.n_layer; i++) s->kv[i].len = 0;
-    s->depth = 0;
+void dsb_session_rewind_to(dsb_session *s, int64_t depth) {
+    if (depth > s->depth) depth = s->depth;
+    for (int64_t i = 0; i < s->m->config.n_layer; i++) s->kv[i].len = depth;
+    s->depth = depth;
 }
+
+void dsb_session_rewind(dsb_session *s) { dsb_session_rewind_to(s, 0); }
 
 void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, int64_t k, int64_t n_expert, int64_t *start, int32_t *rows, float *row_weight) {
     memset(start, 0, (size_t)(n_expert + 1) * sizeof *start);
@@ -180,6 +216,7 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     for (int64_t e = 0; e < r->n_expert; e++) {
         int64_t at = start[e], count = start[e + 1] - at;
         if (count == 0) continue;
+        s->done.bytes += (double)(linear_bytes(&w->experts[e].gate) + linear_bytes(&w->experts[e].up) + linear_bytes(&w->experts[e].down));
         be->gather(x, rows + at, count, d, gathered);
         DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, &s->ws, out, err));
         be->scatter_add(y, rows + at, weight + at, out, count, d);
@@ -192,6 +229,10 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     return DSB_OK;
 }
 
+static void force_routing(const dsb_forced_routing *f, int64_t layer, dsb_routing *r, int64_t first) {
+    for (int64_t i = 0; i < r->n; i++) memcpy(r->idx + i * r->k, f->ids + (layer * f->n_row + (first + i) % f->n_row) * r->k, (size_t)r->k * sizeof *r->idx);
+}
+
 /* One block over n new rows of x, in place. */
 static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t n, const int32_t *pos, dsb_routing *trace, dsb_err *err) {
     const dsb_model *m = s->m;
@@ -202,8 +243,9 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
     float *out, *normed;
     TAKE(MS_OUT, out, n * d);
     TAKE(MS_NORM, normed, n * d);
-    dsb_seq seq = {.q0 = 0, .n_q = n, .kv0 = 0, .n_kv = s->kv[layer].len + n};
-    DSB_TRY(dsb_attention_forward(m, &w->attn, bf16, x, n, pos, &seq, 1, &s->kv[layer], NULL, &s->ws, out, err));
+    int64_t each = n / s->batch, room = s->kv[layer].room, len = s->kv[layer].len;
+    for (int64_t i = 0; i < s->batch; i++) s->seqs[i] = (dsb_seq){.q0 = i * each, .n_q = each, .kv0 = i * room, .n_kv = len + each};
+    DSB_TRY(dsb_attention_forward(m, &w->attn, bf16, x, n, pos, s->seqs, s->batch, &s->kv[layer], NULL, &s->ws, out, err));
     be->add(x, out, n * d);
     if (bf16) be->round_bf16(x, n * d);
     dsb_ffn_norm(m, &w->router, bf16, x, n, normed);
@@ -217,11 +259,17 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
             TAKE_HOST(HS_MARGIN, own.margin, n);
         }
         DSB_TRY(dsb_router_forward(m, &w->router, normed, 0, n, &s->ws, r, err));
+        if (s->forced) force_routing(s->forced, layer, r, s->depth * s->batch);
         DSB_TRY(dsb_moe_forward(s, layer, normed, n, r, out, err));
     }
     be->add(x, out, n * d);
     if (bf16) be->round_bf16(x, n * d);
     return DSB_OK;
+}
+
+static void work_add(dsb_work *to, const dsb_work *w, int64_t tokens) {
+    for (int a = 0; a < DSB_ARITH_COUNT; a++) to->ops[a] += (double)tokens * w->ops[a];
+    to->bytes += w->bytes;
 }
 
 static dsb_status head_forward(dsb_session *s, const float *x, int64_t n, float *logits, dsb_err *err) {
@@ -236,33 +284,51 @@ static dsb_status head_forward(dsb_session *s, const float *x, int64_t n, float 
         m->be->rms_norm(x + at * d, d, s->final_norm, m->config.rms_eps, rows, d, normed, d);
         if (s->scheme->bf16) m->be->round_bf16(normed, rows * d);
         DSB_TRY(dsb_linear_apply(m, &s->lm_head, false, normed, rows, &s->ws, out, err));
+        work_add(&s->done, &s->head, rows);
         m->be->sync();
         m->be->download(logits + at * v, out, (size_t)(rows * v) * sizeof *out);
     }
     return DSB_OK;
 }
 
+/* The last n_logits of each sequence's n rows of x, one behind the other. */
+static dsb_status last_rows(dsb_session *s, const float **x, int64_t n, int64_t n_logits, dsb_err *err) {
+    int64_t d = s->m->config.d_model;
+    float *rows;
+    if (s->batch == 1) *x += (n - n_logits) * d;
+    if (s->batch == 1 || n_logits == n) return DSB_OK;
+    TAKE(MS_OUT, rows, s->batch * n_logits * d);
+    for (int64_t i = 0; i < s->batch; i++) s->m->be->copy(rows + i * n_logits * d, *x + ((i + 1) * n - n_logits) * d, (size_t)(n_logits * d) * sizeof *rows);
+    *x = rows;
+    return DSB_OK;
+}
+
 dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err) {
     const dsb_model *m = s->m;
-    int64_t d = m->config.d_model;
+    int64_t d = m->config.d_model, rows = s->batch * n;
     float *x, *host;
     int32_t *pos, *host_pos;
     if (n < 1 || s->depth + n > m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens after %lld don't fit the %lld positions", (long long)n, (long long)s->depth, (long long)m->n_pos);
-    TAKE(MS_X, x, n * d);
-    TAKE(MS_POS, pos, n);
-    TAKE_HOST(HS_EMBED, host, n * d);
-    TAKE_HOST(HS_POS, host_pos, n);
-    DSB_TRY(dsb_embed(m, s->scheme, tokens, n, host, err));
-    m->be->upload(x, host, (size_t)(n * d) * sizeof *x);
-    for (int64_t i = 0; i < n; i++) host_pos[i] = (int32_t)(s->depth + i);
-    m->be->upload(pos, host_pos, (size_t)n * sizeof *pos);
+    TAKE(MS_X, x, rows * d);
+    TAKE(MS_POS, pos, rows);
+    TAKE_HOST(HS_EMBED, host, rows * d);
+    TAKE_HOST(HS_POS, host_pos, rows);
+    DSB_TRY(dsb_embed(m, s->scheme, tokens, rows, host, err));
+    m->be->upload(x, host, (size_t)(rows * d) * sizeof *x);
+    for (int64_t i = 0; i < rows; i++) host_pos[i] = (int32_t)(s->depth + i % n);
+    m->be->upload(pos, host_pos, (size_t)rows * sizeof *pos);
     for (int64_t l = 0; l < m->config.n_layer; l++) {
         dsb_routing *trace = sink && sink->routing && dsb_layer_is_moe(&m->config, l) ? &sink->routing[l] : NULL;
-        DSB_TRY(layer_forward(s, l, x, n, pos, trace, err));
+        DSB_TRY(layer_forward(s, l, x, rows, pos, trace, err));
         m->be->sync();
-        if (sink && sink->hidden) m->be->download(sink->hidden + l * n * d, x, (size_t)(n * d) * sizeof *x);
+        if (sink && sink->hidden) m->be->download(sink->hidden + l * rows * d, x, (size_t)(rows * d) * sizeof *x);
     }
+    work_add(&s->done, &s->token, rows);
     s->depth += n;
-    if (n_logits > 0) DSB_TRY(head_forward(s, x + (n - n_logits) * d, n_logits, logits, err));
+    const float *last = x;
+    if (n_logits > 0) {
+        DSB_TRY(last_rows(s, &last, n, n_logits, err));
+        DSB_TRY(head_forward(s, last, s->batch * n_logits, logits, err));
+    }
     return m->be->check(err);
 }

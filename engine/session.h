@@ -5,6 +5,7 @@
 
 #include "engine/block.h"
 #include "engine/calibration.h"
+#include "kernels/roofline.h"
 
 typedef struct dsb_layer_weights {
     dsb_attn_weights attn;
@@ -13,6 +14,18 @@ typedef struct dsb_layer_weights {
     dsb_ffn_weights *experts;  /* (n_expert) or NULL */
 } dsb_layer_weights;
 
+/* Products: 2 x multiply-adds of each arithmetic, attention left out; bytes of packed weights read. */
+typedef struct dsb_work {
+    double ops[DSB_ARITH_COUNT], bytes;
+} dsb_work;
+
+/* Experts to take in the place of the router's choice: row `row` of every MoE layer's ids (ascending, all different) for each token in turn, again from the
+ * first after the last. The router runs all the same, and its gate weights stay. */
+typedef struct dsb_forced_routing {
+    const int32_t *ids; /* (n_layer, n_row, k) host, borrowed; dense layers' rows are not read */
+    int64_t n_row;
+} dsb_forced_routing;
+
 typedef struct dsb_session {
     const dsb_model *m;
     const dsb_scheme *scheme;
@@ -20,11 +33,15 @@ typedef struct dsb_session {
     float *final_norm;
     dsb_linear lm_head;
     dsb_kv_cache *kv; /* one a layer */
+    int64_t batch;    /* sequences that go forward together */
+    dsb_seq *seqs;    /* (batch) scratch */
+    const dsb_forced_routing *forced; /* borrowed, or NULL */
     dsb_workspace ws, own_ws, host_ws; /* the block parts' scratch; the session's own, on the device and on the host */
-    int64_t depth;         /* tokens in the cache */
+    int64_t depth;         /* tokens in the cache, of each sequence */
     size_t weight_bytes;   /* all packed weights */
     size_t token_bytes;    /* read per decoded token: all but the experts not chosen */
-    double token_ops;      /* 2 x multiply-adds of one token's products, attention left out */
+    dsb_work token, head;  /* of a token in the blocks (bytes: of a pass, experts left out); of a token whose logits are wanted */
+    dsb_work done;         /* by all passes; the caller may set it to 0 */
 } dsb_session;
 
 /* What a forward pass leaves for a trace; every pointer may be NULL. */
@@ -33,11 +50,13 @@ typedef struct dsb_trace_sink {
     dsb_routing *routing;  /* (n_layer), allocated with scores, rows 0..n */
 } dsb_trace_sink;
 
-/* Loads every weight; calibration may be NULL where the recipe needs none. room: tokens the caches hold. */
+/* Loads every weight; calibration may be NULL where the recipe needs none. room: tokens the caches hold, of each of `batch` sequences (one, in the first form). */
 dsb_status dsb_session_open(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, dsb_err *err);
+dsb_status dsb_session_open_batch(dsb_session *s, const dsb_model *m, const dsb_scheme *scheme, const dsb_calibration *calibration, int64_t room, int64_t batch, dsb_err *err);
 void dsb_session_close(dsb_session *s);
 void dsb_session_rewind(dsb_session *s); /* empties the caches */
-/* Runs n tokens after those in the cache; logits (host) of the last `n_logits` of them, or none. */
+void dsb_session_rewind_to(dsb_session *s, int64_t depth); /* keeps each sequence's first `depth` tokens, at most what there is */
+/* Runs n tokens of each sequence, (batch, n), after those in the cache; logits (host, (batch, n_logits, vocab)) of the last `n_logits` of each, or none. */
 dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err);
 
 /* Embedding rows of ids as the scheme stores them, host f32. DSB_EINPUT names a token outside the vocabulary. */

@@ -261,21 +261,28 @@ dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *
     return ok ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "%s: tensor %s: no memory for its scales", s->cp->dir, s->w->name);
 }
 
-dsb_status dsb_stored_codes(const dsb_stored *s, dsb_qtensor *q, dsb_err *err) {
-    bool within = true;
-    *q = (dsb_qtensor){.format = s->format, .rows = s->rows, .cols = s->cols, .group = s->group, .n_group = s->n_group};
-    dsb_status st = DSB_NEW(q->codes, s->rows * s->cols, s->w->name, err);
-    if (!st) st = DSB_NEW(q->scales, s->rows * s->n_group, s->w->name, err);
-    if (!st) {
-        if (s->one_scale) stored_widen(s->scale, 0, 1, q->scales);
-        else stored_widen(s->scale, 0, s->rows * s->n_group, q->scales);
-        for (int64_t i = 1; s->one_scale && i < s->rows * s->n_group; i++) q->scales[i] = q->scales[0];
-        for (int64_t r = 0; r < s->rows; r++)
-            for (int64_t c = 0; c < s->cols; c++) q->codes[r * s->cols + c] = (int8_t)stored_code(s, r, c);
-        for (int64_t i = 0; i < s->rows * s->cols; i++) within &= q->codes[i] != -128;
+/* Only eight bits hold a code that no kernel takes. */
+static bool within_kernels(const dsb_stored *s) {
+    for (int64_t r = 0; r < s->rows && s->bits == 8; r++)
+        for (int64_t c = 0; c < s->cols; c++)
+            if (stored_code(s, r, c) == -128) return false;
+    return true;
+}
+
+dsb_status dsb_stored_codes(const dsb_stored *s, int64_t at, int64_t n, dsb_qtensor *q, dsb_err *err) {
+    *q = (dsb_qtensor){.format = s->format, .rows = n, .cols = s->cols, .group = s->group, .n_group = s->n_group};
+    if (!within_kernels(s)) return DSB_OK;
+    dsb_status st = DSB_NEW(q->codes, n * s->cols, s->w->name, err);
+    if (!st) st = DSB_NEW(q->scales, n * s->n_group, s->w->name, err);
+    if (st) {
+        dsb_qtensor_release(q);
+        return st;
     }
-    if (st || !within) dsb_qtensor_release(q);
-    return st;
+    stored_widen(s->scale, s->one_scale ? 0 : at * s->n_group, s->one_scale ? 1 : n * s->n_group, q->scales);
+    for (int64_t i = 1; s->one_scale && i < n * s->n_group; i++) q->scales[i] = q->scales[0];
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < s->cols; c++) q->codes[r * s->cols + c] = (int8_t)stored_code(s, at + r, c);
+    return DSB_OK;
 }
 
 size_t dsb_stored_bytes(const dsb_stored *s) {

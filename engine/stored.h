@@ -32,8 +32,8 @@ dsb_status dsb_stored_find(const dsb_checkpoint *cp, const char *stem, int64_t r
 dsb_status dsb_stored_find_bias(const dsb_checkpoint *cp, const char *stem, int64_t rows, dsb_stored *out, dsb_err *err);
 /* dst (n, cols) = rows at .. at+n. */
 dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *dst, dsb_err *err);
-/* The codes and scales, owned by q; s->codes must hold. A code that no kernel takes (INT8's -128): q->codes stays NULL. */
-dsb_status dsb_stored_codes(const dsb_stored *s, dsb_qtensor *q, dsb_err *err);
+/* Codes and scales of rows at .. at+n, owned by q; s->codes must hold. Where a code of the whole weight is one that no kernel takes (INT8's -128): q->codes stays NULL. */
+dsb_status dsb_stored_codes(const dsb_stored *s, int64_t at, int64_t n, dsb_qtensor *q, dsb_err *err);
 /* Bytes that hold this weight: codes, scales and all. */
 size_t dsb_stored_bytes(const dsb_stored *s);
 

@@ -13,17 +13,9 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }
 
-dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return dsb_load_reference(&sw->loader, spec, out, err); }
-
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
     dsb_expert_facts facts = dsb_calibration_facts(sw->cal, spec);
     return dsb_load_scheme(&sw->loader, &sw->plan->schemes[scheme], spec, &facts, dsb_calibration_range(sw->cal, spec), sw_calib_stats(sw, scheme, spec), ref, out, event, err);
-}
-
-dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
-    dsb_tensor_event event;
-    DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, &event, err));
-    return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
 }
 
 void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n) {

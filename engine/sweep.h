@@ -32,6 +32,7 @@ typedef struct dsb_sweep_costs {
     bool hold_head;               /* the vocabulary matrix of all schemes; else it is read again for every head_rows positions */
     bool spill;                   /* streams of all tokens lie in a temporary file */
     int64_t tile_chunks;          /* chunks that pass through attention together */
+    int64_t tile_weights;         /* of a wide linear of attention or a feed-forward loaded at a time, again for each product; 0: they are held whole */
     int64_t head_rows, head_tile; /* positions whose logits are held; rows of the vocabulary matrix loaded at a time */
     int64_t read_bytes;           /* of checkpoints, first looks only */
     int64_t weight_bytes, activation_bytes, spill_bytes, scratch_bytes; /* memory at its peak, but spill_bytes of the disk */

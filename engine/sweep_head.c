@@ -51,33 +51,13 @@ static void heads_close(sweep *sw, heads *all) {
     free(all->h);
 }
 
-/* A tile's figures are added to those before it. */
-static void add_event(heads *all, head *h, const dsb_tensor_event *tile, int64_t t) {
-    if (t == 0) {
-        h->event = *tile;
-    } else {
-        dsb_moments_add(&h->event.moments, &tile->moments);
-        h->event.stored_bytes += tile->stored_bytes;
-    }
-    h->event.spec = &all->spec;
-}
-
-static dsb_linear_spec tile_spec(const heads *all, int64_t t) {
-    dsb_linear_spec spec = all->spec;
-    if (all->n_tile == 1) return spec;
-    spec.of = spec.rows;
-    spec.first = t * all->tile_rows;
-    spec.rows = spec.of - spec.first < all->tile_rows ? spec.of - spec.first : all->tile_rows;
-    return spec;
-}
-
 static dsb_status load_tile(sweep *sw, heads *all, int64_t t, dsb_err *err) {
-    dsb_linear_spec spec = tile_spec(all, t);
+    dsb_linear_spec spec = all->n_tile == 1 ? all->spec : dsb_linear_spec_part(&all->spec, t * all->tile_rows, all->tile_rows);
     DSB_TRY(sw_load_reference(sw, &spec, &all->h[0].tiles[t], err));
     for (int s = 0; s < sw->plan->n_scheme; s++) {
-        dsb_tensor_event event;
-        DSB_TRY(sw_load_scheme_part(sw, s, &spec, &all->h[0].tiles[t], &all->h[s + 1].tiles[t], &event, err));
-        if (!all->told) add_event(all, &all->h[s + 1], &event, t);
+        head *h = &all->h[s + 1];
+        DSB_TRY(sw_load_scheme_part(sw, s, &spec, &all->h[0].tiles[t], &h->tiles[t], all->told ? NULL : &h->event, err));
+        h->event.spec = &all->spec;
     }
     if (all->told || t + 1 < all->n_tile) return DSB_OK;
     all->told = true;

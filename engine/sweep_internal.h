@@ -1,4 +1,4 @@
-/* The sweep's state, shared by its parts: sweep.c (order), sweep_stream.c, sweep_attention.c, sweep_routing.c, sweep_mlp.c, sweep_head.c. */
+/* The sweep's state, shared by its parts: sweep.c (order), sweep_stream.c, sweep_attention.c, sweep_routing.c, sweep_mlp.c, sweep_head.c, sweep_tiles.c. */
 #ifndef DSB_ENGINE_SWEEP_INTERNAL_H
 #define DSB_ENGINE_SWEEP_INTERNAL_H
 
@@ -117,9 +117,7 @@ dsb_status sw_calib_finish(sweep *sw, sw_calib *c, dsb_err *err);
 
 /* ---- what all parts use (sweep.c) ---- */
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
-dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
-dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
-/* The same without telling the observer. */
+/* A part of a weight or all of it, without telling the observer; event as dsb_load_scheme's. */
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
 /* Asks for weights that come next, of all checkpoints. */
 void sw_want(const sweep *sw, const dsb_linear_spec *specs, int n);
@@ -131,6 +129,17 @@ sw_pass sw_pass_from(const sweep *sw, int64_t at);
 /* Kernels' scratch counts clipped activations: those of a scheme's own stream, run between the two calls, are the scheme's. */
 void sw_clip_begin(sweep *sw);
 void sw_clip_end(sweep *sw, int scheme);
+
+/* ---- weights (sweep_tiles.c) ---- */
+/* Outputs of a (rows, cols) matrix that are loaded together where so many weights are wanted at a time; rows: all. */
+int64_t sw_tile_rows(int64_t tile_weights, int64_t rows, int64_t cols);
+/* Whether a scheme's form of the weight can be made tile by tile. */
+bool sw_by_rows(const sweep *sw, int scheme, const dsb_linear_spec *spec);
+/* The reference's form, and a scheme's, of which the observer is told; where the sweep's way wants it they are not held. */
+dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
+dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err);
+/* *sum += Σ|W| of the reference's. */
+dsb_status sw_add_magnitudes(sweep *sw, const dsb_linear_spec *spec, double *sum, dsb_err *err);
 
 /* ---- routing (sweep_routing.c) ---- */
 

@@ -122,9 +122,8 @@ static dsb_status load_reference(sweep *sw, const dsb_linear_spec specs[3], dsb_
     double sum = 0;
     int64_t n = 0;
     for (int i = 0; i < 3; i++) {
-        DSB_TRY(sw_load_reference(sw, &specs[i], w ? part(w, i) : NULL, err));
-        const float *x = sw->loader.w_ref;
-        for (int64_t j = 0; mean_abs && j < specs[i].rows * specs[i].cols; j++) sum += x[j] < 0 ? -(double)x[j] : (double)x[j];
+        if (w) DSB_TRY(sw_load_reference(sw, &specs[i], part(w, i), err));
+        if (mean_abs) DSB_TRY(sw_add_magnitudes(sw, &specs[i], &sum, err));
         n += specs[i].rows * specs[i].cols;
     }
     if (mean_abs) *mean_abs = sum / (double)n;
@@ -221,7 +220,7 @@ static dsb_status load_int4(sweep *sw, const dsb_linear_spec specs[3], dsb_ffn_w
     DSB_TRY(DSB_NEW(deq, n, "experts", err));
     dsb_status s = DSB_OK;
     for (int i = 0; i < 3 && !s; i++) {
-        s = sw_load_reference(sw, &specs[i], part(ref, i), err);
+        s = dsb_load_reference(&sw->loader, &specs[i], part(ref, i), err);
         if (!s) s = dsb_quantize_rtn(&q, dsb_format_find("int4"), 32, false, sw->loader.w_ref, specs[i].rows, specs[i].cols, err);
         if (s) break;
         dsb_dequantize(&q, NULL, deq);

@@ -21,7 +21,7 @@ int dsb_cmd_compare(int argc, char **argv) {
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
     dsb_text_init(&out);
-    s = dsb_format_parse(format, o.json, &kind, &err);
+    s = dsb_format_parse(format, o.json, false, &kind, &err);
     if (!s) s = dsb_db_open(&db, o.db, false, &err);
     if (!s) s = dsb_compare(db, o.arg[0], o.arg[1], kind, &out, &regressed, &err);
     if (!s) s = dsb_print(&out, &err);

@@ -36,7 +36,7 @@ int dsb_cmd_report(int argc, char **argv) {
     dsb_status s = dsb_options_parse(&usage, argc, argv, &o, &err);
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
-    s = dsb_format_parse(format, o.json, &kind, &err);
+    s = dsb_format_parse(format, o.json, false, &kind, &err);
     if (!s) s = report(&o, path, kind, !format && !o.json, &err);
     return s ? dsb_command_fail(&err) : 0;
 }

@@ -16,9 +16,9 @@
 #include "quantizers/quantize.h"
 
 static const char MORE[] =
-    "Of each tensor NAME: NAME.codes (I8 in the tensor's shape; U8 with --affine; the raw bytes of all other formats),\n"
+    "Of each tensor NAME: NAME.codes (I8 in the tensor's shape; U8 with --affine or hqq; the raw bytes of all other formats),\n"
     "NAME.scales (F32, rows or 1 by groups; U8 of MX formats and NVFP4; none where they lie in the codes' blocks),\n"
-    "NAME.zeros (I32, --affine only), NAME.global_scale (F32, NVFP4 only), NAME.dequant (F32).\n"
+    "NAME.zeros (I32, --affine only; F32, hqq only), NAME.global_scale (F32, NVFP4 only), NAME.dequant (F32).\n"
     "Without --group: channel for int8 and FP8, 64 for nf4, else 32 or the format's own block. The last group of a row may be\n"
     "short; FP8 with --group 128 has a scale a block of 128 x 128.\n"
     "Tensors that are not 2-D, hold no floats or have rows that the format's blocks don't divide are skipped, and named on stderr.\n"
@@ -29,6 +29,7 @@ typedef struct options {
     const dsb_algorithm *algorithm;
     const char *in, *out;
     int64_t group; /* DSB_GROUP_TENSOR, DSB_GROUP_CHANNEL or inputs per scale */
+    dsb_zero zero;
     bool affine, json, help;
 } options;
 
@@ -62,7 +63,8 @@ static dsb_status algorithm_read(options *o, const char *name, dsb_err *err) {
     char known[256] = "";
     const dsb_algorithm *rows;
     o->algorithm = dsb_algorithm_find(name);
-    if (o->algorithm && o->algorithm->range != DSB_RANGE_WHOLE && o->format->qmax == 0) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: format %s has scales of its own; rtn, or an integer format, is wanted", name, o->format->name);
+    bool integers = o->algorithm && (o->algorithm->range != DSB_RANGE_WHOLE || o->algorithm->method == DSB_METHOD_HQQ);
+    if (integers && o->format->qmax == 0) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: format %s has scales of its own; rtn, or an integer format, is wanted", name, o->format->name);
     if (o->algorithm && o->algorithm->needs) return dsb_fail(err, DSB_EUSAGE, "tensor: --algorithm %s: it chooses by calibration, which a file of tensors has not; rtn is wanted", name);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) {
         size_t at = strlen(known);
@@ -117,6 +119,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     if (!o->out) return dsb_fail(err, DSB_EUSAGE, "tensor: -o FILE is missing; it names the file to write");
     DSB_TRY(format_read(o, format, err));
     DSB_TRY(algorithm_read(o, algorithm, err));
+    o->zero = o->algorithm->method == DSB_METHOD_HQQ ? DSB_ZERO_REAL : o->affine && o->format->qmax ? DSB_ZERO_CODE : DSB_ZERO_NONE;
     return group_read(o, group, err);
 }
 
@@ -169,9 +172,9 @@ static dsb_status declare(const options *o, dsb_st_writer *out, const dsb_st_ten
     } else if (o->format->codec) {
         DSB_TRY(declare_raw(o, out, t, err));
     } else {
-        DSB_TRY(declare_part(out, t, "codes", o->affine ? DSB_U8 : DSB_I8, rows, cols, err));
+        DSB_TRY(declare_part(out, t, "codes", o->zero ? DSB_U8 : DSB_I8, rows, cols, err));
         DSB_TRY(declare_part(out, t, "scales", DSB_F32, scale_rows(o, t), scale_cols(o, t), err));
-        if (o->affine) DSB_TRY(declare_part(out, t, "zeros", DSB_I32, scale_rows(o, t), scale_cols(o, t), err));
+        if (o->zero) DSB_TRY(declare_part(out, t, "zeros", o->zero == DSB_ZERO_REAL ? DSB_F32 : DSB_I32, scale_rows(o, t), scale_cols(o, t), err));
     }
     return declare_part(out, t, "dequant", DSB_F32, rows, cols, err);
 }
@@ -199,8 +202,9 @@ static dsb_status write_codes(const options *o, dsb_st_writer *out, const dsb_qt
     DSB_TRY(dsb_st_writer_write(out, b->codes, (size_t)n, err));
     DSB_TRY(dsb_st_writer_write(out, q->scales, (size_t)n_scale * sizeof(float), err));
     for (int64_t i = 0; q->affine && i < n_scale; i++) {
-        int32_t zero = q->zeros[i] + half;
-        DSB_TRY(dsb_st_writer_write(out, &zero, sizeof zero, err));
+        float zero = q->zeros[i] + (float)half;
+        int32_t code = (int32_t)zero;
+        DSB_TRY(dsb_st_writer_write(out, q->affine == DSB_ZERO_REAL ? (const void *)&zero : &code, sizeof code, err));
     }
     return DSB_OK;
 }
@@ -218,7 +222,7 @@ static dsb_status quantize_one(const options *o, dsb_st_writer *out, result *r, 
     dsb_qtensor q;
     dsb_err inner = {0};
     dsb_widen_f32(t->dtype, t->data, (size_t)n, b->w);
-    dsb_status s = dsb_quantize(&q, o->format, o->algorithm, o->group, o->affine, b->w, rows, cols, &inner);
+    dsb_status s = dsb_quantize(&q, o->format, o->algorithm, o->group, o->zero, b->w, rows, cols, &inner);
     /* A bad weight is a bad input here, no figure of a model. */
     if (s) return dsb_fail(err, s == DSB_ENONFINITE ? DSB_EINPUT : s, "%s: tensor %s: %s", o->in, t->name, inner.text);
     dsb_dequantize(&q, b->w, b->dequant);
@@ -297,7 +301,7 @@ static json_t *row_json(const options *o, const result *r) {
     char group[32];
     dsb_moment_figures f = dsb_moments_figures(&r->moments);
     group_name(o, group, sizeof group);
-    json_t *row = json_pack("{s:s, s:s, s:s, s:b, s:[I, I], s:I, s:I}", "tensor", r->t->name, "format", o->format->name, "group", group, "affine", o->affine, "shape", (json_int_t)r->t->shape[0],
+    json_t *row = json_pack("{s:s, s:s, s:s, s:b, s:[I, I], s:I, s:I}", "tensor", r->t->name, "format", o->format->name, "group", group, "affine", o->zero != DSB_ZERO_NONE, "shape", (json_int_t)r->t->shape[0],
                             (json_int_t)r->t->shape[1], "n", (json_int_t)(r->t->shape[0] * r->t->shape[1]), "nonfinite", (json_int_t)r->moments.nonfinite);
     json_object_set_new(row, "nmse", number(f.nmse));
     json_object_set_new(row, "sqnr_db", number(f.sqnr_db));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "engine/model_check.h"
 
 static void cpu_name(char *out, size_t n) {
     char line[512];
@@ -35,6 +36,13 @@ dsb_status dsb_host_read(dsb_host_facts *out, dsb_arena *arena, dsb_err *err) {
     *out = (dsb_host_facts){.name_hash = dsb_arena_strdup(arena, hash), .cpu = dsb_arena_strdup(arena, cpu), .os = dsb_arena_strdup(arena, os), .cores = sysconf(_SC_NPROCESSORS_ONLN),
                             .memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE)};
     return out->name_hash && out->cpu && out->os ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for the host's facts");
+}
+
+void dsb_model_facts_make(dsb_model_facts *out, const dsb_model *m, const char *path, const char *sha256) {
+    const dsb_config *c = &m->config;
+    const char *slash = strrchr(path, '/');
+    *out = (dsb_model_facts){.path = path, .name = slash && slash[1] ? slash + 1 : path, .arch = c->arch, .sha256 = sha256, .n_param = dsb_model_params(c), .n_layer = c->n_layer, .d_model = c->d_model,
+                             .n_expert = c->n_expert, .k = c->router.k, .bytes = (int64_t)m->checkpoint.bytes};
 }
 
 const char *dsb_utc_now(dsb_arena *arena) {

@@ -7,7 +7,6 @@
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/version.h"
-#include "kernels/backend.h"
 
 typedef struct command {
     const char *name, *help;
@@ -34,12 +33,6 @@ static int unknown_command(const char *name) {
     return dsb_command_fail(&err);
 }
 
-/* A level that this machine lacks must not end in a null table later. */
-static dsb_status isa_check(dsb_err *err) {
-    if (dsb_backend_cpu(NULL)) return DSB_OK;
-    return dsb_fail(err, DSB_EUSAGE, "DSBENCH_ISA=%s: this machine or build has no such level; unset it, then dsbench list kernels tells the levels", getenv("DSBENCH_ISA"));
-}
-
 int main(int argc, char **argv) {
     dsb_err err;
 #ifdef M_MMAP_THRESHOLD
@@ -60,7 +53,8 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < N_COMMAND; i++) {
         if (strcmp(argv[1], k_commands[i].name) != 0) continue;
-        if (isa_check(&err)) return dsb_command_fail(&err);
+        const char *isa = getenv("DSBENCH_ISA");
+        if (isa && *isa && dsb_isa_check("DSBENCH_ISA", isa, &err)) return dsb_command_fail(&err); /* else it ends in a null table later */
         return k_commands[i].call(argc - 1, argv + 1);
     }
     return unknown_command(argv[1]);

@@ -64,12 +64,12 @@ dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, 
     return DSB_OK;
 }
 
-int64_t dsb_memory_of_sessions(const dsb_model *m, const dsb_scheme *schemes, int n_scheme, int64_t room) {
+int64_t dsb_memory_of_sessions(const dsb_model *m, const dsb_scheme *schemes, int n_scheme, int64_t tokens) {
     const dsb_config *c = &m->config;
-    double per = 4, key_values = (double)(dsb_key_width(c) + dsb_value_width(c)), scratch = 8.0 * (double)room * ((double)c->d_model * 4 + 3 * key_values);
+    double per = 0, key_values = (double)(dsb_key_width(c) + dsb_value_width(c)), scratch = 8.0 * (double)tokens * ((double)c->d_model * 4 + 3 * key_values);
     for (int i = 0; i < n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(&schemes[i]);
+        double b = schemes[i].f32_weights ? 4 : dsb_scheme_weight_bytes(m->be, &schemes[i]);
         per += b > 2 ? b : 2; /* kept weights are packed again for each */
     }
-    return (int64_t)(per * (double)dsb_model_params(c) + (n_scheme + 1) * (4 * (double)room * key_values * (double)c->n_layer + scratch));
+    return (int64_t)(per * (double)dsb_model_params(c) + n_scheme * (4 * (double)tokens * key_values * (double)c->n_layer + scratch));
 }

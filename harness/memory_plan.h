@@ -19,7 +19,7 @@ typedef struct dsb_memory_plan {
 dsb_status dsb_memory_plan_make(dsb_memory_plan *p, const dsb_sweep_plan *plan, int64_t n_scored, int64_t limit, const char *beside, bool is_file, dsb_err *err);
 /* One line: bytes to read, memory and what it is for, the temporary file, a rough time. */
 void dsb_memory_plan_print(const dsb_memory_plan *p, FILE *to);
-/* Bytes of the speed measurement, that holds the reference in f32 and every scheme at once, with caches of `room` tokens. */
-int64_t dsb_memory_of_sessions(const dsb_model *m, const dsb_scheme *schemes, int n_scheme, int64_t room);
+/* Bytes of a speed measurement that holds all these schemes at once, with caches of so many tokens, of all sequences together. */
+int64_t dsb_memory_of_sessions(const dsb_model *m, const dsb_scheme *schemes, int n_scheme, int64_t tokens);
 
 #endif

@@ -10,13 +10,13 @@
 
 #include "kernels/backend.h"
 
-enum { N_COMMON = 6, MAX_NAME = 31, MAX_THREADS = 4096 };
+enum { N_COMMON = 7, MAX_NAME = 31, MAX_THREADS = 4096 };
 
 /* One command line being read. */
 typedef struct reader {
     const dsb_usage *usage;
     dsb_option common[N_COMMON];
-    const char *device;
+    const char *device, *isa;
     int argc, at;
     char **argv;
     dsb_parsed *out;
@@ -30,6 +30,7 @@ static void common_init(reader *r) {
         { "json", 0, DSB_OPT_FLAG, &o->json, NULL, "JSON instead of a table", 0, 0 },
         { "threads", 0, DSB_OPT_INT, &o->threads, "N", "threads (default: all; results don't depend on it)", 1, MAX_THREADS },
         { "device", 0, DSB_OPT_STRING, &r->device, "cpu|cuda[:N]", "where to compute (default cpu)", 0, 0 },
+        { "isa", 0, DSB_OPT_STRING, &r->isa, "LEVEL", "kernels of that level (default: the best here; list kernels tells them; results don't depend on it)", 0, 0 },
         { "quiet", 'q', DSB_OPT_FLAG, &o->quiet, NULL, "no progress line", 0, 0 },
         { "help", 'h', DSB_OPT_FLAG, &o->help, NULL, "this text", 0, 0 },
     };
@@ -190,6 +191,27 @@ static dsb_status device_choose(const reader *r) {
     return DSB_OK;
 }
 
+dsb_status dsb_isa_check(const char *from, const char *isa, dsb_err *err) {
+    const dsb_kernel_row *rows;
+    char here[128] = "";
+    int n = dsb_kernel_list(&rows);
+    for (int i = 0; i < n; i++) {
+        if (!dsb_backend_cpu(rows[i].isa) || (i > 0 && strcmp(rows[i].isa, rows[i - 1].isa) == 0)) continue;
+        if (strcmp(rows[i].isa, isa) == 0) return DSB_OK;
+        snprintf(here + strlen(here), sizeof here - strlen(here), "%s%s", *here ? ", " : "", rows[i].isa);
+    }
+    return dsb_fail(err, DSB_EUSAGE, "%s '%s': this machine or build has no such level; one of %s is wanted", from, isa, here);
+}
+
+/* The level reaches the backend's choice as an environment variable does. */
+static dsb_status isa_use(const reader *r) {
+    char from[64];
+    if (!r->isa) return DSB_OK;
+    snprintf(from, sizeof from, "%s: --isa", r->usage->command);
+    DSB_TRY(dsb_isa_check(from, r->isa, r->err));
+    return setenv("DSBENCH_ISA", r->isa, 1) == 0 ? DSB_OK : dsb_fail(r->err, DSB_ENOMEM, "%s %s: out of memory", from, r->isa);
+}
+
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err) {
     *out = (dsb_parsed){ .db = "dsbench.db", .arg = (const char **)argv };
     reader r = { .usage = usage, .argc = argc, .argv = argv, .out = out, .err = err };
@@ -201,6 +223,7 @@ dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_
     }
     DSB_TRY(args_check(&r));
     DSB_TRY(device_choose(&r));
+    DSB_TRY(isa_use(&r));
     if (out->threads) omp_set_num_threads((int)out->threads);
     return DSB_OK;
 }

@@ -1,5 +1,5 @@
 /* Command lines as tables: options, values checked against their range, `--help` written from the same rows.
- * Every command takes --help, --json, --db, --threads, --device and --quiet beside its own rows. */
+ * Every command takes --help, --json, --db, --threads, --device, --isa and --quiet beside its own rows. */
 #ifndef DSB_HARNESS_OPTIONS_H
 #define DSB_HARNESS_OPTIONS_H
 
@@ -46,6 +46,8 @@ typedef struct dsb_parsed {
 
 /* Reads argv[1..] (argv is reordered). DSB_EUSAGE or DSB_EUNSUPPORTED with one line that names the option, found and wanted. */
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err);
+/* DSB_EUSAGE where the CPU has no such level of kernels, with one line that names the levels here; `from`: what asked for it. */
+dsb_status dsb_isa_check(const char *from, const char *isa, dsb_err *err);
 /* Prints "dsbench: <text>" on stderr and returns the exit code; for a command's last line. */
 int dsb_command_fail(const dsb_err *err);
 /* The name nearest to `name` by edits, or NULL if none is near enough to suggest. */

@@ -59,6 +59,17 @@ static bool has_text(const run *r) { return !r->suite->task || r->suite->text; }
 
 static dsb_status check_vocab(const run *r, const dsb_chunks *c, dsb_err *err) { return dsb_chunks_check_vocab(c, r->suite->model, r->m.config.vocab, err); }
 
+static dsb_status make_calibration(run *r, const dsb_tokenizer *tok, dsb_err *err) {
+    const dsb_suite *s = r->suite;
+    const char *name = s->calibration ? s->calibration : "built-in calibration text";
+    DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, name, &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
+    r->cal_made = true;
+    if (s->cal_chunk_asked && r->cal_chunks.n_chunk < s->n_cal_chunk)
+        return dsb_fail(err, DSB_EINPUT, "%s: %lld chunks of %lld tokens found, %lld (\"calibration_chunks\") are wanted; a longer text, fewer chunks or a shorter context help", name, (long long)r->cal_chunks.n_chunk,
+                        (long long)r->cal_chunks.n_ctx, (long long)s->n_cal_chunk);
+    return check_vocab(r, &r->cal_chunks, err);
+}
+
 static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention convention, dsb_err *err) {
     const dsb_suite *s = r->suite;
     if (has_text(r)) {
@@ -66,11 +77,7 @@ static dsb_status make_chunks(run *r, const dsb_tokenizer *tok, dsb_convention c
         r->chunks_made = true;
         DSB_TRY(check_vocab(r, &r->chunks, err));
     }
-    if (r->needs_calibration) {
-        DSB_TRY(dsb_chunks_make(&r->cal_chunks, tok, s->calibration ? s->calibration : "built-in calibration text", &r->cal_text, DSB_CONVENTION_LLAMA, s->n_ctx, s->n_cal_chunk, true, err));
-        r->cal_made = true;
-        DSB_TRY(check_vocab(r, &r->cal_chunks, err));
-    }
+    if (r->needs_calibration) DSB_TRY(make_calibration(r, tok, err));
     if (!s->task) return DSB_OK;
     DSB_TRY(dsb_task_load(&r->task, tok, s->task, s->n_ctx, r->m.config.max_pos, err));
     if (!has_text(r)) r->chunks = r->task.chunks; /* the task's own: released with it */
@@ -158,22 +165,22 @@ static dsb_status check_same(const run *r, const char *model_hash, dsb_err *err)
 
 static dsb_status insert_run(run *r, dsb_err *err) {
     const dsb_suite *s = r->suite;
-    const char *json, *slash = strrchr(s->model, '/');
+    const char *json;
     char hash[65];
     DSB_TRY(dsb_checkpoint_hash(&r->m.checkpoint, hash, err));
     if (r->q->stored) {
         DSB_TRY(check_same(r, hash, err));
         return dsb_db_run_delete_results(r->db, r->id, err);
     }
-    DSB_TRY(dsb_suite_json(s, r->arena, &json, err));
-    const dsb_config *c = &r->m.config;
+    dsb_suite used = *s;
+    if (r->cal_made) used.n_cal_chunk = r->cal_chunks.n_chunk;
+    DSB_TRY(dsb_suite_json(&used, r->arena, &json, err));
     dsb_run_record rec = {.id = r->id, .created_utc = dsb_utc_now(r->arena), .status = "running", .command_line = r->q->command_line, .suite_json = json, .convention = has_text(r) ? s->convention : "task",
                           .build_version = dsb_version, .build_hash = dsb_git_hash, .isa = r->m.be->isa, .device = r->m.be->name, .n_ctx = r->chunks.n_ctx, .n_chunk = r->chunks.n_chunk,
                           .n_token = r->chunks.n_chunk * r->chunks.n_ctx, .n_scored = r->chunks.n_scored, .seed = 0, .threads = omp_get_max_threads(), .wall_s = 0, .peak_rss_bytes = -1,
                           .task_path = s->task, .task_sha256 = s->task ? r->task.sha256 : NULL, .n_item = s->task ? r->task.n_item : -1};
     DSB_TRY(dsb_host_read(&rec.host, r->arena, err));
-    rec.model = (dsb_model_facts){.path = s->model, .name = slash && slash[1] ? slash + 1 : s->model, .arch = c->arch, .sha256 = hash, .n_param = dsb_model_params(c), .n_layer = c->n_layer,
-                                  .d_model = c->d_model, .n_expert = c->n_expert, .k = c->router.k, .bytes = (int64_t)r->m.checkpoint.bytes};
+    dsb_model_facts_make(&rec.model, &r->m, s->model, hash);
     rec.dataset = (dsb_dataset_facts){.path = s->text ? s->text : "built-in", .name = s->text ? s->text : dsb_builtin_table[DSB_BUILTIN_EVALUATION].title, .sha256 = r->text.sha256,
                                       .bytes = (int64_t)r->text.n, .reflowed = !s->text || s->reflow};
     if (!has_text(r)) rec.dataset = (dsb_dataset_facts){.path = s->task, .name = s->task, .sha256 = r->task.sha256, .bytes = (int64_t)r->task.n_bytes};
@@ -248,21 +255,26 @@ static dsb_status speed_skipped(run *r, const char *why, int64_t n, const char *
     return note(r, "warning", err, "speed is not measured: %s %lld%s", why, (long long)n, of);
 }
 
-static dsb_status speeds(run *r, dsb_err *err) {
+/* schemes: with the reference first, in f32. */
+static dsb_status measure_speeds(run *r, const dsb_scheme *schemes, dsb_err *err) {
     const dsb_suite *s = r->suite;
     char why[96];
-    int64_t wanted = dsb_memory_of_sessions(&r->m, r->schemes, s->n_scheme, s->prefill + s->decode);
-    if (s->repeats == 0) return DSB_OK;
-    snprintf(why, sizeof why, "prefill + decode are %lld tokens, more than the", (long long)(s->prefill + s->decode));
-    if (r->chunks.n_chunk * r->chunks.n_ctx < s->prefill + s->decode) return speed_skipped(r, why, r->chunks.n_chunk * r->chunks.n_ctx, " of the run's text", err);
-    if (s->prefill + s->decode > r->m.config.max_pos) return speed_skipped(r, why, r->m.config.max_pos, " of max_position_embeddings", err);
+    int64_t tokens = s->prefill + s->decode, wanted = dsb_memory_of_sessions(&r->m, schemes, s->n_scheme + 1, tokens);
+    snprintf(why, sizeof why, "prefill + decode are %lld tokens, more than the", (long long)tokens);
+    if (r->chunks.n_chunk * r->chunks.n_ctx < tokens) return speed_skipped(r, why, r->chunks.n_chunk * r->chunks.n_ctx, " of the run's text", err);
+    if (tokens > r->m.config.max_pos) return speed_skipped(r, why, r->m.config.max_pos, " of max_position_embeddings", err);
     if (wanted > r->memory.limit - dsb_rss_bytes()) return speed_skipped(r, "all schemes at once want", wanted >> 20, " MB of memory, more than there is", err);
+    dsb_throughput_plan plan = {.m = &r->m, .schemes = schemes, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats, .batch = 1, .from = 0.85, .to = 0.99};
+    return dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
+}
+
+static dsb_status speeds(run *r, dsb_err *err) {
     dsb_scheme *all;
-    DSB_TRY(DSB_NEW(all, s->n_scheme + 1, "schemes", err));
+    if (r->suite->repeats == 0) return DSB_OK;
+    DSB_TRY(DSB_NEW(all, r->suite->n_scheme + 1, "schemes", err));
     all[0] = (dsb_scheme){.name = "reference", .source = &r->m.checkpoint, .own_source = true, .f32_weights = true};
-    for (int i = 0; i < s->n_scheme; i++) all[i + 1] = r->schemes[i];
-    dsb_throughput_plan plan = {.m = &r->m, .schemes = all, .n_scheme = s->n_scheme + 1, .calibration = &r->cal, .tokens = r->chunks.tokens, .prefill = s->prefill, .decode = s->decode, .repeats = s->repeats};
-    dsb_status st = dsb_throughput_run(&plan, r->db, r->id, &r->progress, err);
+    for (int i = 0; i < r->suite->n_scheme; i++) all[i + 1] = r->schemes[i];
+    dsb_status st = measure_speeds(r, all, err);
     free(all);
     return st;
 }
@@ -316,7 +328,6 @@ static dsb_status note_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
-    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
@@ -361,6 +372,7 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
     if (!s) s = plan_memory(&r, err);
+    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory, q->json ? stderr : stdout);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
     dsb_progress_init(&r.progress, q->quiet);

@@ -23,7 +23,9 @@ dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, cons
     s->opened = true;
     s->scheme.source = &s->own;
     s->scheme.own_source = false;
-    return DSB_OK;
+    st = dsb_model_check_stored(m, &s->scheme, err);
+    if (st) dsb_scheme_source_close(s);
+    return st;
 }
 
 void dsb_scheme_source_close(dsb_scheme_source *s) {

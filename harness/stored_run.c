@@ -25,10 +25,11 @@ dsb_status dsb_print(const dsb_text *text, dsb_err *err) {
     return DSB_OK;
 }
 
-dsb_status dsb_format_parse(const char *name, bool json, dsb_report_format *out, dsb_err *err) {
+dsb_status dsb_format_parse(const char *name, bool json, bool csv, dsb_report_format *out, dsb_err *err) {
     if (json || (name && !strcmp(name, "json"))) *out = DSB_REPORT_JSON;
     else if (!name || !strcmp(name, "text")) *out = DSB_REPORT_TEXT;
     else if (!strcmp(name, "md")) *out = DSB_REPORT_MARKDOWN;
-    else return dsb_fail(err, DSB_EUSAGE, "--format %s: no such format; it is text, md or json", name);
+    else if (csv && !strcmp(name, "csv")) *out = DSB_REPORT_CSV;
+    else return dsb_fail(err, DSB_EUSAGE, "--format %s: no such format; it is text, md%s or json", name, csv ? ", csv" : "");
     return DSB_OK;
 }

@@ -18,7 +18,7 @@ void dsb_stored_run_close(dsb_stored_run *r);
 
 /* Everything to standard output. DSB_EOUTPUT if it can't take it (a full disk). */
 dsb_status dsb_print(const dsb_text *text, dsb_err *err);
-/* "text", "md", "json"; json true wins. DSB_EUSAGE names what there is. NULL is text. */
-dsb_status dsb_format_parse(const char *name, bool json, dsb_report_format *out, dsb_err *err);
+/* "text", "md", "json", and "csv" where csv; json true wins. DSB_EUSAGE names what there is. NULL is text. */
+dsb_status dsb_format_parse(const char *name, bool json, bool csv, dsb_report_format *out, dsb_err *err);
 
 #endif

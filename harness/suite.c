@@ -217,6 +217,7 @@ dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, con
     DSB_TRY(dsb_json_int(doc, name, "context", false, 2, 1 << 20, &s->n_ctx, err));
     DSB_TRY(dsb_json_int(doc, name, "chunks", false, 0, INT32_MAX, &s->n_chunk, err));
     DSB_TRY(dsb_json_int(doc, name, "calibration_chunks", false, 0, INT32_MAX, &s->n_cal_chunk, err));
+    s->cal_chunk_asked |= json_object_get(doc, "calibration_chunks") != NULL;
     DSB_TRY(apply_cover(&s->cover, doc, name, err));
     DSB_TRY(dsb_json_int(doc, name, "isolated_every", false, 1, INT32_MAX, &s->isolated_every, err));
     if (json_object_get(doc, "schemes")) DSB_TRY(apply_schemes(s, arena, name, json_object_get(doc, "schemes"), err));

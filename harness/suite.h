@@ -18,6 +18,7 @@ typedef struct dsb_suite {
     const char *convention;
     bool reflow;
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
+    bool cal_chunk_asked; /* n_cal_chunk was given: a text that holds fewer is an error; else it is the most */
     dsb_cover_policy cover; /* of experts that few calibration tokens reach */
     int64_t prefill, decode, repeats; /* repeats 0: no speed is measured */
     int n_scheme;

@@ -12,18 +12,21 @@
 
 #include "base/format.h"
 #include "base/moments.h"
+#include "base/packed.h"
 #include "base/status.h"
 
-/* How a weight matrix is stored for its kernel. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
-typedef enum dsb_wkind { DSB_W_F32, DSB_W_BF16, DSB_W_F16, DSB_W_I8, DSB_W_I4 } dsb_wkind;
+/* How a weight matrix is stored for its kernel. BLOCK: packed as base/packed.h says. I4 holds codes -8..7 as nibbles (int4, int3, int2 share it). */
+typedef enum dsb_wkind { DSB_W_F32, DSB_W_BF16, DSB_W_F16, DSB_W_BLOCK, DSB_W_I8, DSB_W_I4 } dsb_wkind; /* from I8 on, activations are integers too */
 
 /* A packed weight matrix W (rows = outputs, cols = inputs), made by `pack`, freed by `unpack`. Layout is the backend's own. */
 typedef struct dsb_wmat {
     dsb_wkind kind;
     int64_t rows, cols;
     int64_t group;   /* inputs per scale; == cols for one scale a row; integer kinds only; the last group may be short */
+    int32_t least;   /* of BF16: the least biased exponent of its values, zeros left out (256: no others); -1 where one is not finite */
     void *data;      /* device, owned */
-    float *scales;   /* device, owned; NULL for float kinds */
+    float *scales;   /* device, owned; NULL but for integer kinds */
+    dsb_packed packed; /* of BLOCK */
     size_t bytes;    /* of data and scales, for GB/s */
     const char *kernel; /* the row that multiplies it: "avx2/gemm_i8" */
 } dsb_wmat;
@@ -45,6 +48,7 @@ typedef struct dsb_seq {
 /* q: (rows, heads, qk_dim); k: (rows, kv_heads, qk_dim); v: (rows, kv_heads, v_dim); out: (rows, heads, v_dim). */
 typedef struct dsb_attention_shape {
     int64_t heads, kv_heads, qk_dim, v_dim; /* heads / kv_heads queries share a key */
+    int64_t k_stride, v_stride; /* values between rows of k, of v; 0: kv_heads times the width */
     int64_t window;     /* keys a query sees, itself included; 0: all before it */
     float scale;
     const float *sinks; /* (heads) device: one more logit of the softmax, of no value; or NULL */
@@ -70,7 +74,7 @@ static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DS
 
 typedef struct dsb_backend {
     const char *name; /* "cpu", "cuda" */
-    const char *isa;  /* "ref", "avx2", "avx512"; "cuda" */
+    const char *isa;  /* a level of dsb_backend_cpu: "ref", "avx2", …; "cuda" */
     /* Memory of the device, 64-byte aligned, zeroed; DSB_ENOMEM. */
     dsb_status (*alloc)(void **out, size_t bytes, const char *what, dsb_err *err);
     void (*release)(void *p);
@@ -86,15 +90,23 @@ typedef struct dsb_backend {
     dsb_status (*pack_float)(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
     /* Packs host int8 codes (rows, cols) with f32 scales (rows, ceil(cols/group)) as I8, or I4 if all codes are within ±7. */
     dsb_status (*pack_int)(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+    /* Packs host rows of blocks (rows, dsb_packed_row_bytes) as BLOCK; its products are those of the decoded weights, bit for bit. NULL: a device without. */
+    dsb_status (*pack_blocks)(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
     void (*unpack)(dsb_wmat *w); /* frees */
 
-    /* y (n, rows) = x · Wᵀ. Float kinds need x.f32, integer kinds x.q. */
+    /* y (n, rows) = x · Wᵀ. Integer kinds need x.q, the others x.f32. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
+    /* A matrix a head, all of one shape and of float kinds. x: (n, heads, cols + tail), y: (n, heads, rows + tail): each head's first values are
+     * multiplied, the tail is copied. */
+    void (*gemm_heads)(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
     /* Per-token symmetric int8: scale = absmax/127 (f32 division), q = round_half_even(x/scale) within ±127, 0 where scale is 0.
      * A row that holds NaN or Inf has scale NaN and codes 0, here and below: its products are NaN, so that it is found. */
     void (*quantize_dynamic)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
     /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
+
+    /* y (n, cols) = codes times their row's scale: what a product reads. */
+    void (*dequantize)(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y);
 
     /* The same per token within ±7: scale = absmax/7. */
     void (*quantize_int4)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
@@ -110,7 +122,7 @@ typedef struct dsb_backend {
     /* Rotates the first `dim` values of each head in place by position pos[row]: pairs (2i, 2i+1), or (i, i + dim/2) where half;
      * cos, sin: (max_pos, dim/2) f32. x: n rows of `heads` vectors `head_stride` apart, rows row_stride apart. */
     void (*rope)(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, bool half, const int32_t *pos, const float *cos_table, const float *sin_table);
-    /* MLA: kv (n, heads, nope+v_dim) and one rotated k_pe row of `rope` values a token (kpe_stride apart) -> k (n, heads, nope+rope), v (n, heads, v_dim). */
+    /* MLA: kv (n, heads, nope+v_dim) and one rotated k_pe row of `rope` values a token (kpe_stride apart) -> k (n, heads, nope+rope), v (n, heads, v_dim; NULL where v_dim is 0). */
     void (*mla_assemble)(const float *kv, const float *k_pe, int64_t kpe_stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v);
     void (*attention)(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
     /* out = silu(gate) * up, elementwise over n values. round: results (and the silu) rounded to BF16. */
@@ -145,7 +157,7 @@ typedef struct dsb_backend {
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
 } dsb_backend;
 
-/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512"); NULL if this machine lacks it. */
+/* The CPU's best backend here, or the named level ("ref", "avx2", "avx512", "neon"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
 
 /* Chooses where this process computes: "cpu", "cuda" or "cuda:N" (DSB_EUSAGE else). Without the plugin, a driver or that GPU it is the CPU,
@@ -153,12 +165,6 @@ const dsb_backend *dsb_backend_cpu(const char *isa);
 dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err);
 /* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
 const dsb_backend *dsb_device(void);
-
-/* Roofline probes, measured now with all threads: bytes/s of reading, STREAM triad bytes/s, f32 FLOP/s and int8 OP/s peaks. */
-typedef struct dsb_roofline {
-    double read_gbps, triad_gbps, f32_gflops, int8_gops;
-} dsb_roofline;
-void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
 
 /* The kernel table, for `dsbench list kernels`: best first, reference last. */
 typedef struct dsb_kernel_row {

@@ -70,6 +70,8 @@ bool dsb_format_by_rows(const dsb_format *f, int64_t group, int64_t cols) {
     return f->codec != &dsb_codec_fp8 || group == DSB_GROUP_CHANNEL;
 }
 
+double dsb_zero_bits(dsb_zero zero, const dsb_format *f) { return zero == DSB_ZERO_REAL ? 32 : zero ? f->bits : 0; }
+
 double dsb_format_bpw(const dsb_format *f) {
     if (f->ggml) return 8.0 * (double)dsb_ggml_find(f->ggml)->bytes / (double)f->block;
     return f->bits + (f->group > 0 ? (double)f->scale_bits / (double)f->group : 0);

@@ -63,7 +63,7 @@ static void group_scales(const gptq *g, int64_t row, const double *now, int64_t 
     dsb_qtensor *q = g->q;
     for (int64_t k = (from + q->group - 1) / q->group; k < q->n_group && k * q->group < to; k++) {
         int64_t at = k * q->group, n = at + q->group < q->cols ? q->group : q->cols - at;
-        int32_t zero;
+        float zero;
         for (int64_t i = 0; i < n; i++) scratch[i] = (float)now[at + i];
         dsb_group_scale(q, scratch, n, &q->scales[row * q->n_group + k], &zero);
         if (q->affine) q->zeros[row * q->n_group + k] = zero;
@@ -105,8 +105,7 @@ static void run_rows(const gptq *g, int64_t first, int64_t n, double *now, float
 /* Scales that don't follow the updates: of the whole tensor, or of all groups when columns are out of order. */
 static void fixed_scales(const gptq *g) {
     dsb_qtensor *q = g->q;
-    float one = 0;
-    int32_t zero = 0;
+    float one = 0, zero = 0;
     if (q->asked == DSB_GROUP_TENSOR) dsb_group_scale(q, g->w, q->rows * q->cols, &one, &zero);
     for (int64_t k = 0; k < q->rows * q->n_group; k++) {
         int64_t at = k % q->n_group * q->group, n = at + q->group < q->cols ? q->group : q->cols - at;

@@ -7,7 +7,10 @@
 
 #include "base/format.h"
 #include "base/memory.h"
+#include "kernels/backend.h"
 #include "quantizers/codec.h"
+#include "quantizers/hqq.h"
+#include "quantizers/observer.h"
 
 /* One group of n weights, symmetric: q = round(w/scale). A scale of 0 gives codes 0. */
 DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, float scale, int8_t *codes) {
@@ -24,7 +27,7 @@ DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, flo
 }
 
 /* Min-max with zero inside, as torchao: the scale is at least the smallest normal number, q multiplies by its reciprocal. */
-static void affine_scale(float lo, float hi, double bits, float *scale, int32_t *zero) {
+static void affine_scale(float lo, float hi, double bits, float *scale, float *zero) {
     float qmax = (float)((1 << (int)bits) - 1);
     if (lo > 0) lo = 0;
     if (hi < 0) hi = 0;
@@ -33,29 +36,51 @@ static void affine_scale(float lo, float hi, double bits, float *scale, int32_t 
     if (!(s > FLT_MIN)) s = FLT_MIN;
     float z = -rintf(lo / s);
     *scale = s;
-    *zero = (int32_t)(z < 0 ? 0 : z > qmax ? qmax : z);
+    *zero = z < 0 ? 0 : z > qmax ? qmax : z;
 }
 
-DSB_CLONES static void encode_affine(const float *w, int64_t n, double bits, float scale, int32_t zero, int8_t *codes) {
+/* A zero point that is exact however it is shifted: in parts of 2^-16 of a step. */
+static float zero_in_parts(float zero) { return fabsf(zero) < 256 ? rintf(zero * 0x1p16f) * 0x1p-16f : zero; }
+
+/* Min-max, 0 inside or not. Steps are no smaller than 2^-20 of the weights, so that the zero point's own last place is a part of one. */
+static void real_scale(float lo, float hi, double bits, float *scale, float *zero) {
+    float qmax = (float)((1 << (int)bits) - 1), s = (hi - lo) / qmax, least = fmaxf(fmaxf(fabsf(lo), fabsf(hi)) * 0x1p-20f, FLT_MIN);
+    if (isinf(s)) s = hi / qmax - lo / qmax;
+    if (!(s > least)) s = least;
+    *scale = s;
+    *zero = zero_in_parts(-lo / s);
+}
+
+DSB_CLONES static void encode_affine(const float *w, int64_t n, double bits, float scale, float zero, int8_t *codes) {
     int qmax = (1 << (int)bits) - 1, half = 1 << ((int)bits - 1);
     float inverse = 1.0f / scale;
     for (int64_t i = 0; i < n; i++) {
-        float v = w[i] * inverse, q = dsb_round_even(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + (float)zero;
+        float v = w[i] * inverse, q = dsb_round_even(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v) + zero;
+        codes[i] = (int8_t)(int32_t)((q < 0 ? 0 : q > (float)qmax ? (float)qmax : q) - (float)half);
+    }
+}
+
+/* The zero point is added before rounding. */
+DSB_CLONES static void encode_real(const float *w, int64_t n, double bits, float scale, float zero, int8_t *codes) {
+    int qmax = (1 << (int)bits) - 1, half = 1 << ((int)bits - 1);
+    float inverse = 1.0f / scale;
+    for (int64_t i = 0; i < n; i++) {
+        float q = dsb_round_even(w[i] * inverse + zero);
         codes[i] = (int8_t)(int32_t)((q < 0 ? 0 : q > (float)qmax ? (float)qmax : q) - (float)half);
     }
 }
 
 static void min_max(const float *w, int64_t n, float *lo, float *hi) {
-    *lo = *hi = 0;
     for (int64_t i = 0; i < n; i++) {
         if (w[i] < *lo) *lo = w[i];
         if (w[i] > *hi) *hi = w[i];
     }
 }
 
-/* The range of a group: its ends, 0 inside; symmetric: its largest magnitude as hi. */
-static void whole_range(const float *w, int64_t n, bool affine, float *lo, float *hi) {
+/* The range of a group: its ends, 0 inside unless zero points are real; symmetric: its largest magnitude as hi. */
+static void whole_range(const float *w, int64_t n, dsb_zero affine, float *lo, float *hi) {
     if (affine) {
+        *lo = *hi = affine == DSB_ZERO_REAL ? w[0] : 0;
         min_max(w, n, lo, hi);
     } else {
         *hi = dsb_largest(w, n);
@@ -69,7 +94,7 @@ static int descending(const void *a, const void *b) {
 }
 
 /* Leaves out the n/1000 largest on either side. */
-static void percentile_range(const float *w, int64_t n, bool affine, float *lo, float *hi, float *scratch) {
+static void percentile_range(const float *w, int64_t n, dsb_zero affine, float *lo, float *hi, float *scratch) {
     int64_t drop = n / 1000;
     whole_range(w, n, affine, lo, hi);
     if (drop == 0) return;
@@ -80,8 +105,9 @@ static void percentile_range(const float *w, int64_t n, bool affine, float *lo, 
 }
 
 /* Scale and zero point of a range. */
-static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, int32_t *zero) {
-    if (q->affine) affine_scale(lo, hi, q->format->bits, scale, zero);
+static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, float *zero) {
+    if (q->affine == DSB_ZERO_REAL) real_scale(lo, hi, q->format->bits, scale, zero);
+    else if (q->affine) affine_scale(lo, hi, q->format->bits, scale, zero);
     else *scale = hi / (float)q->format->qmax;
 }
 
@@ -117,10 +143,10 @@ static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo
     *lo = all_lo;
     *hi = all_hi;
     for (int k = 0; k < STEPS; k++) {
-        int32_t zero = 0;
+        float zero = 0;
         float share = 1 - (float)k / 60, low = q->affine ? 0 : (float)-q->format->qmax, high = q->affine ? (float)((1 << (int)q->format->bits) - 1) : (float)q->format->qmax;
         range_scale(q, all_lo * share, all_hi * share, &scale, &zero);
-        double e = range_error(w, n, scale, (float)zero, low, high);
+        double e = range_error(w, n, scale, zero, low, high);
         if (e >= best) continue;
         best = e;
         *lo = all_lo * share;
@@ -128,34 +154,49 @@ static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo
     }
 }
 
-static void group_scale(const dsb_qtensor *q, dsb_range range, const float *w, int64_t n, float *scratch, float *scale, int32_t *zero) {
-    float lo, hi;
-    if (range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
-    else if (range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
-    else whole_range(w, n, q->affine, &lo, &hi);
-    range_scale(q, lo, hi, scale, zero);
+/* The range that the KL calibrator gives all magnitudes of a matrix. */
+static double kl_range(const dsb_qtensor *q, const float *w) {
+    uint64_t bins[DSB_BINS] = {0};
+    int64_t n = q->rows * q->cols;
+    dsb_backend_cpu(NULL)->histogram(w, n, bins);
+    return dsb_calibrated_range(&(dsb_range_observer){.absmax = dsb_largest(w, n), .n_token = 1, .bins = bins}, DSB_CAL_KL, 100, q->format->qmax);
 }
 
-static void encode_row(dsb_qtensor *q, dsb_range range, const float *w, int64_t r, bool one_scale, float scale, int32_t zero, float *scratch) {
-    int half = 1 << ((int)q->format->bits - 1);
+static void group_scale(const dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t n, float *scratch, float *scale, float *zero) {
+    float lo, hi;
+    if (how->range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
+    else if (how->range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
+    else whole_range(w, n, q->affine, &lo, &hi);
+    range_scale(q, fmaxf(lo, -most), fminf(hi, most), scale, zero);
+    if (how->method == DSB_METHOD_HQQ) *zero = zero_in_parts(dsb_hqq_zero(w, n, *scale, *zero, (1 << (int)q->format->bits) - 1));
+}
+
+/* zero is not shifted. */
+static void encode_group(const dsb_qtensor *q, const float *w, int64_t n, float scale, float zero, int8_t *codes) {
+    if (q->affine == DSB_ZERO_REAL) encode_real(w, n, q->format->bits, scale, zero, codes);
+    else if (q->affine) encode_affine(w, n, q->format->bits, scale, zero, codes);
+    else encode_symmetric(w, n, q->format->qmax, scale, codes);
+}
+
+static float half_of(const dsb_qtensor *q) { return (float)(1 << ((int)q->format->bits - 1)); }
+
+static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t r, bool one_scale, float scale, float zero, float *scratch) {
     for (int64_t g = 0; g < q->n_group; g++) {
         int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
-        if (!one_scale) group_scale(q, range, w + at, n, scratch, &scale, &zero);
-        if (q->affine) encode_affine(w + at, n, q->format->bits, scale, zero, q->codes + at);
-        else encode_symmetric(w + at, n, q->format->qmax, scale, q->codes + at);
-        if (q->affine) q->zeros[r * q->n_group + g] = zero - half;
+        if (!one_scale) group_scale(q, how, most, w + at, n, scratch, &scale, &zero);
+        encode_group(q, w + at, n, scale, zero, q->codes + at);
+        if (q->affine) q->zeros[r * q->n_group + g] = zero - half_of(q);
         q->scales[r * q->n_group + g] = scale;
     }
 }
 
-static dsb_status encode_all(dsb_qtensor *q, dsb_range range, const float *w, dsb_err *err) {
+static dsb_status encode_all(dsb_qtensor *q, const dsb_algorithm *how, const float *w, dsb_err *err) {
     bool one_scale = q->asked == DSB_GROUP_TENSOR, ok = true;
-    int64_t room = range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
-    float scale = 0, *scratch = NULL;
-    int32_t zero = 0;
+    int64_t room = how->range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
+    float scale = 0, zero = 0, most = how->range == DSB_RANGE_KL ? (float)kl_range(q, w) : INFINITY, *scratch = NULL;
     if (one_scale) {
         DSB_TRY(DSB_NEW(scratch, room, "weights in order", err));
-        group_scale(q, range, w, q->rows * q->cols, scratch, &scale, &zero);
+        group_scale(q, how, most, w, q->rows * q->cols, scratch, &scale, &zero);
         free(scratch);
         room = 1;
     }
@@ -168,16 +209,16 @@ static dsb_status encode_all(dsb_qtensor *q, dsb_range range, const float *w, ds
         }
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < q->rows; r++)
-            if (scratch) encode_row(q, range, w, r, one_scale, scale, zero, scratch);
+            if (scratch) encode_row(q, how, most, w, r, one_scale, scale, zero, scratch);
         free(scratch);
     }
     return ok ? DSB_OK : dsb_fail(err, DSB_ENOMEM, "no memory for weights in order");
 }
 
-/* Codes at their bits, packed a row; scales in f32, as the kernels read them; zero points at the codes' bits. */
+/* Codes at their bits, packed a row; scales in f32, as the kernels read them; zero points at the codes' bits, or in f32 where they are real. */
 static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
     double n_scale = (double)(group_asked == DSB_GROUP_TENSOR ? 1 : q->rows * q->n_group);
-    double bits = (double)(q->rows * q->cols) * q->format->bits + n_scale * 32 + (q->affine ? n_scale * q->format->bits : 0);
+    double bits = (double)(q->rows * q->cols) * q->format->bits + n_scale * 32 + n_scale * dsb_zero_bits(q->affine, q->format);
     return (size_t)((bits + 7) / 8);
 }
 
@@ -212,12 +253,12 @@ static dsb_status encode_raw(dsb_qtensor *q, const float *w, const float *import
     return s;
 }
 
-dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+dsb_status dsb_quantize_rtn(dsb_qtensor *out, const dsb_format *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     return dsb_quantize(out, format, dsb_algorithm_find("rtn"), group, affine, w, rows, cols, err);
 }
 
 /* Shape and groups; nothing is allocated. */
-static void lay_out(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, int64_t rows, int64_t cols) {
+static void lay_out(dsb_qtensor *out, const dsb_format *format, int64_t group, dsb_zero affine, int64_t rows, int64_t cols) {
     *out = (dsb_qtensor){.format = format, .rows = rows, .cols = cols, .affine = affine, .asked = group};
     out->group = group > 0 && group < cols ? group : cols;
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
@@ -231,7 +272,7 @@ static dsb_status alloc_integers(dsb_qtensor *out, dsb_err *err) {
     return DSB_OK;
 }
 
-dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     lay_out(out, format, group, affine, rows, cols);
     DSB_TRY(check_weights(out, w, err));
     dsb_status s = alloc_integers(out, err);
@@ -239,13 +280,15 @@ dsb_status dsb_qtensor_begin(dsb_qtensor *out, const dsb_format *format, int64_t
     return s;
 }
 
-void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, int32_t *zero) {
+void dsb_group_scale(const dsb_qtensor *q, const float *w, int64_t n, float *scale, float *zero) {
     *zero = 0;
-    group_scale(q, DSB_RANGE_WHOLE, w, n, NULL, scale, zero);
-    if (q->affine) *zero -= 1 << ((int)q->format->bits - 1);
+    group_scale(q, dsb_algorithm_find("rtn"), INFINITY, w, n, NULL, scale, zero);
+    if (q->affine) *zero -= half_of(q);
 }
 
-static dsb_status quantize(dsb_qtensor *out, const dsb_format *format, dsb_range range, int64_t group, bool affine, const float *importance, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+void dsb_group_encode(const dsb_qtensor *q, const float *w, int64_t n, float scale, float zero, int8_t *codes) { encode_group(q, w, n, scale, q->affine ? zero + half_of(q) : 0, codes); }
+
+static dsb_status quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *how, int64_t group, dsb_zero affine, const float *importance, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
     lay_out(out, format, group, affine, rows, cols);
     DSB_TRY(check_weights(out, w, err));
     if (format->is_float) {
@@ -253,13 +296,13 @@ static dsb_status quantize(dsb_qtensor *out, const dsb_format *format, dsb_range
         return DSB_OK;
     }
     dsb_status s = format->codec ? encode_raw(out, w, importance, err) : alloc_integers(out, err);
-    if (!s && !format->codec) s = encode_all(out, range, w, err);
+    if (!s && !format->codec) s = encode_all(out, how, w, err);
     if (s) dsb_qtensor_release(out);
     return s;
 }
 
-dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
-    return quantize(out, format, algorithm->range, group, affine, NULL, w, rows, cols, err);
+dsb_status dsb_quantize(dsb_qtensor *out, const dsb_format *format, const dsb_algorithm *algorithm, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
+    return quantize(out, format, algorithm, group, affine, NULL, w, rows, cols, err);
 }
 
 dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, int64_t group, const double *sum_sq, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
@@ -269,7 +312,7 @@ dsb_status dsb_quantize_important(dsb_qtensor *out, const dsb_format *format, in
     if (!(sum > 0) || !isfinite(sum)) return dsb_quantize_rtn(out, format, group, false, w, rows, cols, err);
     DSB_TRY(DSB_NEW(importance, cols, "importance of columns", err));
     for (int64_t c = 0; c < cols; c++) importance[c] = (float)fmax(sum_sq[c] / (sum / (double)cols), 0x1p-10);
-    dsb_status s = quantize(out, format, DSB_RANGE_WHOLE, group, false, importance, w, rows, cols, err);
+    dsb_status s = quantize(out, format, dsb_algorithm_find("rtn"), group, false, importance, w, rows, cols, err);
     free(importance);
     return s;
 }
@@ -288,10 +331,9 @@ void dsb_dequantize(const dsb_qtensor *q, const float *w, float *dst) {
     for (int64_t r = 0; r < q->rows; r++)
         for (int64_t g = 0; g < q->n_group; g++) {
             int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
-            int32_t zero = q->affine ? q->zeros[r * q->n_group + g] : 0;
-            float scale = q->scales[r * q->n_group + g];
+            float zero = q->affine ? q->zeros[r * q->n_group + g] : 0, scale = q->scales[r * q->n_group + g];
 #pragma omp simd
-            for (int64_t i = 0; i < n; i++) dst[at + i] = (float)(q->codes[at + i] - zero) * scale;
+            for (int64_t i = 0; i < n; i++) dst[at + i] = ((float)q->codes[at + i] - zero) * scale;
         }
 }
 

@@ -142,6 +142,8 @@ static dsb_status read_calibrator(const where *w, const json_t *obj, dsb_rule *r
     return DSB_OK;
 }
 
+static bool outside_blocks(const dsb_rule *r) { return dsb_rule_covers(r, DSB_ROLE_EMBED, "model.embed_tokens.weight") || dsb_rule_covers(r, DSB_ROLE_LM_HEAD, "lm_head.weight"); }
+
 static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r) {
     const dsb_algorithm *rows;
     names known = {""};
@@ -150,10 +152,15 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
     for (int i = 0, n = dsb_algorithm_list(&rows); i < n; i++) names_add(&known, rows[i].name);
     if (!a) return unknown_name(w, "algorithm", r->algorithm, &known);
-    if ((a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ || a->method == DSB_METHOD_AWQ) && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
+    if ((a->range != DSB_RANGE_WHOLE || (a->method != DSB_METHOD_ROUND && a->method != DSB_METHOD_IMATRIX)) && !has_integers(r)) return wrong(w, "algorithm", r->algorithm, "rtn, or an integer format beside it,");
     if (a->method == DSB_METHOD_IMATRIX && !(r->format && r->format->ggml)) return wrong(w, "algorithm", r->algorithm, "a GGUF format such as q4_K beside it");
-    if (a->method == DSB_METHOD_AWQ && r->role && (strcmp(r->role, "embed") == 0 || strcmp(r->role, "lm_head") == 0)) return wrong(w, "algorithm", r->algorithm, "rtn or gptq beside the embedding or lm_head");
-    const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp");
+    if (a->method == DSB_METHOD_AWQ && outside_blocks(r)) return wrong(w, "algorithm", r->algorithm, "rtn or gptq beside the embedding or lm_head");
+    if (a->range == DSB_RANGE_KL && outside_blocks(r)) return wrong(w, "algorithm", r->algorithm, "a role or match that leaves embedding and lm_head out, whose rows are quantized in parts,");
+    const json_t *order = json_object_get(obj, "act_order"), *damp = json_object_get(obj, "damp"), *clip = json_object_get(obj, "clip");
+    if (clip && !json_is_boolean(clip)) return wrong(w, "clip", "no boolean", "true or false");
+    r->clip = json_is_true(clip);
+    if (r->clip && a->method != DSB_METHOD_AWQ) return wrong(w, "clip", "true", "the algorithm awq beside it");
+    if (r->clip && r->group == DSB_GROUP_TENSOR) return wrong(w, "clip", "true beside one scale a tensor", "a scale a channel or group, which is cut by itself,");
     if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
     r->act_order = json_is_true(order);
     r->damp = damp ? json_number_value(damp) : 0.01;
@@ -172,11 +179,12 @@ static dsb_status read_transform(const where *w, const json_t *obj, dsb_rule *r)
     r->transform = (dsb_transform)found;
     r->alpha = alpha ? json_number_value(alpha) : 0.5;
     if (alpha && found != DSB_TRANSFORM_SMOOTH) return wrong(w, "alpha", "given", "the transform smooth beside it");
-    if ((alpha && !json_is_number(alpha)) || !(r->alpha >= 0 && r->alpha <= 1)) return wrong(w, "alpha", "out of range", "a number of 0 to 1");
+    if (json_is_string(alpha) && strcmp(json_string_value(alpha), "search") == 0) r->alpha = DSB_ALPHA_SEARCH;
+    else if ((alpha && !json_is_number(alpha)) || !(r->alpha >= 0 && r->alpha <= 1)) return wrong(w, "alpha", "out of range", "a number of 0 to 1, or search,");
     if (found == DSB_TRANSFORM_NONE) return DSB_OK;
     if (!r->format) return wrong(w, "transform", name, "none with keep");
     if (dsb_algorithm_find(r->algorithm)->method == DSB_METHOD_AWQ) return wrong(w, "transform", name, "none beside awq, which scales inputs itself,");
-    if (dsb_rule_covers(r, DSB_ROLE_EMBED, "model.embed_tokens.weight") || dsb_rule_covers(r, DSB_ROLE_LM_HEAD, "lm_head.weight")) return wrong(w, "transform", name, "a role or match that leaves embedding and lm_head out");
+    if (outside_blocks(r)) return wrong(w, "transform", name, "a role or match that leaves embedding and lm_head out");
     if (dsb_activation_is_static(r->activation) && (found == DSB_TRANSFORM_HADAMARD || r->calibrator != DSB_CAL_MINMAX)) return wrong(w, "transform", name, "a dynamic activation (or smooth with the calibrator minmax) beside it, as ranges are of inputs before it,");
     return DSB_OK;
 }
@@ -248,9 +256,13 @@ static dsb_status read_when(const where *w, const json_t *obj, dsb_rule *r) {
 
 static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     const json_t *zero = json_object_get(obj, "zero_point"), *margin = json_object_get(obj, "static_margin");
-    if (zero && !json_is_boolean(zero)) return wrong(w, "zero_point", "no boolean", "true or false");
-    r->zero_point = json_is_true(zero);
-    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", "true", "false with a format that isn't of integers");
+    const dsb_algorithm *a = dsb_algorithm_find(r->algorithm);
+    bool real = json_is_string(zero) && strcmp(json_string_value(zero), "real") == 0;
+    if (zero && !json_is_boolean(zero) && !real) return wrong(w, "zero_point", "none of these", "true, false or real");
+    r->zero_point = real ? DSB_ZERO_REAL : json_is_true(zero) ? DSB_ZERO_CODE : DSB_ZERO_NONE;
+    if (r->zero_point && !has_integers(r)) return wrong(w, "zero_point", real ? "real" : "true", "false with a format that isn't of integers");
+    if (a->method == DSB_METHOD_HQQ && !real) return wrong(w, "zero_point", zero ? "no real one" : "missing", "real beside hqq, which searches it,");
+    if (real && (a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ)) return wrong(w, "zero_point", "real", "rtn, hqq or awq beside it, or true or false,");
     r->static_margin = margin ? json_number_value(margin) : 1;
     if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
     return DSB_OK;
@@ -292,7 +304,7 @@ static dsb_status read_compensation(const where *w, const json_t *obj, dsb_rule 
 }
 
 static dsb_status read_rule(const where *w, const json_t *obj, dsb_rule *r) {
-    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "activation", "calibrator", "percentile", "static_margin", "transform", "alpha", "compensation", "rank", "threshold", NULL};
+    static const char *const k_keys[] = {"match", "role", "when", "format", "fallback", "group", "zero_point", "algorithm", "act_order", "damp", "clip", "activation", "calibrator", "percentile", "static_margin", "transform", "alpha", "compensation", "rank", "threshold", NULL};
     if (!json_is_object(obj)) return dsb_fail(w->err, DSB_EINPUT, "%s: rule %d is no object", w->name, w->rule + 1);
     DSB_TRY(known_keys(w, obj, k_keys));
     *r = (dsb_rule){0};
@@ -389,7 +401,7 @@ double dsb_rule_bpw(const dsb_rule *rule, int64_t rows, int64_t cols) {
     if (!f) return 16;
     if (f->is_float || (f->block && f->group == f->block)) return dsb_format_bpw(f);
     double scales = group == DSB_GROUP_TENSOR ? 1 : group == DSB_GROUP_CHANNEL ? (double)rows : (double)rows * (double)((cols + group - 1) / group);
-    return f->bits + scales * (f->scale_bits + (rule->zero_point ? f->bits : 0)) / ((double)rows * (double)cols);
+    return f->bits + scales * (f->scale_bits + dsb_zero_bits(rule->zero_point, f)) / ((double)rows * (double)cols);
 }
 
 int64_t dsb_recipe_within_budget(const dsb_recipe *recipe, int i, const dsb_expert_facts *f) {
@@ -452,6 +464,16 @@ int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor
         if (r->when == DSB_WHEN_ALWAYS) break;
     }
     return needs;
+}
+
+bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols) {
+    for (int i = 0; i < recipe->n_rule; i++) {
+        const dsb_rule *r = &recipe->rules[i];
+        if (!dsb_rule_covers(r, role, tensor)) continue;
+        if (!dsb_rule_by_rows(r, cols)) return false;
+        if (r->when == DSB_WHEN_ALWAYS) break;
+    }
+    return true;
 }
 
 const dsb_rule *dsb_recipe_match(const dsb_recipe *recipe, dsb_role role, const char *tensor, const dsb_expert_facts *facts) {

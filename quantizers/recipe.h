@@ -40,6 +40,7 @@ typedef enum dsb_when { DSB_WHEN_ALWAYS, DSB_WHEN_ACTIVITY_RANK_BELOW, DSB_WHEN_
 typedef enum dsb_by { DSB_BY_ACTIVITY, DSB_BY_SENSITIVITY, DSB_BY_MEAN_ABS, DSB_BY_EVEN, DSB_BY_COUNT } dsb_by;
 const char *dsb_by_name(dsb_by by);
 
+enum { DSB_ALPHA_SEARCH = -1 };
 typedef struct dsb_rule {
     const char *match; /* glob over tensor names, or NULL */
     const char *role;  /* glob over role names, or NULL */
@@ -49,12 +50,13 @@ typedef struct dsb_rule {
     const dsb_format *format; /* NULL: keep (the stored weights, no activation quantization) */
     const dsb_format *fallback; /* where the format's blocks don't divide a row; or NULL */
     int64_t group;
-    bool zero_point;
+    dsb_zero zero_point;
     const char *algorithm; /* "rtn" */
     bool act_order;        /* gptq: columns by falling activation */
     double damp;           /* gptq: added to the diagonal, of its mean (0.01) */
+    bool clip;             /* awq: each group cut where that leaves less error */
     dsb_transform transform;
-    double alpha; /* smooth: the part of a channel's range that the weights take (0.5) */
+    double alpha; /* smooth: the part of a channel's range that the weights take (0.5); DSB_ALPHA_SEARCH */
     dsb_activation activation;
     dsb_calibrator calibrator; /* of a static scale */
     double percentile;     /* of magnitudes, for the calibrator of that name (99.99) */
@@ -105,6 +107,12 @@ int64_t dsb_recipe_within_budget(const dsb_recipe *recipe, int i, const dsb_expe
 const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *group);
 /* What calibration must see of a tensor's input, whichever of the rules about it decides. */
 int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor);
+/* Whether rows of a matrix of so many inputs, DSB_ROW_TILE or a multiple of them at a time, get the codes that they have in the whole, and
+ * whether they do under each rule that may decide the tensor. Not: scales that all rows share, algorithms, compensations and smooth, that weigh
+ * the whole matrix or want products of all its inputs. */
+enum { DSB_ROW_TILE = 128 };
+bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols);
+bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols);
 /* Whether a rule is about this tensor, whatever its test says of the expert. */
 bool dsb_rule_covers(const dsb_rule *rule, dsb_role role, const char *tensor);
 /* The first rule that matches, or NULL for keep. */

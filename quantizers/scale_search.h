@@ -8,11 +8,11 @@
 
 #include "quantizers/codec.h"
 
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors pass between functions that are always inlined */
 #define INLINE static inline __attribute__((always_inline))
 enum { LANES = 16, BLOCK = 256 };
 enum { PAIRS = 1, WEIGHED = 2 }; /* how: sub-blocks of 32; by importance. Constants where the functions are inlined */
 
+#pragma GCC diagnostic ignored "-Wpsabi" /* all are inlined: nothing is passed */
 typedef float vec __attribute__((vector_size(64)));
 typedef int32_t ivec __attribute__((vector_size(64)));
 
@@ -31,14 +31,19 @@ INLINE vec most(vec a, vec b) { return pick(a > b, a, b); }
 INLINE vec clamped(vec v, float lo, float hi) { return least(most(v, all(lo)), all(hi)); }
 INLINE vec magnitude(vec v) { return (vec)((ivec)v & 0x7fffffff); }
 INLINE vec rounded(vec v) { return (v + DSB_ROUNDER) - DSB_ROUNDER; }
-INLINE vec neighbour(vec v) { return __builtin_shuffle(v, (ivec){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}); }
+#ifdef __clang__
+#define LANES_OF(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else /* GCC has that one since 12 only */
+#define LANES_OF(v, ...) __builtin_shuffle(v, (ivec){__VA_ARGS__})
+#endif
+INLINE vec neighbour(vec v) { return LANES_OF(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14); }
 /* The value of largest magnitude of each sub-block, with its sign: of equal ones the first lane's, in both lanes. */
 INLINE vec extreme_of(const vec *x, int how) {
     vec top = {0};
     for (int j = 0; j < 16; j++) top = pick(magnitude(x[j]) > magnitude(top), x[j], top);
     if (!(how & PAIRS)) return top;
     top = pick(magnitude(neighbour(top)) > magnitude(top), neighbour(top), top);
-    return __builtin_shuffle(top, (ivec){0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14});
+    return LANES_OF(top, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
 }
 /* A lane's sum to its sub-block's. */
 INLINE vec joined(vec v, int how) { return how & PAIRS ? v + neighbour(v) : v; }

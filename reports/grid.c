@@ -153,6 +153,36 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
     dsb_text_put(out, "</tbody></table></div>\n");
 }
 
+/* Quoted where it must be, quotes doubled (RFC 4180). */
+static void csv_text(dsb_text *out, const char *text) {
+    if (!strpbrk(text, ",\"\r\n")) {
+        dsb_text_put(out, text);
+        return;
+    }
+    dsb_text_put(out, "\"");
+    for (const char *p = text; *p; p++) {
+        if (*p == '"') dsb_text_put(out, "\"");
+        dsb_text_bytes(out, p, 1);
+    }
+    dsb_text_put(out, "\"");
+}
+
+/* All columns; a figure that there isn't is empty. */
+static void write_csv(const dsb_grid *g, dsb_text *out) {
+    for (int c = 0; c < g->n_column; c++) dsb_text_printf(out, "%s%s", c ? "," : "", g->heads[c].key);
+    dsb_text_put(out, "\n");
+    for (int64_t r = 0; r < dsb_grid_rows(g); r++) {
+        for (int c = 0; c < g->n_column; c++) {
+            const dsb_cell *cell = &g->cells[r * g->n_column + c];
+            if (c) dsb_text_put(out, ",");
+            if (cell->kind == DSB_CELL_TEXT) csv_text(out, cell->text);
+            if (cell->kind == DSB_CELL_REAL && isfinite(cell->real)) dsb_text_printf(out, "%.10g", cell->real);
+            if (cell->kind == DSB_CELL_INT) dsb_text_printf(out, "%lld", (long long)cell->integer);
+        }
+        dsb_text_put(out, "\n");
+    }
+}
+
 static json_t *cell_json(const dsb_cell *cell) {
     switch (cell->kind) {
     case DSB_CELL_TEXT: return json_string(cell->text);
@@ -177,6 +207,7 @@ dsb_status dsb_grid_write(const dsb_grid *g, dsb_report_format format, dsb_text 
     if (format == DSB_REPORT_TEXT) write_text(g, out);
     if (format == DSB_REPORT_MARKDOWN) write_markdown(g, out);
     if (format == DSB_REPORT_HTML) write_html(g, out);
+    if (format == DSB_REPORT_CSV) write_csv(g, out);
     if (format == DSB_REPORT_JSON) {
         json_t *json = dsb_grid_json(g);
         char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;

@@ -1,4 +1,4 @@
-/* A table once, written four ways: aligned text, Markdown, HTML, JSON (raw figures under each column's key).
+/* A table once, written five ways: aligned text, Markdown, HTML; JSON and CSV (raw figures under each column's key).
  * Cells are added row by row; out of memory is remembered and told by the writer. */
 #ifndef DSB_REPORTS_GRID_H
 #define DSB_REPORTS_GRID_H
@@ -8,7 +8,7 @@
 
 #include "reports/text.h"
 
-typedef enum dsb_report_format { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_HTML, DSB_REPORT_JSON } dsb_report_format;
+typedef enum dsb_report_format { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_HTML, DSB_REPORT_JSON, DSB_REPORT_CSV } dsb_report_format;
 
 typedef struct dsb_grid_head {
     const char *key;   /* in JSON */

@@ -5,6 +5,7 @@
 #include "kernels/layout.h"
 
 void dsb_gemm_float_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_block_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
 void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
 
 #endif

@@ -5,55 +5,63 @@
 
 enum { MR = 6 };
 
-static inline __attribute__((always_inline)) void load16(dsb_wkind kind, const void *data, int64_t at, __m256 *a, __m256 *b) {
-    if (kind == DSB_W_F32) {
-        *a = _mm256_loadu_ps((const float *)data + at);
-        *b = _mm256_loadu_ps((const float *)data + at + 8);
-        return;
-    }
-    __m256i h = _mm256_loadu_si256((const __m256i *)((const uint16_t *)data + at));
-    __m128i lo = _mm256_castsi256_si128(h), hi = _mm256_extracti128_si256(h, 1);
-    if (kind == DSB_W_F16) {
-        *a = _mm256_cvtph_ps(lo);
-        *b = _mm256_cvtph_ps(hi);
-    } else {
-        *a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(lo), 16));
-        *b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(hi), 16));
+/* Sums of m <= MR rows, outputs 0 .. 7 and 8 .. 15. */
+typedef struct sums {
+    __m256 a[MR], b[MR];
+} sums;
+
+static inline __attribute__((always_inline)) void add_input(sums *s, const float *x, int64_t stride, int m, __m256 w0, __m256 w1) {
+    for (int r = 0; r < m; r++) {
+        __m256 v = _mm256_broadcast_ss(x + r * stride);
+        s->a[r] = _mm256_fmadd_ps(v, w0, s->a[r]);
+        s->b[r] = _mm256_fmadd_ps(v, w1, s->b[r]);
     }
 }
 
-/* m <= MR rows; y receives `width` <= 16 outputs a row. */
-static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const void *data, int64_t at, int64_t cols, const float *x, int m, float *y, int64_t y_stride, int64_t width) {
-    __m256 a[MR], b[MR];
-    for (int r = 0; r < m; r++) a[r] = b[r] = _mm256_setzero_ps();
-    for (int64_t k = 0; k < cols; k++) {
-        __m256 w0, w1;
-        load16(kind, data, at + k * DSB_NR, &w0, &w1);
-        for (int r = 0; r < m; r++) {
-            __m256 v = _mm256_broadcast_ss(x + r * cols + k);
-            a[r] = _mm256_fmadd_ps(v, w0, a[r]);
-            b[r] = _mm256_fmadd_ps(v, w1, b[r]);
-        }
+static inline __attribute__((always_inline)) __m256 even(__m256i v) { return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000u))); }
+static inline __attribute__((always_inline)) __m256 odd(__m256i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
+
+/* Pairs of BF16 are read twice: both halves at once would not fit the registers. */
+static inline __attribute__((always_inline)) void add_pairs(sums *s, const __m256i *w, int64_t cols, const float *x, int m) {
+    int64_t k = 0;
+    for (; k + 2 <= cols; k += 2, w += 2) {
+        add_input(s, x + k, cols, m, even(_mm256_loadu_si256(w)), even(_mm256_loadu_si256(w + 1)));
+        __asm__("" : "+r"(w)); /* the compiler would keep what it has read, and sums in memory */
+        add_input(s, x + k + 1, cols, m, odd(_mm256_loadu_si256(w)), odd(_mm256_loadu_si256(w + 1)));
     }
-    for (int r = 0; r < m; r++) {
-        if (width == DSB_NR) {
-            _mm256_storeu_ps(y + r * y_stride, a[r]);
-            _mm256_storeu_ps(y + r * y_stride + 8, b[r]);
-            continue;
-        }
-        float t[DSB_NR];
-        _mm256_storeu_ps(t, a[r]);
-        _mm256_storeu_ps(t + 8, b[r]);
-        for (int64_t j = 0; j < width; j++) y[r * y_stride + j] = t[j];
+    if (k < cols) add_input(s, x + k, cols, m, even(_mm256_loadu_si256(w)), even(_mm256_loadu_si256(w + 1)));
+}
+
+static inline __attribute__((always_inline)) void add_f16(sums *s, const __m128i *w, int64_t cols, const float *x, int m) {
+    for (int64_t k = 0; k < cols; k++, w += 2) add_input(s, x + k, cols, m, _mm256_cvtph_ps(_mm_loadu_si128(w)), _mm256_cvtph_ps(_mm_loadu_si128(w + 1)));
+}
+
+static inline __attribute__((always_inline)) void add_f32(sums *s, const float *w, int64_t cols, const float *x, int m) {
+    for (int64_t k = 0; k < cols; k++, w += DSB_NR) add_input(s, x + k, cols, m, _mm256_loadu_ps(w), _mm256_loadu_ps(w + 8));
+}
+
+/* m <= MR rows against panel p. */
+static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const dsb_wmat *w, int64_t p, const float *x, int m, float *y) {
+    int64_t at = dsb_float_at(kind, w->cols, p, 0, 0) & ~(int64_t)1, width = w->rows - p * DSB_NR;
+    sums s;
+    for (int r = 0; r < m; r++) s.a[r] = s.b[r] = _mm256_setzero_ps();
+    if (kind == DSB_W_F32) add_f32(&s, (const float *)w->data + at, w->cols, x, m);
+    if (kind == DSB_W_BF16) add_pairs(&s, (const __m256i *)((const uint16_t *)w->data + at), w->cols, x, m);
+    if (kind == DSB_W_F16) add_f16(&s, (const __m128i *)((const uint16_t *)w->data + at), w->cols, x, m);
+    for (int r = 0; r < m; r++, y += w->rows) {
+        float t[DSB_NR], *to = width >= DSB_NR ? y : t;
+        _mm256_storeu_ps(to, s.a[r]);
+        _mm256_storeu_ps(to + 8, s.b[r]);
+        for (int64_t j = 0; width < DSB_NR && j < width; j++) y[j] = t[j];
     }
 }
 
 /* Rows first..last against panel p; the weights of a panel stay in cache. */
 static inline __attribute__((always_inline)) void panel(dsb_wkind kind, const dsb_wmat *w, const dsb_act *x, int64_t p, int64_t first, int64_t last, float *y) {
-    int64_t width = w->rows - p * DSB_NR < DSB_NR ? w->rows - p * DSB_NR : DSB_NR, at = p * w->cols * DSB_NR, i = first;
-    for (; i + MR <= last; i += MR) tile(kind, w->data, at, w->cols, x->f32 + i * w->cols, MR, y + i * w->rows + p * DSB_NR, w->rows, width);
-    for (; i + 2 <= last; i += 2) tile(kind, w->data, at, w->cols, x->f32 + i * w->cols, 2, y + i * w->rows + p * DSB_NR, w->rows, width);
-    for (; i < last; i++) tile(kind, w->data, at, w->cols, x->f32 + i * w->cols, 1, y + i * w->rows + p * DSB_NR, w->rows, width);
+    int64_t i = first;
+    for (; i + MR <= last; i += MR) tile(kind, w, p, x->f32 + i * w->cols, MR, y + i * w->rows + p * DSB_NR);
+    for (; i + 2 <= last; i += 2) tile(kind, w, p, x->f32 + i * w->cols, 2, y + i * w->rows + p * DSB_NR);
+    for (; i < last; i++) tile(kind, w, p, x->f32 + i * w->cols, 1, y + i * w->rows + p * DSB_NR);
 }
 
 void dsb_gemm_float_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {

@@ -1,9 +1,13 @@
+#include "kernels/avx512/vector.h"
+
 #include "kernels/portable/table.h"
 #include "kernels/avx512/gemm.h"
 
 static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     if (w->kind >= DSB_W_I8) {
         dsb_gemm_int_avx512(w, x, y);
+    } else if (w->kind == DSB_W_BLOCK) {
+        dsb_gemm_block_avx512(w, x, y);
     } else {
         dsb_gemm_float_avx512(w, x, y);
     }

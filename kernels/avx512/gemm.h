@@ -5,7 +5,11 @@
 #include "kernels/layout.h"
 
 void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_block_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
 void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+
+/* A loop over a tile's rows or panels, unrolled whatever the compiler thinks of it: else the sums are in memory. */
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
 
 /* Shapes of a tile whose sums stay in registers: panels of outputs x rows of inputs. */
 #define DSB_TILES(X) X(1, 1) X(1, 2) X(1, 4) X(1, 12) X(2, 1) X(2, 2) X(2, 4) X(2, 6) X(2, 12) X(4, 1) X(4, 2) X(4, 4)

@@ -1,5 +1,5 @@
 /* Attention: QT queries of one head a block. Scores by chains over the head's values, softmax with sums in 8 lanes, weighted sums by chains over
- * keys: the order of kernels/portable/rows.h. Scores of a block lie in shared memory while they fit, beyond that in scratch. */
+ * keys: the order of kernels/portable/attention.h. Scores of a block lie in shared memory while they fit, beyond that in scratch. */
 #include "kernels/cuda/device.cuh"
 
 enum { QT = 8, KT = 64, THREADS = 128, SHARED_MOST = 96 << 10 };
@@ -14,11 +14,11 @@ struct shape {
 
 __device__ static void scores(const shape &p, const dsb_seq &s, int64_t head, int64_t first_q, int n_q, int64_t from, int64_t to, float *out) {
     const dsb_attention_shape &a = p.a;
-    int64_t kv_head = head / (a.heads / a.kv_heads);
+    int64_t kv_head = head / (a.heads / a.kv_heads), kr = a.k_stride ? a.k_stride : a.kv_heads * a.qk_dim;
     for (int64_t at = threadIdx.x; at < (to - from) * n_q; at += THREADS) {
         int64_t j = from + at / n_q;
         int i = (int)(at % n_q);
-        const float *q = p.q + ((s.q0 + first_q + i) * a.heads + head) * a.qk_dim, *k = p.k + ((s.kv0 + j) * a.kv_heads + kv_head) * a.qk_dim;
+        const float *q = p.q + ((s.q0 + first_q + i) * a.heads + head) * a.qk_dim, *k = p.k + (s.kv0 + j) * kr + kv_head * a.qk_dim;
         float sum = 0;
         for (int64_t d = 0; d < a.qk_dim; d++) sum = fmaf(q[d], k[d], sum);
         out[i * p.stride + j - from] = sum * a.scale;
@@ -55,7 +55,7 @@ __global__ static void __launch_bounds__(THREADS) attend(shape p) {
     extern __shared__ float shared[];
     const dsb_attention_shape &a = p.a;
     dsb_seq s = p.seqs[blockIdx.z];
-    int64_t head = blockIdx.y, first_q = (int64_t)blockIdx.x * QT, vr = a.kv_heads * a.v_dim, kv_head = head / (a.heads / a.kv_heads);
+    int64_t head = blockIdx.y, first_q = (int64_t)blockIdx.x * QT, vr = a.v_stride ? a.v_stride : a.kv_heads * a.v_dim, kv_head = head / (a.heads / a.kv_heads);
     if (first_q >= s.n_q) return;
     int n_q = s.n_q - first_q < QT ? (int)(s.n_q - first_q) : QT;
     float *sc = p.scratch ? p.scratch + ((blockIdx.z * (int64_t)gridDim.y + head) * gridDim.x + blockIdx.x) * QT * p.stride : shared;

@@ -235,6 +235,7 @@ const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
     table.pack_int = cu_pack_int;
     table.unpack = cu_unpack;
     table.gemm = cu_gemm;
+    table.gemm_heads = cu_gemm_heads;
     table.attention = cu_attention;
     table.route = cu_route;
     cu_rows_fill(&table);

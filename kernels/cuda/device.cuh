@@ -68,6 +68,7 @@ dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const
 void cu_unpack(dsb_wmat *w);
 void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y);
+void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);

@@ -109,3 +109,20 @@ void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
     else if (w->kind == DSB_W_BF16) gemm<uint16_t>(w, x, y);
     else gemm<__half>(w, x, y);
 }
+
+/* Head after head; its values are gathered before the product and put in their place after it. */
+void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    size_t cols = (size_t)w->cols * sizeof(float), rows = (size_t)w->rows * sizeof(float), more = (size_t)tail * sizeof(float), x_row = (cols + more) * (size_t)heads, y_row = (rows + more) * (size_t)heads;
+    float *in = (float *)cu_take(cols * (size_t)n), *out = (float *)cu_take(rows * (size_t)n);
+    for (int64_t h = 0; h < heads && in && out; h++) {
+        const char *from = (const char *)x + (size_t)h * (cols + more);
+        char *to = (char *)y + (size_t)h * (rows + more);
+        dsb_act act = {n, w->cols, in, NULL, NULL};
+        CU(cudaMemcpy2DAsync(in, cols, from, x_row, cols, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
+        cu_gemm_float(&w[h], &act, out);
+        CU(cudaMemcpy2DAsync(to, y_row, out, rows, rows, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
+        if (tail) CU(cudaMemcpy2DAsync(to + rows, y_row, from + cols, x_row, more, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
+    }
+    cu_drop(in);
+    cu_drop(out);
+}

@@ -73,6 +73,10 @@ __global__ static void fp8_rows(const float *x, int64_t cols, float given, float
 }
 
 static void quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 127.0f, q, scale); }
+__global__ static void dequantize_each(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) {
+    CU_EACH(at, n * cols) y[at] = (float)q[at] * scale[at / cols];
+}
+static void dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { RUN(dequantize_each, n * cols, q, scale, n, cols, y); }
 static void quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 7.0f, q, scale); }
 
 static unsigned long long *counter(void) {
@@ -246,6 +250,7 @@ void cu_rows_fill(dsb_backend *b) {
     b->quantize_dynamic = quantize_dynamic;
     b->quantize_static = quantize_static;
     b->quantize_int4 = quantize_int4;
+    b->dequantize = dequantize;
     b->round_e4m3 = round_e4m3;
     b->scale_columns = scale_columns;
     b->hadamard = hadamard;

@@ -30,41 +30,63 @@ static int32_t pr_overlap(const int32_t *a, const int32_t *b, int k) {
     return n;
 }
 
+/* Adds n terms, the first of which is in lane 0. */
+static void pr_add_lanes(const double *x, int64_t n, double sum[8]) {
+    double a[8];
+    int64_t i = 0;
+    memcpy(a, sum, sizeof a);
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) a[j] += x[i + j];
+    for (int j = 0; i + j < n; j++) a[j] += x[i + j];
+    memcpy(sum, a, sizeof a);
+}
+
 /* ln Σ exp(z − top), and the probabilities' unnormalised terms into e (n, padded to 8). */
 static double pr_exp_sum(const float *z, int64_t n, double top, double *e) {
     double a[8] = {0};
-    int64_t i = 0;
     for (int64_t j = 0; j < n; j++) e[j] = pm_exp((double)z[j] - top);
-    for (; i + 8 <= n; i += 8)
-        for (int j = 0; j < 8; j++) a[j] += e[i + j];
-    for (int j = 0; i + j < n; j++) a[j] += e[i + j];
+    pr_add_lanes(e, n, a);
     return pr_tree(a);
 }
 
-typedef struct pr_divergence {
-    double kld[8], rev[8], js[8], tv[8];
-} pr_divergence;
+/* What is the same for a row's values: maxima, 1 / sum and ln sum of reference and test. */
+typedef struct pr_softmaxes {
+    double top_r, top_t, inv_r, inv_t, ln_r, ln_t;
+} pr_softmaxes;
 
-static inline void pr_diverge(pr_divergence *d, int j, double er, double et, double inv_r, double inv_t, double ln_r, double ln_t) {
-    double p = er * inv_r, q = et * inv_t, m = 0.5 * (p + q), lm = pm_log(m > 1e-300 ? m : 1e-300);
-    double diff = ln_r - ln_t;
-    d->kld[j] += p * diff;
-    d->rev[j] -= q * diff;
-    d->js[j] += m > 1e-300 ? 0.5 * (p * (ln_r - lm) + q * (ln_t - lm)) : 0.0;
-    d->tv[j] += 0.5 * fabs(p - q);
+/* Terms of one value at a time into arrays, which are then added in lanes: both loops become vectors. */
+enum { PR_TERMS = 128 };
+typedef struct pr_terms {
+    double kld[PR_TERMS], rev[PR_TERMS], js[PR_TERMS], tv[PR_TERMS];
+} pr_terms;
+
+static void pr_diverge(const pr_softmaxes *c, const float *restrict r, const float *restrict t, const double *restrict er, const double *restrict et, int64_t n, pr_terms *restrict out) {
+    for (int64_t i = 0; i < n; i++) {
+        double p = er[i] * c->inv_r, q = et[i] * c->inv_t, m = 0.5 * (p + q), lm = pm_log(m > 1e-300 ? m : 1e-300);
+        double ln_p = ((double)r[i] - c->top_r) - c->ln_r, ln_q = ((double)t[i] - c->top_t) - c->ln_t, diff = ln_p - ln_q;
+        double js = 0.5 * (p * (ln_p - lm) + q * (ln_q - lm));
+        out->kld[i] = p * diff;
+        out->rev[i] = q * diff;
+        out->js[i] = m > 1e-300 ? js : 0.0;
+        out->tv[i] = 0.5 * fabs(p - q);
+    }
 }
 
-static void pr_divergences(const float *r, const float *t, int64_t n, double top_r, double top_t, double sum_r, double sum_t, const double *er, const double *et, dsb_logit_row *out) {
-    pr_divergence d = {0};
-    double inv_r = 1.0 / sum_r, inv_t = 1.0 / sum_t, lr = log(sum_r), lt = log(sum_t);
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int j = 0; j < 8; j++) pr_diverge(&d, j, er[i + j], et[i + j], inv_r, inv_t, ((double)r[i + j] - top_r) - lr, ((double)t[i + j] - top_t) - lt);
-    for (int j = 0; i + j < n; j++) pr_diverge(&d, j, er[i + j], et[i + j], inv_r, inv_t, ((double)r[i + j] - top_r) - lr, ((double)t[i + j] - top_t) - lt);
-    out->kld = pr_tree(d.kld);
-    out->kld_reverse = pr_tree(d.rev);
-    out->js = pr_tree(d.js);
-    out->tv = pr_tree(d.tv);
+static void pr_divergences(const float *r, const float *t, int64_t n, const pr_softmaxes *c, const double *er, const double *et, dsb_logit_row *out) {
+    double kld[8] = {0}, rev[8] = {0}, js[8] = {0}, tv[8] = {0};
+    pr_terms terms;
+    for (int64_t i = 0; i < n; i += PR_TERMS) {
+        int64_t some = n - i < PR_TERMS ? n - i : PR_TERMS;
+        pr_diverge(c, r + i, t + i, er + i, et + i, some, &terms);
+        pr_add_lanes(terms.kld, some, kld);
+        pr_add_lanes(terms.rev, some, rev);
+        pr_add_lanes(terms.js, some, js);
+        pr_add_lanes(terms.tv, some, tv);
+    }
+    out->kld = pr_tree(kld);
+    out->kld_reverse = 0 - pr_tree(rev);
+    out->js = pr_tree(js);
+    out->tv = pr_tree(tv);
 }
 
 static void pr_logit_row(const float *r, const float *t, int32_t target, int64_t n, double *er, double *et, dsb_logit_row *out) {
@@ -90,7 +112,8 @@ static void pr_logit_row(const float *r, const float *t, int32_t target, int64_t
     }
     out->overlap5 = pr_overlap(a, b, m < 5 ? m : 5);
     out->overlap10 = pr_overlap(a, b, m);
-    pr_divergences(r, t, n, top_r, top_t, sum_r, sum_t, er, et, out);
+    pr_softmaxes c = {.top_r = top_r, .top_t = top_t, .inv_r = 1.0 / sum_r, .inv_t = 1.0 / sum_t, .ln_r = log(sum_r), .ln_t = log(sum_t)};
+    pr_divergences(r, t, n, &c, er, et, out);
 }
 
 static void pr_logit_rows(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out) {

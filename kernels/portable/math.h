@@ -53,11 +53,15 @@ DSB_INLINE double pm_exp(double x) {
 }
 
 DSB_INLINE double pm_log(double x) {
-    uint64_t u;
+    uint64_t u, t, eb, magic;
     memcpy(&u, &x, 8);
-    uint64_t t = u - 0x3fe6a09e667f3bcdull; /* so that the mantissa lies in [√½, √2) */
-    int64_t e = (int64_t)t >> 52;
-    uint64_t mb = u - ((uint64_t)e << 52);
+    t = u - 0x3fe6a09e667f3bcdull + (1023ull << 52); /* so that the mantissa lies in [√½, √2); the exponent e plus 1023 leads */
+    eb = t >> 52;
+    magic = 0x4330000000000000ull | eb; /* 2^52 + eb: logical operations alone, which every ISA has */
+    double ef;
+    memcpy(&ef, &magic, 8);
+    ef -= 4503599627370496.0 + 1023.0;
+    uint64_t mb = u - ((eb - 1023) << 52);
     double m;
     memcpy(&m, &mb, 8);
     double f = m - 1.0, s = f / (2.0 + f), z = s * s;
@@ -71,7 +75,6 @@ DSB_INLINE double pm_log(double x) {
     p = p * z + 1.0 / 7.0;
     p = p * z + 1.0 / 5.0;
     p = p * z + 1.0 / 3.0;
-    double ef = (double)(int32_t)e;
     return ef * 6.93147180369123816490e-01 + (2.0 * s + (2.0 * s * z * p + ef * 1.90821492927058770002e-10));
 }
 

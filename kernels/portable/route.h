@@ -55,20 +55,50 @@ static void pr_limit_groups(const dsb_router_shape *r, float *sel, float *figure
         for (int64_t i = 0; !kept[g] && i < size; i++) sel[g * size + i] = 0;
 }
 
-static void pr_route_token(const dsb_router_shape *r, const float *logits, const float *bias, float *s, float *sel, bool *taken, int32_t *idx, float *weight, float *margin) {
+/* Values as integers of the same order, both zeros alike; false if one is NaN. */
+static bool pr_order(const float *v, int64_t n, int32_t *key) {
+    int32_t nan = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t u = (int32_t)dsb_f32_bits(v[i] + 0.0f);
+        nan |= v[i] != v[i];
+        key[i] = u ^ (int32_t)((uint32_t)(u >> 31) >> 1);
+    }
+    return !nan;
+}
+
+/* Index of the largest key, ties to the lower index: two passes without branches, which become vectors. */
+static int32_t pr_best_key(const int32_t *key, int32_t n) {
+    int32_t top = INT32_MIN, at = n;
+    for (int32_t i = 0; i < n; i++) top = key[i] > top ? key[i] : top;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t here = key[i] == top ? i : n;
+        at = here < at ? here : at;
+    }
+    return at;
+}
+
+/* Takes the k largest; returns the margin of the last over the best that is left. key: room for n. */
+static float pr_take(const float *sel, int64_t n, int64_t k, int32_t *key, bool *taken) {
+    bool ordered = pr_order(sel, n, key);
+    float last = 0;
+    for (int64_t i = 0; i < n; i++) taken[i] = false;
+    for (int64_t i = 0; i < k; i++) {
+        int64_t e = ordered ? pr_best_key(key, (int32_t)n) : pr_best(sel, taken, n);
+        taken[e] = true;
+        key[e] = INT32_MIN; /* below -inf */
+        last = sel[e];
+    }
+    int64_t next = k == n ? -1 : ordered ? pr_best_key(key, (int32_t)n) : pr_best(sel, taken, n);
+    return next < 0 ? INFINITY : last - sel[next];
+}
+
+static void pr_route_token(const dsb_router_shape *r, const float *logits, const float *bias, float *s, float *sel, int32_t *key, bool *taken, int32_t *idx, float *weight, float *margin) {
     int64_t n = r->n_expert, at = 0;
-    float last = 0, sum = 0;
+    float sum = 0;
     pr_scores(r->scoring, logits, n, s);
     for (int64_t i = 0; i < n; i++) sel[i] = bias ? s[i] + bias[i] : s[i];
     if (r->n_group > 1) pr_limit_groups(r, sel, sel + n, taken);
-    for (int64_t i = 0; i < n; i++) taken[i] = false;
-    for (int64_t i = 0; i < r->k; i++) {
-        int64_t e = pr_best(sel, taken, n);
-        taken[e] = true;
-        last = sel[e];
-    }
-    int64_t next = pr_best(sel, taken, n);
-    *margin = next < 0 ? INFINITY : last - sel[next];
+    *margin = pr_take(sel, n, r->k, key, taken);
     for (int64_t e = 0; e < n; e++)
         if (taken[e]) {
             idx[at] = (int32_t)e;
@@ -86,14 +116,16 @@ static void pr_route(const dsb_router_shape *shape, const float *logits, const f
 #pragma omp parallel if (n * e > PR_PARALLEL)
     {
         float *tmp = malloc((size_t)(3 * e + 8) * sizeof *tmp);
+        int32_t *key = malloc((size_t)e * sizeof *key);
         bool *taken = malloc((size_t)(e + 8));
-        if (!tmp || !taken) abort();
+        if (!tmp || !key || !taken) abort();
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n; i++) {
             float *s = scores ? scores + i * e : tmp + 2 * e;
-            pr_route_token(shape, logits + i * e, bias, s, tmp, taken, idx + i * shape->k, weight + i * shape->k, margin + i);
+            pr_route_token(shape, logits + i * e, bias, s, tmp, key, taken, idx + i * shape->k, weight + i * shape->k, margin + i);
         }
         free(tmp);
+        free(key);
         free(taken);
     }
 }

@@ -46,18 +46,24 @@ static inline void pr_quantize_rows(const float *x, int64_t n, int64_t cols, flo
 static void pr_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 127.0f, q, scale); }
 static void pr_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { pr_quantize_rows(x, n, cols, 7.0f, q, scale); }
 
+static void pr_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) {
+#pragma omp parallel for schedule(static) if (n * cols > PR_PARALLEL)
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < cols; k++) y[i * cols + k] = (float)q[i * cols + k] * scale[i];
+}
+
 static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
     int64_t clipped = 0;
 #pragma omp parallel for schedule(static) reduction(+ : clipped) if (n * cols > PR_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * cols;
-        bool finite = pr_row_max(row, cols) <= FLT_MAX;
-        int64_t c = 0;
+        bool finite = pr_row_max(row, cols) <= FLT_MAX, some = finite && given > 0;
+        int32_t c = 0; /* as wide as the values, for the vectors' sake; a row is shorter */
         scale[i] = finite ? given : NAN;
         for (int64_t k = 0; k < cols; k++) {
-            float v = finite && given > 0 ? row[k] / given : 0;
+            float v = some ? row[k] / given : 0;
             float r = pr_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
-            c += r > 127.0f || r < -127.0f;
+            c += (r > 127.0f) | (r < -127.0f);
             q[i * cols + k] = (int8_t)(int32_t)pr_clamp_code(r);
         }
         clipped += c;
@@ -102,8 +108,26 @@ static void pr_mla_assemble(const float *kv, const float *k_pe, int64_t kpe_stri
             const float *src = kv + (i * heads + h) * (nope + v_dim);
             memcpy(k + (i * heads + h) * (nope + rope), src, (size_t)nope * sizeof *k);
             memcpy(k + (i * heads + h) * (nope + rope) + nope, k_pe + i * kpe_stride, (size_t)rope * sizeof *k);
-            memcpy(v + (i * heads + h) * v_dim, src + nope, (size_t)v_dim * sizeof *v);
+            if (v_dim) memcpy(v + (i * heads + h) * v_dim, src + nope, (size_t)v_dim * sizeof *v);
         }
+}
+
+/* Through an ISA's own product. One row is contiguous as it lies. */
+static inline void pr_gemm_heads(void (*gemm)(const dsb_wmat *, const dsb_act *, float *), const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    int64_t cols = w->cols, rows = w->rows;
+#pragma omp parallel for schedule(static) if (heads * n * rows * cols > 1 << 18)
+    for (int64_t h = 0; h < heads; h++) {
+        const float *from = x + h * (cols + tail);
+        float *to = y + h * (rows + tail), *copy = n > 1 ? malloc((size_t)(n * (cols + rows)) * sizeof *copy) : NULL, *out = n > 1 ? copy + n * cols : to;
+        if (n > 1 && !copy) abort(); /* no larger than its inputs and outputs */
+        for (int64_t i = 0; n > 1 && i < n; i++) memcpy(copy + i * cols, from + i * heads * (cols + tail), (size_t)cols * sizeof *copy);
+        gemm(&w[h], &(dsb_act){.n = n, .cols = cols, .f32 = n > 1 ? copy : from}, out);
+        for (int64_t i = 0; i < n; i++) {
+            if (n > 1) memcpy(to + i * heads * (rows + tail), out + i * rows, (size_t)rows * sizeof *to);
+            if (tail) memcpy(to + i * heads * (rows + tail) + rows, from + i * heads * (cols + tail) + cols, (size_t)tail * sizeof *to);
+        }
+        free(copy);
+    }
 }
 
 static void pr_silu_mul(const float *gate, const float *up, int64_t n, bool round, float *out) {
@@ -182,14 +206,17 @@ static void pr_round_bf16(float *x, int64_t n) {
 }
 
 static void pr_round_f16(float *x, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
     for (int64_t i = 0; i < n; i++) x[i] = dsb_f16_to_f32(dsb_f32_to_f16(x[i]));
 }
 
 static void pr_load_bf16(const uint16_t *src, int64_t n, float *dst) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
     for (int64_t i = 0; i < n; i++) dst[i] = dsb_bf16_to_f32(src[i]);
 }
 
 static void pr_store_bf16(const float *src, int64_t n, uint16_t *dst) {
+#pragma omp parallel for schedule(static) if (n > 1 << 17)
     for (int64_t i = 0; i < n; i++) dst[i] = dsb_f32_to_bf16(src[i]);
 }
 
@@ -215,45 +242,58 @@ static float pr_absmax(const float *x, int64_t n) { return pr_row_max(x, n); }
 
 /* ---- moments ---- */
 
+/* Lane sums of one block; the arrays lie on the stack so that the compiler keeps them in vectors. */
 typedef struct pr_sums {
-    double xx[8], yy[8], xy[8], dd[8];
-    double md[8];
+    double xx[8], yy[8], xy[8], dd[8], md[8];
     float mx[8], my[8];
-    int64_t bad;
+    int32_t bad[8];
 } pr_sums;
 
-static inline void pr_moment_lane(pr_sums *s, int j, float xf, float yf) {
-    bool fin = fabsf(xf) <= FLT_MAX && fabsf(yf) <= FLT_MAX;
-    float x = fin ? xf : 0, y = fin ? yf : 0;
-    double dx = (double)x, dy = (double)y, d = dx - dy;
-    s->bad += !fin;
-    s->xx[j] += dx * dx;
-    s->yy[j] += dy * dy;
-    s->xy[j] += dx * dy;
-    s->dd[j] += d * d;
-    double ad = fabs(d);
-    float ax = fabsf(x), ay = fabsf(y);
-    s->md[j] = ad > s->md[j] ? ad : s->md[j];
-    s->mx[j] = ax > s->mx[j] ? ax : s->mx[j];
-    s->my[j] = ay > s->my[j] ? ay : s->my[j];
+/* Eight elements; x NULL: zeros. */
+static inline __attribute__((always_inline)) void pr_moment_lanes(pr_sums *s, const float *x, const float *y) {
+    for (int j = 0; j < 8; j++) {
+        float xf = x ? x[j] : 0, yf = y[j];
+        bool fin = (fabsf(xf) <= FLT_MAX) & (fabsf(yf) <= FLT_MAX);
+        xf = fin ? xf : 0;
+        yf = fin ? yf : 0;
+        double dx = (double)xf, dy = (double)yf, d = dx - dy, ad = fabs(d);
+        float ax = fabsf(xf), ay = fabsf(yf);
+        s->bad[j] += !fin;
+        s->xx[j] += dx * dx;
+        s->yy[j] += dy * dy;
+        s->xy[j] += dx * dy;
+        s->dd[j] += d * d;
+        s->md[j] = ad > s->md[j] ? ad : s->md[j];
+        s->mx[j] = ax > s->mx[j] ? ax : s->mx[j];
+        s->my[j] = ay > s->my[j] ? ay : s->my[j];
+    }
 }
 
-/* Blocks of 32768 elements, each its own partial; partials are added in order, so threads change nothing. */
-enum { PR_MOMENT_BLOCK = 32768 };
+/* Each block is its own partial; partials are added in order, so threads change nothing. */
 
 static void pr_moment_block(const float *x, const float *y, int64_t n, dsb_moments *out) {
     pr_sums s = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int j = 0; j < 8; j++) pr_moment_lane(&s, j, x ? x[i + j] : 0, y[i + j]);
-    for (int j = 0; i + j < n; j++) pr_moment_lane(&s, j, x ? x[i + j] : 0, y[i + j]);
-    *out = (dsb_moments){.n = n, .nonfinite = s.bad, .first_bad = -1, .xx = pr_tree(s.xx), .yy = pr_tree(s.yy), .xy = pr_tree(s.xy), .dd = pr_tree(s.dd)};
+    int64_t i = 0, bad = 0;
+    if (x)
+        for (; i + 8 <= n; i += 8) pr_moment_lanes(&s, x + i, y + i);
+    else
+        for (; i + 8 <= n; i += 8) pr_moment_lanes(&s, NULL, y + i);
+    if (i < n) { /* zeros add nothing */
+        float a[8] = {0}, b[8] = {0};
+        for (int j = 0; i + j < n; j++) {
+            a[j] = x ? x[i + j] : 0;
+            b[j] = y[i + j];
+        }
+        pr_moment_lanes(&s, a, b);
+    }
+    for (int j = 0; j < 8; j++) bad += s.bad[j];
+    *out = (dsb_moments){.n = n, .nonfinite = bad, .first_bad = -1, .xx = pr_tree(s.xx), .yy = pr_tree(s.yy), .xy = pr_tree(s.xy), .dd = pr_tree(s.dd)};
     for (int j = 0; j < 8; j++) {
         if (s.md[j] > out->max_diff) out->max_diff = s.md[j];
         if ((double)s.mx[j] > out->max_x) out->max_x = (double)s.mx[j];
         if ((double)s.my[j] > out->max_y) out->max_y = (double)s.my[j];
     }
-    for (i = 0; s.bad && i < n; i++)
+    for (i = 0; bad && i < n; i++)
         if ((x && !(fabsf(x[i]) <= FLT_MAX)) || !(fabsf(y[i]) <= FLT_MAX)) {
             out->first_bad = i; /* of the block: adding the blocks in order makes it the tensor's */
             break;
@@ -263,87 +303,16 @@ static void pr_moment_block(const float *x, const float *y, int64_t n, dsb_momen
 static void pr_moments(const float *x, const float *y, int64_t n, dsb_moments *out) {
     enum { BATCH = 64 };
     dsb_moments part[BATCH];
-    int64_t blocks = dsb_ceil_div(n, PR_MOMENT_BLOCK);
+    int64_t blocks = dsb_ceil_div(n, DSB_MOMENT_BLOCK);
     *out = (dsb_moments){.first_bad = -1};
     for (int64_t at = 0; at < blocks; at += BATCH) {
         int64_t m = blocks - at < BATCH ? blocks - at : BATCH;
 #pragma omp parallel for schedule(static) if (m > 1)
         for (int64_t b = 0; b < m; b++) {
-            int64_t first = (at + b) * PR_MOMENT_BLOCK, len = n - first < PR_MOMENT_BLOCK ? n - first : PR_MOMENT_BLOCK;
+            int64_t first = (at + b) * DSB_MOMENT_BLOCK, len = n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK;
             pr_moment_block(x ? x + first : NULL, y + first, len, &part[b]);
         }
         for (int64_t b = 0; b < m; b++) dsb_moments_add(out, &part[b]);
-    }
-}
-
-/* ---- attention ---- */
-
-enum { PR_LANES = 64 }; /* sums that stay in registers while the other index runs; on AVX2 they fill half of them */
-
-static inline int64_t pr_lanes(int64_t n) { return (n + PR_LANES - 1) / PR_LANES * PR_LANES; }
-
-/* y[l] = Σ a[i]·rows[i·stride + l], i ascending from 0: one fused chain each of `lanes` lanes, a constant. */
-static inline __attribute__((always_inline)) void pr_chains(const float *a, const float *rows, int64_t stride, int64_t n, int lanes, float *y) {
-    float sum[PR_LANES] = {0};
-    for (int64_t i = 0; i < n; i++)
-        for (int l = 0; l < lanes; l++) sum[l] = fmaf(a[i], rows[i * stride + l], sum[l]);
-    memcpy(y, sum, (size_t)lanes * sizeof *sum);
-}
-
-/* One query against n keys: scores in lanes over keys (kt: (qk, stride) transposed keys), softmax, weighted sum of values.
- * sink (may be NULL): one more logit, whose share of the softmax goes to no value. s has room for n rounded up to PR_LANES. */
-static void pr_attend(const float *q, const float *kt, int64_t stride, const float *v, int64_t v_stride, int64_t n, int64_t qk, int64_t dv, float scale, const float *sink, float *s, float *out) {
-    int64_t padded = (n + 7) / 8 * 8;
-    for (int64_t j = 0; j < n; j += PR_LANES) pr_chains(q, kt + j, stride, qk, PR_LANES, s + j);
-    float top = sink ? *sink : -INFINITY;
-    for (int64_t j = 0; j < n; j++) {
-        s[j] *= scale;
-        top = s[j] > top ? s[j] : top;
-    }
-    for (int64_t j = 0; j < n; j++) s[j] = pm_expf(s[j] - top);
-    for (int64_t j = n; j < padded; j++) s[j] = 0;
-    float a[8] = {0};
-    for (int64_t j = 0; j < padded; j += 8)
-        for (int l = 0; l < 8; l++) a[l] += s[j + l];
-    float sum = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
-    if (sink) sum += pm_expf(*sink - top);
-    int64_t d = 0;
-    for (; d + PR_LANES <= dv; d += PR_LANES) pr_chains(s, v + d, v_stride, n, PR_LANES, out + d);
-    for (; d + 32 <= dv; d += 32) pr_chains(s, v + d, v_stride, n, 32, out + d);
-    for (; d + 8 <= dv; d += 8) pr_chains(s, v + d, v_stride, n, 8, out + d);
-    for (; d < dv; d++) pr_chains(s, v + d, v_stride, n, 1, out + d);
-    for (d = 0; d < dv; d++) out[d] = out[d] / sum;
-}
-
-/* Not a power of two, so that the keys of a block don't share their place in the cache. */
-static inline int64_t pr_key_stride(int64_t n_kv) { return pr_lanes(n_kv) + 16; }
-
-/* All queries of one head of one sequence. A window's first keys are left out, so keys are read up to PR_LANES past a row's end. */
-static void pr_attend_head(const dsb_attention_shape *a, const dsb_seq *seq, int64_t head, const float *q, const float *k, const float *v, float *out, float *kt, float *scores) {
-    int64_t stride = pr_key_stride(seq->n_kv), qk = a->qk_dim, dv = a->v_dim, of = head / (a->heads / a->kv_heads), kr = a->kv_heads * qk, vr = a->kv_heads * dv;
-    for (int64_t j = 0; j < seq->n_kv; j++)
-        for (int64_t i = 0; i < qk; i++) kt[i * stride + j] = k[(seq->kv0 + j) * kr + of * qk + i];
-    for (int64_t i = 0; i < qk; i++)
-        for (int64_t j = seq->n_kv; j < stride; j++) kt[i * stride + j] = 0;
-    for (int64_t i = 0; i < seq->n_q; i++) {
-        int64_t n = seq->n_kv - seq->n_q + i + 1, first = a->window > 0 && n > a->window ? n - a->window : 0, row = seq->q0 + i;
-        pr_attend(q + (row * a->heads + head) * qk, kt + first, stride, v + (seq->kv0 + first) * vr + of * dv, vr, n - first, qk, dv, a->scale, a->sinks ? a->sinks + head : NULL, scores,
-                  out + (row * a->heads + head) * dv);
-    }
-}
-
-static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out) {
-    int64_t longest = 0;
-    for (int64_t i = 0; i < n_seq; i++) longest = seqs[i].n_kv > longest ? seqs[i].n_kv : longest;
-    longest = pr_key_stride(longest);
-#pragma omp parallel
-    {
-        float *scratch = aligned_alloc(64, (size_t)(((longest * (a->qk_dim + 1) + PR_LANES) * 4 + 63) / 64 * 64));
-        if (!scratch) abort(); /* a few hundred KB beside gigabytes: nothing can go on */
-#pragma omp for schedule(dynamic) collapse(2)
-        for (int64_t i = 0; i < n_seq; i++)
-            for (int64_t h = 0; h < a->heads; h++) pr_attend_head(a, &seqs[i], h, q, k, v, out, scratch, scratch + longest * a->qk_dim + PR_LANES);
-        free(scratch);
     }
 }
 

@@ -15,7 +15,7 @@ static void gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
         for (int64_t i = 0; i < x->n; i++) {
             float acc[DSB_NR] = {0};
             for (int64_t k = 0; k < w->cols; k++)
-                for (int64_t j = 0; j < DSB_NR; j++) acc[j] = fmaf(x->f32[i * w->cols + k], widen(w, (p * w->cols + k) * DSB_NR + j), acc[j]);
+                for (int64_t j = 0; j < DSB_NR; j++) acc[j] = fmaf(x->f32[i * w->cols + k], widen(w, dsb_float_at(w->kind, w->cols, p, k, j)), acc[j]);
             for (int64_t j = 0; j < DSB_NR && p * DSB_NR + j < w->rows; j++) y[i * w->rows + p * DSB_NR + j] = acc[j];
         }
 }
@@ -48,6 +48,8 @@ static void gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
 void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y) {
     if (w->kind >= DSB_W_I8) {
         gemm_int(w, x, y);
+    } else if (w->kind == DSB_W_BLOCK) {
+        dsb_gemm_block_ref(w, x, y);
     } else {
         gemm_float(w, x, y);
     }

@@ -5,5 +5,6 @@
 #include "kernels/layout.h"
 
 void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_block_ref(const dsb_wmat *w, const dsb_act *x, float *y); /* of BLOCK */
 
 #endif

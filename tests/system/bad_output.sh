@@ -16,6 +16,8 @@ if [ -e /dev/full ]; then
     done
 fi
 
+refuse bench-db-below-nothing 4 'nowhere/x.db' "$dsbench" bench --kernel rope --shape 1x2x1 --repeats 1 --db nowhere/x.db
+
 # The database itself; kept.db stands beside it and is never touched.
 refuse db-below-nothing 4 'nowhere/x.db' $run --db nowhere/x.db
 refuse db-is-a-folder 2 'tiny|regular file' $run --db tiny
@@ -52,3 +54,4 @@ refuse run-id-of-two-lines 2 '--run-id' $run --db kept.db --run-id 'a
 b'
 refuse run-id-not-utf8 2 '--run-id' $run --db kept.db --run-id "$(printf 'a\377')"
 refuse isa-unknown 2 'DSBENCH_ISA|avx9' env DSBENCH_ISA=avx9 $run --db kept.db
+refuse isa-option-unknown 2 'run: --isa|avx9|ref is wanted' $run --isa avx9 --db kept.db

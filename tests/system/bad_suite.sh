@@ -58,5 +58,12 @@ suite suite-bad-recipe 's.json|rule 1|int9' '{ "schemes": [{ "name": "x", "rules
 suite suite-bad-throughput 's.json|"throughput"' '{ "throughput": 3 }'
 suite suite-throughput-unknown-key 's.json|repeat|repeats' '{ "throughput": { "repeat": 3 } }'
 suite suite-sources-no-object 's.json|"sources"' '{ "sources": ["tiny"] }'
+suite suite-calibration-too-short "$text|chunks of 32 tokens found, 100000|\"calibration_chunks\"" '{ "calibration_chunks": 100000, "schemes": ["static-int8"] }'
 echo '{ "model": "nowhere" }' >s.json
 refuse suite-model-missing 2 'nowhere/config.json' "$dsbench" run s.json --text "$text" --db kept.db
+
+# A rule that decides nothing is told, with the run and in its summary; the run goes on.
+printf '%s' '{ "name": "typo", "rules": [{ "match": "*.gate_projj.*", "format": "int4" }, { "role": "*", "format": "int8" }, { "role": "expert.up", "format": "int4" }] }' >r.json
+check rule-that-matches-nothing 0 $tiny_run --db typo.db --run-id typo --recipe r.json
+holds rule-that-matches-nothing-shown out 'rule 1 (*.gate_projj.*) matches no tensor'
+equal rule-that-matches-nothing-stored "$(sql typo.db "SELECT count(*) FROM event WHERE level = 'warning' AND (text LIKE 'scheme typo: rule 1 (%' OR text LIKE 'scheme typo: rule 3 (expert.up) matches no tensor of the model that an earlier rule leaves%')")" 2

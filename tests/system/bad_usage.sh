@@ -42,6 +42,35 @@ refuse usage-tensor-no-format 2 '--format|int8' "$dsbench" tensor tiny/model.saf
 refuse usage-tensor-bad-group 2 '--group|few' "$dsbench" tensor tiny/model.safetensors --format int8 --group few -o no.safetensors
 refuse usage-logits-one 2 'logits|REF TEST' "$dsbench" logits tiny/model.safetensors
 refuse usage-tokenize-no-model 2 'tokenize|--model' "$dsbench" tokenize hello.txt
+bench="$dsbench bench --model tiny --text $text --db kept.db"
+refuse usage-bench-format-unknown 2 "--formats|int9|did you mean 'int" $bench --formats int9
+refuse usage-bench-format-empty 2 '--formats|empty' $bench --formats bf16,
+refuse usage-bench-format-twice 2 'int8|twice' $bench --formats int8,int8
+refuse usage-bench-scheme-unknown 2 'nope|int4-rtn' $bench --schemes nope
+refuse usage-bench-calibrated 2 'static-int8|calibration|dsbench run' $bench --schemes static-int8
+refuse usage-bench-group 2 'group' $bench --formats fp8_e4m3,int4 --group 99999999
+refuse usage-bench-negative 2 '--prefill|-1' $bench --prefill -1
+refuse usage-bench-decode-no-number 2 '--decode|many' $bench --decode many
+refuse usage-bench-batch 2 '--batch|0' $bench --batch 0
+refuse usage-bench-repeats 2 '--repeats|0' $bench --repeats 0
+refuse usage-bench-nothing-to-do 2 '--prefill 0 --decode 0' $bench --prefill 0 --decode 0
+refuse usage-bench-beyond-model 2 'at most 2048|tiny/config.json' $bench --depth 2000 --prefill 48 --decode 1
+refuse usage-bench-text-too-short 2 'hello.txt' "$dsbench" bench --model tiny --text hello.txt --db kept.db
+refuse usage-bench-routing 2 '--routing|sideways|zipf' $bench --routing sideways
+refuse usage-bench-recorded-nothing 2 '--recorded FILE' $bench --routing recorded
+refuse usage-bench-recorded-alone 2 '--routing recorded' $bench --recorded trace.safetensors
+refuse usage-bench-recorded-missing 2 'nowhere.safetensors' $bench --routing recorded --recorded nowhere.safetensors
+refuse usage-bench-recorded-no-trace 2 'tiny/model.safetensors|topk_indices|trace' $bench --routing recorded --recorded tiny/model.safetensors
+refuse usage-bench-model-missing 2 'nowhere' "$dsbench" bench --model nowhere --db kept.db
+refuse usage-bench-kernel-unknown 2 "--kernel|gemm_i9|gemm_i8" "$dsbench" bench --kernel gemm_i9 --db kept.db
+refuse usage-bench-isa-unknown 2 'mmx|list kernels' "$dsbench" bench --kernel mmx/gemm_i8 --db kept.db
+refuse usage-bench-shape 2 '--shape|1x2|1408x2048x512' "$dsbench" bench --kernel gemm_i8 --shape 1x2 --db kept.db
+refuse usage-bench-shape-negative 2 '--shape|-4x8x1' "$dsbench" bench --kernel gemm_i8 --shape -4x8x1 --db kept.db
+refuse usage-bench-shape-absurd 2 '2^28' "$dsbench" bench --kernel gemm_i8 --shape 16777216x16777216x1 --db kept.db
+refuse usage-bench-shape-of-model 2 '--shape|--kernel' $bench --shape 1x2x3
+refuse usage-bench-kernel-and-model 2 '--kernel|--model' $bench --kernel gemm_i8
+refuse usage-bench-output 2 '--format|pdf|csv' $bench --format pdf
+refuse usage-bench-busy-limit 2 '--busy-limit|101' $bench --busy-limit 101
 check usage-nothing 2 "$dsbench"
 holds usage-nothing-helps err 'usage: dsbench COMMAND' run compare
 equal usage-no-output-left "$(ls no.safetensors* 2>/dev/null)" ''

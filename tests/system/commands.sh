@@ -93,6 +93,36 @@ holds tensor-nvfp4-names codes.safetensors lm_head.weight.scales lm_head.weight.
 check list-formats 0 "$dsbench" list formats --json
 holds list-formats-bpw out '"bpw": 2.625' '"mxfp8"' '"iq4_nl"'
 
+# Speed: the contract's command, on the built-in model with few tokens; a busy machine must not fail it.
+check bench-contract 0 "$dsbench" bench --formats bf16,int8,int4 --prefill 16 --decode 4 --repeats 2 --text "$text" --db bench.db --json
+for field in format phase tps gops gbps roofline_percent kernel busy_percent; do holds "bench-has-$field" out "\"$field\": "; done
+equal bench-rows "$(grep -c '"tps": [0-9]' out)" 6
+equal bench-phases "$(sed -n 's/.*"format": "\(.*\)",/\1/p; s/.*"phase": "\(.*\)",/\1/p' out | tr '\n' ' ')" 'bf16 prefill bf16 decode int8 prefill int8 decode int4 prefill int4 decode '
+holds bench-kernels out gemm_i8 gemm_i4 gemm_bf16
+equal bench-stored "$(sql bench.db "SELECT count(*), count(DISTINCT bench), min(tps) > 0, min(read_gbps) > 0, min(int8_gops) > 0, max(length(cpu)) > 0, max(model.name) FROM bench JOIN host ON host.id = host_id JOIN model ON model.id = model_id")" '6|1|1|1|1|1|dsmoe-tiny'
+equal bench-work-is-counted "$(sql bench.db "SELECT count(*) FROM bench WHERE gops > 0 AND gbps > 0 AND seconds_min <= seconds AND seconds <= seconds_max AND (phase = 'prefill') = (p50_ms IS NULL)")" 6
+again=$(sed -n 's/.*"command": "\([^"]*\)".*/\1/p' out | head -n 1)
+check bench-again 0 sh -c "PATH='$build':\$PATH; $again --db again.db --format csv"
+holds bench-again-is-the-same out "$again"
+equal bench-csv-columns "$(awk -F, 'NR == 1 { n = NF } NR > 1 && NF < n { bad = 1 } END { print NR, bad + 0 }' out)" '7 0'
+check bench-text 0 "$dsbench" bench --model tiny --schemes reference,dynamic-int8 --formats int8 --head --prefill 0 --decode 3 --depth 5 --batch 2 --repeats 1 --text "$text" --busy-limit 100 --db bench.db
+holds bench-text-tells out reference dynamic-int8 int8 decode 'machine:' 'clean:' 'again: dsbench bench --model tiny --formats int8 --schemes reference,dynamic-int8 --head --prefill 0 --decode 3 --depth 5 --batch 2'
+equal bench-batch-and-depth "$(sql bench.db "SELECT count(*) FROM bench WHERE batch = 2 AND depth = 5 AND n_token = 3 AND phase = 'decode'")" 3
+for routing in uniform zipf; do
+    check "bench-$routing" 0 "$dsbench" bench --model tiny --formats int8 --prefill 4 --decode 2 --repeats 1 --routing $routing --text "$text" --db bench.db --json
+    holds "bench-$routing-told" out "\"routing\": \"$routing\""
+done
+check bench-recorded 0 "$dsbench" bench --model tiny --formats int8 --prefill 4 --decode 2 --repeats 1 --routing recorded --recorded trace.safetensors --text "$text" --db bench.db --json
+holds bench-recorded-told out '"routing": "recorded"'
+mkdir untold && cp tiny/config.json tiny/model.safetensors untold
+check bench-without-tokenizer 0 "$dsbench" bench --model untold --formats int8 --prefill 4 --decode 2 --repeats 1 --db bench.db
+holds bench-without-tokenizer-told out 'random tokens: the model has no tokenizer.json'
+check bench-kernel 0 "$dsbench" bench --kernel gemm_i8,gemm_bf16,ref/gemm_i4 --shape 32x64x1,16x32x5 --repeats 2 --db bench.db --json
+equal bench-kernel-rows "$(grep -c '"checked": "ref"' out) $(grep -c '"us": [0-9]' out)" '6 6'
+equal bench-kernel-stored "$(sql bench.db "SELECT count(*), min(gops) > 0, count(DISTINCT kernel) FROM bench WHERE kind = 'kernel'")" '6|1|3'
+check bench-kernel-markdown 0 "$dsbench" bench --kernel attention_decode --shape 1x8x33 --repeats 1 --db bench.db --format md
+holds bench-kernel-markdown-table out '| case | shape |' 1x8x33 '- again: dsbench bench --kernel attention'
+
 check tokenize 0 "$dsbench" tokenize --model tiny hello.txt
 ids=$(cat out)
 check tokenize-bos 0 "$dsbench" tokenize --model tiny --bos hello.txt
@@ -129,6 +159,6 @@ for command in $(sed -n 's/^  \([a-z]*\)  *.*/\1/p' out); do
     check "help-of-$command" 0 "$dsbench" "$command" --help
     holds "help-of-$command-tells" out "usage: dsbench $command" --json --db --threads --device --quiet
 done
-for command in run compare layers routing plot report trace tensor logits tokenize list runs doctor; do
+for command in run bench compare layers routing plot report trace tensor logits tokenize list runs doctor; do
     check "has-$command" 0 "$dsbench" $command --help
 done

@@ -14,8 +14,8 @@ check identity-two-threads 0 $same_run --threads 2 --db two.db
 check identity-again 0 $same_run --threads 2 --db again.db
 # The best level, plain C, and AVX2, which a machine without it refuses: then the best stands for it.
 avx2=avx2
-DSBENCH_ISA=avx2 $dsbench list kernels >list.out 2>&1 || avx2=
-for isa in '' ref $avx2; do check "identity-tiny-$isa" 0 env DSBENCH_ISA=$isa $tiny_run --run-id same --db "isa$isa.db"; done
+$dsbench list kernels --isa avx2 >list.out 2>&1 || avx2=
+for isa in '' ref $avx2; do check "identity-tiny-$isa" 0 $tiny_run ${isa:+--isa $isa} --run-id same --db "isa$isa.db"; done
 [ -n "$avx2" ] || cp isa.db isaavx2.db
 for db in one two again isa isaref isaavx2; do columns $db.db >$db.rows; done
 if [ "$(wc -l <one.rows)" -gt 5000 ]; then ok identity-has-rows; else wrong identity-has-rows "$(wc -l <one.rows) rows"; fi

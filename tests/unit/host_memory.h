@@ -57,6 +57,22 @@ static inline void hm_quantize_dynamic(const float *x, int64_t n, int64_t cols, 
     HM_OUT(scale, n);
     HM_DROP(x);
 }
+static inline void hm_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) {
+    HM_IN(q, n * cols);
+    HM_IN(scale, n);
+    HM_IN(y, n * cols);
+    hm_real->dequantize(d_q, d_scale, n, cols, d_y);
+    HM_OUT(y, n * cols);
+    HM_DROP(q);
+    HM_DROP(scale);
+}
+static inline void hm_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    HM_IN(x, n * heads * (w->cols + tail));
+    HM_IN(y, n * heads * (w->rows + tail));
+    hm_real->gemm_heads(w, heads, d_x, n, tail, d_y);
+    HM_OUT(y, n * heads * (w->rows + tail));
+    HM_DROP(x);
+}
 static inline void hm_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
     HM_IN(x, n * cols);
     HM_IN(q, n * cols);
@@ -142,8 +158,8 @@ static inline void hm_attention(const dsb_attention_shape *shape, const dsb_seq 
     }
     s.sinks = hm_in(shape->sinks, s.heads * 4);
     HM_IN(q, nq * s.heads * s.qk_dim);
-    HM_IN(k, nk * s.kv_heads * s.qk_dim);
-    HM_IN(v, nk * s.kv_heads * s.v_dim);
+    HM_IN(k, hm_span(nk, s.k_stride ? s.k_stride : s.kv_heads * s.qk_dim, s.kv_heads * s.qk_dim));
+    HM_IN(v, hm_span(nk, s.v_stride ? s.v_stride : s.kv_heads * s.v_dim, s.kv_heads * s.v_dim));
     HM_IN(out, nq * s.heads * s.v_dim);
     hm_real->attention(&s, seqs, n, d_q, d_k, d_v, d_out);
     HM_OUT(out, nq * s.heads * s.v_dim);
@@ -316,7 +332,7 @@ static inline const dsb_backend *hm_table(void) {
     if (!real) return NULL;
     t = (dsb_backend){.name = "host memory", .isa = real->isa, .alloc = real->alloc, .release = real->release, .upload = real->upload, .download = real->download, .copy = real->copy, .zero = real->zero, .sync = real->sync,
                       .check = real->check, .pack_float = real->pack_float, .pack_int = real->pack_int, .unpack = real->unpack, .gemm = hm_gemm, .quantize_dynamic = hm_quantize_dynamic, .quantize_static = hm_quantize_static,
-                      .quantize_int4 = hm_quantize_int4, .round_e4m3 = hm_round_e4m3, .scale_columns = hm_scale_columns, .hadamard = hm_hadamard, .rms_norm = hm_rms_norm, .rope = hm_rope, .mla_assemble = hm_mla_assemble,
+                      .quantize_int4 = hm_quantize_int4, .dequantize = hm_dequantize, .gemm_heads = hm_gemm_heads, .round_e4m3 = hm_round_e4m3, .scale_columns = hm_scale_columns, .hadamard = hm_hadamard, .rms_norm = hm_rms_norm, .rope = hm_rope, .mla_assemble = hm_mla_assemble,
                       .attention = hm_attention, .silu_mul = hm_silu_mul, .swiglu_clamped = hm_swiglu_clamped, .add_bias = hm_add_bias, .clamp = hm_clamp, .sigmoid_gate = hm_sigmoid_gate, .round_bf16 = hm_round_bf16,
                       .round_f16 = hm_round_f16, .load_bf16 = hm_load_bf16, .store_bf16 = hm_store_bf16, .add = hm_add, .gather = hm_gather, .scatter_add = hm_scatter_add, .route = hm_route, .moments = hm_moments, .absmax = hm_absmax,
                       .histogram = hm_histogram, .channel_sums = hm_channel_sums, .gram = hm_gram, .logit_rows = hm_logit_rows};

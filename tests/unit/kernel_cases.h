@@ -13,6 +13,8 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "host_memory.h"
 #include "kernels/backend.h"
@@ -25,13 +27,26 @@ static inline uint32_t kc_random(void) { return kc_state = kc_state * 1664525u +
 /* [-1, 1) in steps of 2^-15. */
 static inline float kc_unit(void) { return (float)((int32_t)(kc_random() >> 16) - 32768) / 32768.0f; }
 
-/* Inputs end where their memory ends, so that a sanitizer sees a read past them; they begin where only a float is aligned. */
+/* Memory that ends where its page does, so that the processor sees a read or write past it; bytes before it are guarded until kc_free. */
+typedef struct kc_map {
+    uint8_t *at;
+    size_t bytes;
+} kc_map;
 static inline void *kc_memory(size_t bytes) {
-    uint8_t *p = malloc(bytes + 4);
-    assert_non_null(p);
-    return p + 4;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), before = KC_GUARD + sizeof(kc_map), data = (bytes + before + page - 1) / page * page;
+    kc_map m = {mmap(NULL, data + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), data + page};
+    assert_true(m.at != MAP_FAILED && mprotect(m.at + data, page, PROT_NONE) == 0);
+    uint8_t *p = m.at + data - bytes;
+    memset(p - KC_GUARD, KC_PATTERN, KC_GUARD);
+    memcpy(p - before, &m, sizeof m);
+    return p;
 }
-static inline void kc_free(void *p) { free((uint8_t *)p - 4); }
+static inline void kc_free(void *p) {
+    kc_map m;
+    for (ptrdiff_t i = 1; i <= KC_GUARD; i++) assert_int_equal(((uint8_t *)p)[-i], KC_PATTERN);
+    memcpy(&m, (uint8_t *)p - KC_GUARD - sizeof m, sizeof m);
+    assert_int_equal(munmap(m.at, m.bytes), 0);
+}
 
 static inline float *kc_floats(int64_t n, float scale) {
     float *x = kc_memory((size_t)n * sizeof *x);
@@ -88,17 +103,18 @@ static inline void kc_take(kc_tape *t, kc_out *o) {
 }
 
 /* Every instruction set of this machine, the reference first, and a device where the tests are given one. */
-enum { KC_LEVELS = 4 };
+enum { KC_LEVELS = 8 };
 static inline int kc_backends(const dsb_backend *out[KC_LEVELS]) {
-    static const char *const k_isa[] = {"ref", "avx2", "avx512"};
-    int n = 0;
-    for (size_t i = 0; i < sizeof k_isa / sizeof *k_isa; i++)
-        if (dsb_backend_cpu(k_isa[i])) out[n++] = dsb_backend_cpu(k_isa[i]);
+    const dsb_kernel_row *rows;
+    int n = 1;
+    out[0] = dsb_backend_cpu("ref");
+    for (int i = dsb_kernel_list(&rows) - 1; i >= 0; i--)
+        if (dsb_backend_cpu(rows[i].isa) && strcmp(out[n - 1]->isa, rows[i].isa) != 0) out[n++] = dsb_backend_cpu(rows[i].isa);
     if (hm_table()) out[n++] = hm_table();
     return n;
 }
 
-/* A case gives the same bits on every instruction set, with 1, 2 and 3 threads, and when it is run again. */
+/* A case gives the same bits on every instruction set, with 1 to 5 threads, and when it is run again. */
 static inline void kc_same_everywhere(void (*run)(const dsb_backend *, kc_tape *)) {
     const dsb_backend *be[KC_LEVELS];
     int n = kc_backends(be), before = omp_get_max_threads();
@@ -107,7 +123,7 @@ static inline void kc_same_everywhere(void (*run)(const dsb_backend *, kc_tape *
     run(be[0], &want);
     assert_true(want.n > 0);
     for (int i = 0; i < n; i++)
-        for (int threads = 1; threads <= 3; threads++) {
+        for (int threads = 1; threads <= 5; threads++) {
             kc_tape got = {0};
             omp_set_num_threads(threads);
             run(be[i], &got);

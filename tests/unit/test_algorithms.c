@@ -1,4 +1,4 @@
-/* GPTQ and AWQ: against the oracle's codes, against the algorithm written out plainly, and by what they promise. */
+/* GPTQ, AWQ and the search of SmoothQuant's α: against the oracle's codes, against the algorithm written out plainly, and by what they promise. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,8 @@
 #include "engine/safetensors.h"
 #include "quantizers/awq.h"
 #include "quantizers/gptq.h"
+#include "quantizers/quantize_rule.h"
+#include "quantizers/smooth_search.h"
 #include "values.h"
 
 static const char k_vectors[] = "../shared/oracle/quant_vectors.safetensors";
@@ -165,22 +167,145 @@ static void test_algorithms__gptq_and_awq_leave_less_error_than_rounding(void **
     dsb_input_stats_release(&s);
 }
 
+/* The definition by the tokens themselves: of ten cuts of a group the one whose outputs are least wrong, the earlier of equal ones. */
+static void test_algorithms__awq_cuts_each_group_where_outputs_are_least_wrong(void **state) {
+    float w[ROWS * COLS], x[TOKENS * COLS];
+    dsb_input_stats s;
+    int cuts = 0;
+    make_case(w, x, &s);
+    for (int affine = 0; affine < 2; affine++) {
+        dsb_qtensor q;
+        assert_int_equal(dsb_qtensor_begin(&q, dsb_format_find("int3"), 32, affine, w, ROWS, COLS, NULL), DSB_OK);
+        assert_int_equal(dsb_awq_clip(&q, w, &s, NULL), DSB_OK);
+        for (int k = 0; k < ROWS * 3; k++) {
+            int at = k / 3 * COLS + k % 3 * 32, n = k % 3 < 2 ? 32 : COLS - 64, chosen = 0;
+            float top = 0, scale[10];
+            double best = INFINITY;
+            for (int i = 0; i < n; i++) top = fmaxf(top, fabsf(w[at + i]));
+            for (int c = 0; c < 10; c++) {
+                float most = top * (1 - (float)c / 20), cut[32], y[32];
+                dsb_qtensor one;
+                double sum = 0;
+                for (int i = 0; i < n; i++) cut[i] = fmaxf(-most, fminf(most, w[at + i]));
+                assert_int_equal(dsb_quantize_rtn(&one, dsb_format_find("int3"), DSB_GROUP_CHANNEL, affine, cut, 1, n, NULL), DSB_OK);
+                dsb_dequantize(&one, NULL, y);
+                scale[c] = one.scales[0];
+                dsb_qtensor_release(&one);
+                for (int t = 0; t < TOKENS; t++) {
+                    double e = 0;
+                    for (int i = 0; i < n; i++) e += ((double)w[at + i] - (double)y[i]) * (double)x[t * COLS + k % 3 * 32 + i];
+                    sum += e * e;
+                }
+                if (!(sum < best * (1 - 1e-9))) continue; /* sums of another order */
+                best = sum;
+                chosen = c;
+            }
+            assert_true(q.scales[k] == scale[chosen]);
+            cuts += chosen > 0;
+        }
+        dsb_qtensor_release(&q);
+    }
+    assert_true(cuts > 0);
+    dsb_input_stats_release(&s);
+}
+
+/* A rule's clipping is that of the scaled weight beside the scaled input. */
+static void test_algorithms__a_rule_scales_first_and_cuts_then(void **state) {
+    float w[ROWS * COLS], x[TOKENS * COLS], v[ROWS * COLS], decoded[ROWS * COLS];
+    dsb_input_stats s, scaled;
+    dsb_rule rule = {.format = dsb_format_find("int4"), .group = 32, .algorithm = "awq", .clip = true, .static_margin = 1};
+    dsb_quantized z;
+    dsb_qtensor q;
+    make_case(w, x, &s);
+    assert_int_equal(dsb_quantize_rule(&z, &rule, rule.format, 32, w, ROWS, COLS, &s, decoded, NULL), DSB_OK);
+    assert_int_equal(dsb_transform_stats(&z.in, &s, &scaled, NULL), DSB_OK);
+    dsb_transform_weight(&z.in, w, ROWS, COLS, v);
+    assert_int_equal(dsb_qtensor_begin(&q, rule.format, 32, false, v, ROWS, COLS, NULL), DSB_OK);
+    assert_int_equal(dsb_awq_clip(&q, v, &scaled, NULL), DSB_OK);
+    assert_memory_equal(q.codes, z.q.codes, ROWS * COLS);
+    assert_memory_equal(q.scales, z.q.scales, (size_t)(ROWS * q.n_group) * sizeof *q.scales);
+    dsb_qtensor_release(&q);
+    dsb_quantized_release(&z);
+    assert_int_equal(dsb_quantize_rule(&z, &rule, rule.format, 32, w, ROWS, COLS, NULL, decoded, NULL), DSB_OK); /* nothing seen: rtn, uncut */
+    assert_int_equal(dsb_quantize_rtn(&q, rule.format, 32, false, w, ROWS, COLS, NULL), DSB_OK);
+    assert_true(z.starved && memcmp(q.codes, z.q.codes, ROWS * COLS) == 0);
+    dsb_qtensor_release(&q);
+    dsb_quantized_release(&z);
+    dsb_input_stats_release(&scaled);
+    dsb_input_stats_release(&s);
+}
+
+/* α by the error written out: rounded weights by the tokens, rounded inputs by the model of smooth_search.h. */
+static void test_algorithms__smooth_searches_the_alpha_of_least_error(void **state) {
+    float w[ROWS * COLS], x[TOKENS * COLS];
+    dsb_input_stats s;
+    dsb_rule rule = {.format = dsb_format_find("int8"), .algorithm = "rtn", .transform = DSB_TRANSFORM_SMOOTH, .alpha = DSB_ALPHA_SEARCH, .static_margin = 1};
+    make_case(w, x, &s);
+    double chosen[2];
+    for (int k = 0; k < 2; k++) {
+        double least = INFINITY, alpha, best = -1;
+        rule.activation = k ? DSB_ACT_INT8_STATIC : DSB_ACT_NONE;
+        assert_int_equal(dsb_smooth_alpha(&alpha, &rule, rule.format, DSB_GROUP_CHANNEL, w, ROWS, COLS, &s, NULL), DSB_OK);
+        for (int a = 0; a <= 20; a++) {
+            dsb_input_transform t;
+            float v[ROWS * COLS];
+            double sum = 0;
+            dsb_qtensor q;
+            assert_int_equal(dsb_transform_find(&t, DSB_TRANSFORM_SMOOTH, a / 20.0, w, ROWS, COLS, &s, NULL), DSB_OK);
+            for (int i = 0; i < ROWS * COLS; i++) v[i] = w[i] / t.in_scale[i % COLS];
+            assert_int_equal(dsb_quantize_rtn(&q, rule.format, DSB_GROUP_CHANNEL, false, v, ROWS, COLS, NULL), DSB_OK);
+            dsb_dequantize(&q, NULL, v);
+            dsb_qtensor_release(&q);
+            for (int i = 0; i < TOKENS * ROWS; i++) {
+                double e = 0;
+                for (int c = 0; c < COLS; c++) e += ((double)w[i % ROWS * COLS + c] - (double)v[i % ROWS * COLS + c] * (double)t.in_scale[c]) * (double)x[i / ROWS * COLS + c];
+                sum += e * e;
+            }
+            double step = (double)t.absmax / 127;
+            for (int i = 0; i < ROWS * COLS && k; i++) {
+                double in = 0;
+                for (int n = 0; n < TOKENS; n++) in += pow((double)x[n * COLS + i % COLS] * (double)t.in_scale[i % COLS], 2) / TOKENS;
+                double most = (double)s.absmax[i % COLS] * (double)t.in_scale[i % COLS], tail = most / log(TOKENS + 1);
+                sum += (double)v[i] * (double)v[i] * TOKENS * (fmin(in, step * step / 12) + (tail > 0 ? 2 * tail * tail / TOKENS * exp((most - (double)t.absmax) / tail) : 0));
+            }
+            dsb_transform_release(&t);
+            if (!(sum < least)) continue;
+            least = sum;
+            best = a / 20.0;
+        }
+        assert_true(alpha == best);
+        chosen[k] = alpha;
+    }
+    assert_true(chosen[1] > chosen[0]); /* rounded inputs are worth evening out, rounded weights alone are not */
+    dsb_input_stats_release(&s);
+}
+
 static void test_algorithms__do_not_depend_on_threads(void **state) {
     float w[ROWS * COLS], x[TOKENS * COLS], scale[2][COLS];
     dsb_input_stats s;
-    dsb_qtensor q[2];
+    dsb_qtensor q[2], cut[2];
+    dsb_rule rule = {.format = dsb_format_find("int4"), .algorithm = "rtn", .activation = DSB_ACT_INT8_STATIC, .static_margin = 1};
+    double alpha[2];
     int threads = omp_get_max_threads();
     make_case(w, x, &s);
     for (int k = 0; k < 2; k++) {
         omp_set_num_threads(k ? 3 : 1);
         gptq(&q[k], "int4", false, w, ROWS, &s, false, DSB_GPTQ_BLOCK);
         assert_int_equal(dsb_awq_scale(scale[k], dsb_format_find("int4"), 32, false, w, ROWS, COLS, &s, NULL), DSB_OK);
+        assert_int_equal(dsb_qtensor_begin(&cut[k], dsb_format_find("int4"), 32, true, w, ROWS, COLS, NULL), DSB_OK);
+        assert_int_equal(dsb_awq_clip(&cut[k], w, &s, NULL), DSB_OK);
+        assert_int_equal(dsb_smooth_alpha(&alpha[k], &rule, rule.format, 32, w, ROWS, COLS, &s, NULL), DSB_OK);
     }
     omp_set_num_threads(threads);
     assert_memory_equal(q[0].codes, q[1].codes, ROWS * COLS);
     assert_memory_equal(scale[0], scale[1], sizeof scale[0]);
-    dsb_qtensor_release(&q[0]);
-    dsb_qtensor_release(&q[1]);
+    assert_memory_equal(cut[0].codes, cut[1].codes, ROWS * COLS);
+    assert_memory_equal(cut[0].zeros, cut[1].zeros, (size_t)(ROWS * cut[0].n_group) * sizeof *cut[0].zeros);
+    assert_true(alpha[0] == alpha[1]);
+    for (int k = 0; k < 2; k++) {
+        dsb_qtensor_release(&q[k]);
+        dsb_qtensor_release(&cut[k]);
+    }
     dsb_input_stats_release(&s);
 }
 
@@ -205,6 +330,9 @@ int main(void) {
         cmocka_unit_test(test_algorithms__oracle_gptq_codes_are_exact),
         cmocka_unit_test(test_algorithms__gptq_is_optimal_rounding_column_by_column),
         cmocka_unit_test(test_algorithms__gptq_and_awq_leave_less_error_than_rounding),
+        cmocka_unit_test(test_algorithms__awq_cuts_each_group_where_outputs_are_least_wrong),
+        cmocka_unit_test(test_algorithms__a_rule_scales_first_and_cuts_then),
+        cmocka_unit_test(test_algorithms__smooth_searches_the_alpha_of_least_error),
         cmocka_unit_test(test_algorithms__do_not_depend_on_threads),
         cmocka_unit_test(test_algorithms__gptq_says_what_it_lacks),
     };

@@ -318,6 +318,53 @@ static void test_compensation__recalibration_uses_the_schemes_own_inputs(void **
     sr_close(r);
 }
 
+/* States that attention reads, in the order of its calls: a hooked backend keeps what the norm before it saw. */
+enum { CALLS = 6 }; /* a block: calibration of the reference, the scheme's before and after it is made, the reference, the scheme, isolated */
+static const dsb_backend *real;
+static struct {
+    int64_t d, n_call;
+    float *last, *state[CALLS * SR_LAYERS]; /* (SR_CTX, d) each */
+} seen;
+
+static void norm_and_look(const float *x, int64_t stride, const float *w, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
+    if (n == SR_CTX && d == seen.d && stride == d) memcpy(seen.last, x, (size_t)(n * d) * sizeof *x);
+    real->rms_norm(x, stride, w, eps, n, d, y, y_stride);
+}
+static void attend_and_keep(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out) {
+    size_t bytes = (size_t)(SR_CTX * seen.d) * sizeof *seen.last;
+    assert_true(seen.n_call < CALLS * SR_LAYERS);
+    seen.state[seen.n_call] = malloc(bytes);
+    memcpy(seen.state[seen.n_call++], seen.last, bytes);
+    real->attention(shape, seqs, n_seq, q, k, v, out);
+}
+
+/* The calibration text is the evaluated one, of one chunk: a scheme's own calibration stream holds the bits of the stream that it is measured on,
+ * block after block, and they are not the reference's. */
+static void test_compensation__a_schemes_own_stream_is_its_own_run(void **state) {
+    real = dsb_backend_cpu(NULL);
+    dsb_backend looking = *real;
+    looking.rms_norm = norm_and_look;
+    looking.attention = attend_and_keep;
+    sr_run *r = sr_open_on(&looking);
+    size_t bytes = (size_t)(SR_CTX * r->m.config.d_model) * sizeof(float);
+    memset(&seen, 0, sizeof seen);
+    seen.d = r->m.config.d_model;
+    seen.last = malloc(bytes);
+    sr_add_json(r, "{\"name\":\"own\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\",\"compensation\":\"router\"},{\"role\":\"*\"," INT3 ",\"compensation\":[\"layer-scale\",\"recalibrate\"]}]}");
+    sr_sweep_chunks(r, 0, 1, 0, 1, 1);
+    assert_int_equal(seen.n_call, CALLS * r->m.config.n_layer);
+    for (int64_t l = 0; l < r->m.config.n_layer; l++) {
+        float **call = seen.state + CALLS * l;
+        assert_memory_equal(call[0], call[3], bytes); /* the reference's streams of the same text */
+        assert_memory_equal(call[1], call[2], bytes);
+        assert_memory_equal(call[1], call[4], bytes);
+        assert_int_equal(memcmp(call[3], call[4], bytes) == 0, l == 0); /* the embedding is BF16 already */
+    }
+    for (int64_t i = 0; i < seen.n_call; i++) free(seen.state[i]);
+    free(seen.last);
+    sr_close(r);
+}
+
 /* A re-fitted router is another one under a quantized model, and moves only a little under an exact one. */
 static void test_compensation__routers_are_refitted(void **state) {
     sr_run *r = sr_open();
@@ -376,6 +423,7 @@ int main(void) {
         cmocka_unit_test(test_compensation__without_tokens_nothing_but_the_plain_error_is_compensated),
         cmocka_unit_test(test_compensation__low_rank_runs_in_both_drivers),
         cmocka_unit_test(test_compensation__recalibration_uses_the_schemes_own_inputs),
+        cmocka_unit_test(test_compensation__a_schemes_own_stream_is_its_own_run),
         cmocka_unit_test(test_compensation__routers_are_refitted),
         cmocka_unit_test(test_compensation__bad_recipes_are_named),
     };

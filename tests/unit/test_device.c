@@ -43,6 +43,8 @@ static void d_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     cpu->gemm(w, &a, D(y));
 }
 static void d_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_dynamic(D(x), n, cols, D(q), D(scale)); }
+static void d_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { cpu->dequantize(D(q), D(scale), n, cols, D(y)); }
+static void d_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) { cpu->gemm_heads(w, heads, D(x), n, tail, D(y)); }
 static void d_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_int4(D(x), n, cols, D(q), D(scale)); }
 static int64_t d_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) { return cpu->round_e4m3(D(x), n, cols, given, D(y)); }
 static void d_histogram(const float *x, int64_t n, uint64_t *bins) { cpu->histogram(D(x), n, bins); }
@@ -83,7 +85,7 @@ static void d_logit_rows(const float *ref, const float *test, const int32_t *tar
 /* Packed weights stay the CPU's: they are the backend's own, the engine has no address in them. */
 static dsb_backend device_backend(void) {
     return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync, .check = cpu->check,
-                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
+                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
                          .logit_rows = d_logit_rows};

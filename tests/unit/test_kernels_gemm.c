@@ -35,10 +35,16 @@ static void same_floats(const dsb_backend *be, const char *kernel, const kc_out 
     if (memcmp(got->p, want, (size_t)(n * rows) * sizeof *want) != 0) fail_msg("%s %s: n %lld, rows %lld, cols %lld", be->isa, kernel, (long long)n, (long long)rows, (long long)cols);
 }
 
-static void float_case(const dsb_backend *be, dsb_wkind kind, int64_t n, int64_t rows, int64_t cols) {
+/* What activations hold: any f32; BF16; or BF16 in which some rows have subnormals, or meet weights so small that products and sums are. */
+typedef enum inputs { ANY_F32, ALL_BF16, ODD_BF16 } inputs;
+
+static float as_bf16(float x) { return dsb_bf16_to_f32(dsb_f32_to_bf16(x)); }
+
+static void float_case(const dsb_backend *be, dsb_wkind kind, inputs in, int64_t n, int64_t rows, int64_t cols) {
     dsb_wmat m;
-    float *w = kc_floats(rows * cols, 1), *x = kc_ugly(n * cols), *want = kc_memory((size_t)(n * rows) * 4);
-    for (int64_t i = 0; i < rows * cols; i++) w[i] = kind == DSB_W_BF16 ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : kind == DSB_W_F16 ? dsb_f16_to_f32(dsb_f32_to_f16(w[i])) : w[i];
+    float *w = kc_floats(rows * cols, in == ODD_BF16 && rows % 2 ? 0x1p-90f : 1), *x = in == ALL_BF16 ? kc_floats(n * cols, 4) : kc_ugly(n * cols), *want = kc_memory((size_t)(n * rows) * 4);
+    for (int64_t i = 0; in != ANY_F32 && i < n * cols; i++) x[i] = as_bf16(in == ODD_BF16 && i / cols % 3 ? 0x1p-20f * kc_unit() : x[i]);
+    for (int64_t i = 0; i < rows * cols; i++) w[i] = kind == DSB_W_BF16 ? as_bf16(w[i]) : kind == DSB_W_F16 ? dsb_f16_to_f32(dsb_f32_to_f16(w[i])) : w[i];
     if (kind == DSB_W_F16) w[rows * cols / 2] = 5.9604644775390625e-8f; /* the smallest subnormal of FP16 */
     kc_out y = kc_output((size_t)(n * rows) * 4);
     assert_int_equal(be->pack_float(&m, kind, w, rows, cols, NULL), DSB_OK);
@@ -86,7 +92,7 @@ static void test_kernels_gemm__floats_are_one_fused_chain_an_output(void **state
             for (int i = 0; i < COUNT(k_n); i++)
                 for (int j = 0; j < COUNT(k_rows); j++) {
                     kc_seed((uint32_t)(100 * i + j));
-                    float_case(be[b], (dsb_wkind)kind, k_n[i], k_rows[j], k_cols[(i + 3 * j) % COUNT(k_cols)]);
+                    for (int in = ANY_F32; in <= ODD_BF16; in++) float_case(be[b], (dsb_wkind)kind, (inputs)in, k_n[i], k_rows[j], k_cols[(i + 3 * j) % COUNT(k_cols)]);
                 }
 }
 
@@ -117,8 +123,10 @@ static void test_kernels_gemm__blocks_and_tiles_of_every_remainder(void **state)
     const dsb_backend *be[KC_LEVELS];
     for (int b = 1, n_be = kc_backends(be); b < n_be; b++)
         for (int i = 0; i < COUNT(n); i++) {
-            float_case(be[b], (dsb_wkind)(i % 3), n[i], rows[i % COUNT(rows)], 1024 + 13);
-            float_case(be[b], (dsb_wkind)((i + 1) % 3), n[i], rows[(i + 3) % COUNT(rows)], 2 * 1024);
+            float_case(be[b], (dsb_wkind)(i % 3), ANY_F32, n[i], rows[i % COUNT(rows)], 1024 + 13);
+            float_case(be[b], (dsb_wkind)((i + 1) % 3), ANY_F32, n[i], rows[(i + 3) % COUNT(rows)], 2 * 1024);
+            float_case(be[b], DSB_W_BF16, ALL_BF16, n[i], rows[i % COUNT(rows)], 1024 + 13);
+            float_case(be[b], DSB_W_BF16, ODD_BF16, n[i], rows[i % COUNT(rows)], 2 * 1024);
             for (int kind = DSB_W_I8; kind <= DSB_W_I4; kind++) {
                 int_case(be[b], (dsb_wkind)kind, 1 << 20, false, n[i], rows[i % COUNT(rows)], 1024 + 13);
                 int_case(be[b], (dsb_wkind)kind, 128, true, n[i], rows[(i + 3) % COUNT(rows)], 1024 + 64);
@@ -147,6 +155,29 @@ static void test_kernels_gemm__least_weight_codes_are_exact(void **state) {
     }
     kc_free(w);
     kc_free(x);
+}
+
+/* Overflow to infinity, and weights or activations that are none: what is infinite or NaN is so on every instruction set. */
+static void test_kernels_gemm__bf16_products_of_large_and_nonfinite_values(void **state) {
+    enum { N = 4, COLS = 7 };
+    static const float odd[] = {INFINITY, -INFINITY, NAN, 0x1.fep127f};
+    const dsb_backend *be[KC_LEVELS];
+    for (int b = 0, n = kc_backends(be); b < n; b++)
+        for (int i = 0; i < 2 * 4; i++) {
+            dsb_wmat m;
+            float w[COLS], x[N * COLS], y[N];
+            for (int k = 0; k < COLS; k++) w[k] = 0x1p100f;
+            for (int k = 0; k < N * COLS; k++) x[k] = k < COLS ? 0x1p100f : k < 2 * COLS ? 0 : k % 2 ? 3 : -5;
+            if (i % 2) w[i / 2] = odd[i / 2];
+            else x[3 * COLS + i / 2] = odd[i / 2];
+            float want[N] = {0};
+            for (int r = 0; r < N; r++)
+                for (int k = 0; k < COLS; k++) want[r] = fmaf(x[r * COLS + k], w[k], want[r]);
+            assert_int_equal(be[b]->pack_float(&m, DSB_W_BF16, w, 1, COLS, NULL), DSB_OK);
+            be[b]->gemm(&m, &(dsb_act){.n = N, .cols = COLS, .f32 = x}, y);
+            for (int r = 0; r < N; r++) assert_true(isnan(want[r]) ? isnan(y[r]) : y[r] == want[r]);
+            be[b]->unpack(&m);
+        }
 }
 
 /* Codes of -8 come from checkpoints that others packed. */
@@ -221,6 +252,7 @@ int main(void) {
         cmocka_unit_test(test_kernels_gemm__largest_codes_don_t_overflow),
         cmocka_unit_test(test_kernels_gemm__blocks_and_tiles_of_every_remainder),
         cmocka_unit_test(test_kernels_gemm__least_weight_codes_are_exact),
+        cmocka_unit_test(test_kernels_gemm__bf16_products_of_large_and_nonfinite_values),
         cmocka_unit_test(test_kernels_gemm__int4_holds_minus_eight),
         cmocka_unit_test(test_kernels_gemm__packing_rounds_to_nearest_even),
         cmocka_unit_test(test_kernels_gemm__a_row_depends_on_itself_alone),

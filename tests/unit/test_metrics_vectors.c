@@ -1,18 +1,11 @@
 /* The metrics oracle (numpy f64, checked there with torch and 50-digit arithmetic) through logit_rows and moments of
  * every CPU backend here. tests/fixtures/ has three of its cases; all eight are read where ../shared is. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <math.h>
+#include "kernel_cases.h"
+
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/json.h"
-#include "kernels/backend.h"
 #include "metrics/logits.h"
 #include "metrics/moments.h"
 #include "metrics/stats.h"
@@ -84,7 +77,7 @@ static void check_tensor(const vectors *v) {
 }
 
 static int check_file(const char *path) {
-    static const char *const isa[] = { "ref", "avx2", "avx512" };
+    const dsb_backend *be[KC_LEVELS];
     json_t *doc;
     const char *name;
     json_t *one;
@@ -97,10 +90,8 @@ static int check_file(const char *path) {
         v->expected = json_object_get(one, "expected");
         matrix_read(json_object_get(one, "ref"), v->ref);
         matrix_read(json_object_get(one, "test"), v->test);
-        for (size_t k = 0; k < sizeof isa / sizeof isa[0]; k++) {
-            const dsb_backend *be = dsb_backend_cpu(isa[k]);
-            if (!be) continue;
-            measure(v, be);
+        for (int k = 0, n = kc_backends(be); k < n; k++) {
+            measure(v, be[k]);
             check_positions(v);
             check_run(v);
             check_tensor(v);

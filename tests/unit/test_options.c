@@ -8,6 +8,7 @@
 
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness/options.h"
@@ -93,6 +94,22 @@ static void test_options__threads_reach_openmp(void **state) {
     omp_set_num_threads(before);
 }
 
+static void test_options__isa_chooses_the_backend(void **state) {
+    values v;
+    dsb_parsed p;
+    dsb_err err;
+    const char *const before = dsb_backend_cpu(NULL)->isa;
+    assert_int_equal(PARSE("a", "--isa", "ref"), DSB_OK);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, "ref");
+    assert_int_equal(PARSE("a", "--isa", "avx9"), DSB_EUSAGE);
+    assert_non_null(strstr(err.text, "test: --isa 'avx9': this machine or build has no such level; one of "));
+    assert_non_null(strstr(err.text, "ref is wanted"));
+    assert_int_equal(PARSE("a", "--isa="), DSB_EUSAGE);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, "ref");
+    assert_int_equal(unsetenv("DSBENCH_ISA"), 0);
+    assert_string_equal(dsb_backend_cpu(NULL)->isa, before);
+}
+
 static void test_options__each_mistake_has_its_line(void **state) {
     values v;
     dsb_parsed p;
@@ -134,6 +151,7 @@ int main(void) {
         cmocka_unit_test(test_options__a_double_dash_and_a_single_dash_are_arguments),
         cmocka_unit_test(test_options__a_value_may_begin_with_a_dash),
         cmocka_unit_test(test_options__threads_reach_openmp),
+        cmocka_unit_test(test_options__isa_chooses_the_backend),
         cmocka_unit_test(test_options__each_mistake_has_its_line),
         cmocka_unit_test(test_options__the_nearest_name_is_suggested_only_when_near),
     };

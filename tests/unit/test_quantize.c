@@ -8,6 +8,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,18 +17,20 @@
 #include "base/format.h"
 #include "engine/checkpoint.h"
 #include "engine/safetensors_write.h"
+#include "kernels/backend.h"
+#include "quantizers/observer.h"
 #include "quantizers/quantize.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 static const char k_vectors[] = "../shared/oracle/quant_vectors.safetensors";
 
-static void quantize(dsb_qtensor *q, const char *format, int64_t group, bool affine, const float *w, int64_t rows, int64_t cols) {
+static void quantize(dsb_qtensor *q, const char *format, int64_t group, dsb_zero affine, const float *w, int64_t rows, int64_t cols) {
     dsb_err err = {0};
     if (dsb_quantize_rtn(q, dsb_format_find(format), group, affine, w, rows, cols, &err)) fail_msg("%s", err.text);
 }
 
 /* Codes, scales and (affine) zeros of one row of cols weights. */
-static void row_is(const char *format, int64_t group, bool affine, const float *w, int64_t cols, const int8_t *codes, const float *scales, const int32_t *zeros) {
+static void row_is(const char *format, int64_t group, bool affine, const float *w, int64_t cols, const int8_t *codes, const float *scales, const float *zeros) {
     dsb_qtensor q;
     quantize(&q, format, group, affine, w, 1, cols);
     assert_memory_equal(q.codes, codes, (size_t)cols);
@@ -38,7 +41,6 @@ static void row_is(const char *format, int64_t group, bool affine, const float *
 }
 #define F(...) ((const float[]){__VA_ARGS__})
 #define C(...) ((const int8_t[]){__VA_ARGS__})
-#define Z(...) ((const int32_t[]){__VA_ARGS__})
 
 static void test_quantize__symmetric_codes_round_ties_to_even(void **state) {
     row_is("int8", DSB_GROUP_CHANNEL, false, F(127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127), 7, C(127, 0, 2, 2, 0, -2, -127), F(1), NULL);
@@ -49,7 +51,7 @@ static void test_quantize__symmetric_codes_round_ties_to_even(void **state) {
 
 static void test_quantize__last_group_of_a_row_may_be_short(void **state) {
     row_is("int4", 3, false, F(7, 1, 0, 0, 14, 2, 0, 0, 0, -21), 10, C(7, 1, 0, 0, 7, 1, 0, 0, 0, -7), F(1, 2, 0, 3), NULL);
-    row_is("int8", 3, true, F(0, 255, 1, -510), 4, C(-128, 127, -127, -128), F(1, 2), Z(-128, 127));
+    row_is("int8", 3, true, F(0, 255, 1, -510), 4, C(-128, 127, -127, -128), F(1, 2), F(-128, 127));
     row_is("int8", 100, false, F(127, 1), 2, C(127, 1), F(1), NULL); /* a group longer than the row is a channel */
 }
 
@@ -64,12 +66,12 @@ static void test_quantize__one_scale_a_tensor_is_repeated(void **state) {
 }
 
 static void test_quantize__affine_spans_the_range_and_holds_zero(void **state) {
-    row_is("int4", DSB_GROUP_CHANNEL, true, F(-7, 8, 0, 0.5f, 1.5f), 5, C(-8, 7, -1, -1, 1), F(1), Z(-1));
-    row_is("int3", DSB_GROUP_CHANNEL, true, F(-3, 4, 0), 3, C(-4, 3, -1), F(1), Z(-1));
-    row_is("int2", DSB_GROUP_CHANNEL, true, F(3, 2, 1), 3, C(1, 0, -1), F(1), Z(-2));                  /* positive only: zero is the lowest code */
-    row_is("int2", DSB_GROUP_CHANNEL, true, F(-3, -2, 0), 3, C(-2, -1, 1), F(1), Z(1));                /* negative only: the highest */
-    row_is("int8", DSB_GROUP_CHANNEL, true, F(0, 0), 2, C(-128, -128), F(FLT_MIN), Z(-128));           /* as torchao: never a scale of 0 */
-    row_is("int8", DSB_GROUP_CHANNEL, true, F(-FLT_MAX, FLT_MAX), 2, C(-128, 127), F(FLT_MAX / 255 * 2), Z(0)); /* the range overflows, its 255th doesn't */
+    row_is("int4", DSB_GROUP_CHANNEL, true, F(-7, 8, 0, 0.5f, 1.5f), 5, C(-8, 7, -1, -1, 1), F(1), F(-1));
+    row_is("int3", DSB_GROUP_CHANNEL, true, F(-3, 4, 0), 3, C(-4, 3, -1), F(1), F(-1));
+    row_is("int2", DSB_GROUP_CHANNEL, true, F(3, 2, 1), 3, C(1, 0, -1), F(1), F(-2));                  /* positive only: zero is the lowest code */
+    row_is("int2", DSB_GROUP_CHANNEL, true, F(-3, -2, 0), 3, C(-2, -1, 1), F(1), F(1));                /* negative only: the highest */
+    row_is("int8", DSB_GROUP_CHANNEL, true, F(0, 0), 2, C(-128, -128), F(FLT_MIN), F(-128));           /* as torchao: never a scale of 0 */
+    row_is("int8", DSB_GROUP_CHANNEL, true, F(-FLT_MAX, FLT_MAX), 2, C(-128, 127), F(FLT_MAX / 255 * 2), F(0)); /* the range overflows, its 255th doesn't */
 }
 
 static void test_quantize__extremes(void **state) {
@@ -181,19 +183,73 @@ static void test_quantize__percentile_leaves_out_the_thousandth(void **state) {
     assert_int_equal(dsb_quantize(&q, dsb_format_find("int8"), dsb_algorithm_find("rtn-percentile"), 500, false, w, 1, N, NULL), DSB_OK);
     assert_true(q.scales[3] == 2199.0f / 127); /* a group under 1000 keeps all */
     dsb_qtensor_release(&q);
-    assert_null(dsb_algorithm_find("rtn-kl"));
+}
+
+/* The range is the calibrator's of the whole matrix, its groups' own where that is less; one range a tensor. */
+static void test_quantize__the_kl_range_is_the_calibrators(void **state) {
+    enum { ROWS = 40, COLS = 130, G = 32, GROUPS = 5 };
+    static const char *const k_format[] = {"int8", "int4"};
+    float w[ROWS * COLS], top = 0;
+    int cut = 0;
+    uint64_t bins[DSB_BINS] = {0};
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = random_weight() * random_weight() * random_weight();
+    for (int i = 0; i < ROWS * COLS; i++) top = fmaxf(top, fabsf(w[i]));
+    dsb_backend_cpu(NULL)->histogram(w, ROWS * COLS, bins);
+    dsb_range_observer o = {.absmax = top, .n_token = 1, .bins = bins};
+    for (int f = 0; f < 2; f++) {
+        const dsb_format *format = dsb_format_find(k_format[f]);
+        float most = (float)dsb_calibrated_range(&o, DSB_CAL_KL, 100, format->qmax);
+        dsb_qtensor q;
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), G, false, w, ROWS, COLS, NULL), DSB_OK);
+        for (int k = 0; k < ROWS * GROUPS; k++) {
+            float own = 0;
+            for (int i = 0; i < G && k % GROUPS * G + i < COLS; i++) own = fmaxf(own, fabsf(w[k / GROUPS * COLS + k % GROUPS * G + i]));
+            assert_true(q.scales[k] == fminf(own, most) / (float)format->qmax);
+            cut += own > most;
+        }
+        dsb_qtensor_release(&q);
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), DSB_GROUP_TENSOR, false, w, ROWS, COLS, NULL), DSB_OK);
+        assert_true(q.scales[0] == most / (float)format->qmax);
+        dsb_qtensor_release(&q);
+        assert_int_equal(dsb_quantize(&q, format, dsb_algorithm_find("rtn-kl"), DSB_GROUP_TENSOR, true, w, ROWS, COLS, NULL), DSB_OK);
+        assert_true(q.scales[0] <= 2 * most / (float)(2 * format->qmax + 1) * (1 + 0x1p-23f));
+        dsb_qtensor_release(&q);
+    }
+    assert_in_range(cut, 1, 2 * ROWS * GROUPS - 1);
+    static const float none[4] = {0};
+    assert_true(square_error("int4", "rtn-kl", DSB_GROUP_TENSOR, false, none, 1, 4) == 0);
+}
+
+static void test_quantize__ranges_do_not_depend_on_threads(void **state) {
+    enum { ROWS = 300, COLS = 250 };
+    static const char *const k_algorithm[] = {"rtn", "rtn-percentile", "rtn-mse", "rtn-kl"};
+    static float w[ROWS * COLS];
+    int threads = omp_get_max_threads();
+    for (int i = 0; i < ROWS * COLS; i++) w[i] = random_weight() * random_weight();
+    for (int a = 0; a < COUNT(k_algorithm); a++)
+        for (int64_t group = DSB_GROUP_TENSOR; group <= 32; group += 33) {
+            dsb_qtensor q[2];
+            for (int k = 0; k < 2; k++) {
+                omp_set_num_threads(k ? 3 : 1);
+                assert_int_equal(dsb_quantize(&q[k], dsb_format_find("int4"), dsb_algorithm_find(k_algorithm[a]), group, true, w, ROWS, COLS, NULL), DSB_OK);
+            }
+            assert_memory_equal(q[0].codes, q[1].codes, ROWS * COLS);
+            assert_memory_equal(q[0].scales, q[1].scales, (size_t)(ROWS * q[0].n_group) * sizeof *q[0].scales);
+            for (int k = 0; k < 2; k++) dsb_qtensor_release(&q[k]);
+        }
+    omp_set_num_threads(threads);
 }
 
 static void test_quantize__stored_bytes_count_codes_scales_and_zeros(void **state) {
     static const struct {
         const char *format;
         int64_t group;
-        bool affine;
+        dsb_zero affine;
         size_t bits; /* of 3 x 10 */
     } k_case[] = {
         {"int8", DSB_GROUP_CHANNEL, false, 30 * 8 + 3 * 32}, {"int8", DSB_GROUP_TENSOR, false, 30 * 8 + 32}, {"int4", 4, false, 30 * 4 + 9 * 32},
-        {"int4", 4, true, 30 * 4 + 9 * (32 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 32},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
-        {"f32", DSB_GROUP_CHANNEL, false, 30 * 32},          {"bf16", DSB_GROUP_CHANNEL, false, 30 * 16},
+        {"int4", 4, DSB_ZERO_CODE, 30 * 4 + 9 * (32 + 4)},            {"int3", 10, false, 30 * 3 + 3 * 32},           {"int2", DSB_GROUP_CHANNEL, true, 30 * 2 + 3 * (32 + 2)},
+        {"int4", 4, DSB_ZERO_REAL, 30 * 4 + 9 * (32 + 32)}, {"f32", DSB_GROUP_CHANNEL, false, 30 * 32},          {"bf16", DSB_GROUP_CHANNEL, false, 30 * 16},
     };
     float w[30];
     for (int i = 0; i < 30; i++) w[i] = random_weight();
@@ -354,6 +410,8 @@ int main(void) {
         cmocka_unit_test(test_quantize__quantizing_twice_changes_nothing),
         cmocka_unit_test(test_quantize__the_mse_range_is_never_worse),
         cmocka_unit_test(test_quantize__percentile_leaves_out_the_thousandth),
+        cmocka_unit_test(test_quantize__the_kl_range_is_the_calibrators),
+        cmocka_unit_test(test_quantize__ranges_do_not_depend_on_threads),
         cmocka_unit_test(test_quantize__stored_bytes_count_codes_scales_and_zeros),
         cmocka_unit_test(test_quantize__float_formats_round_in_place),
         cmocka_unit_test(test_quantize__bad_weights_are_named),

@@ -124,6 +124,8 @@ static void test_recipe__values_and_their_defaults(void **state) {
     assert_true(r->rules[1].group == DSB_GROUP_TENSOR && !r->rules[1].zero_point && r->rules[1].activation == DSB_ACT_INT8_STATIC && r->rules[1].static_margin == 1.5);
     assert_true(r->rules[2].group == 32 && strcmp(r->rules[2].algorithm, "rtn") == 0);
     assert_true(r->rules[3].group == DSB_GROUP_CHANNEL);
+    const dsb_recipe *real = recipe("{'role': '*', 'format': 'int4', 'group': 64, 'zero_point': 'real', 'algorithm': 'hqq'}");
+    assert_true(real->rules[0].zero_point == DSB_ZERO_REAL && !real->needs_calibration && dsb_rule_bpw(&real->rules[0], 8, 128) == 4 + 64.0 / 64);
     assert_true(r->needs_calibration && r->carrier_bf16 && r->source == NULL);
     assert_false(recipe("{'role': '*', 'format': 'int8', 'activation': 'int8-dynamic'}")->needs_calibration);
     assert_true(recipe("{'role': 'expert.*', 'format': 'int8', 'when': {'activity_rank_below': 1}}")->needs_calibration);
@@ -204,7 +206,19 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'nf4', 'algorithm': 'gptq'}"), "\"algorithm\" is gptq", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'gptq', 'damp': 0}"), "\"damp\" is out of range", "above 0", NULL);
     wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'transform': 'hadamard'}"), "\"transform\" is hadamard", "none beside awq", NULL);
-    wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 1}"), "\"zero_point\"", "true or false", NULL);
+    wrong(RULE("{'role': 'lm_head', 'format': 'int4', 'algorithm': 'rtn-kl'}"), "\"algorithm\" is rtn-kl", "lm_head out", NULL);
+    wrong(RULE("{'match': '*', 'format': 'int4', 'algorithm': 'awq'}"), "\"algorithm\" is awq", "beside the embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'gptq', 'clip': true}"), "\"clip\" is true", "the algorithm awq", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'clip': 0.5}"), "\"clip\" is no boolean", "true or false", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'awq', 'clip': true, 'group': 'tensor'}"), "\"clip\" is true beside one scale a tensor", "a channel or group", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 1}"), "\"zero_point\"", "true, false or real", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'zero_point': 'float'}"), "\"zero_point\"", "true, false or real", NULL);
+    wrong(RULE("{'role': '*', 'format': 'q4_K', 'zero_point': 'real'}"), "\"zero_point\" is real", "false with a format that isn't of integers", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'zero_point': 'real', 'algorithm': 'gptq'}"), "\"zero_point\" is real", "rtn, hqq or awq beside it", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'zero_point': 'real', 'algorithm': 'rtn-mse'}"), "\"zero_point\" is real", "rtn, hqq or awq beside it", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'algorithm': 'hqq'}"), "\"zero_point\" is missing", "real beside hqq", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'zero_point': true, 'algorithm': 'hqq'}"), "\"zero_point\" is no real one", "real beside hqq", NULL);
+    wrong(RULE("{'role': '*', 'format': 'nf4', 'algorithm': 'hqq'}"), "\"algorithm\" is hqq", "an integer format", NULL);
     wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'nf4', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'static_margin': 0}"), "\"static_margin\"", "a factor", NULL);
@@ -240,11 +254,14 @@ static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
     wrong(RULE("{'match': '*', 'format': 'int8', 'transform': 'smooth'}"), "\"transform\" is smooth", "embedding", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 0.5}"), "\"alpha\" is given", "smooth", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 1.5}"), "\"alpha\"", "0 to 1", NULL);
-    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': '1'}"), "\"alpha\"", "0 to 1, or search", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 'search'}"), "\"alpha\" is given", "smooth", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
     const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
     assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
+    r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 'search'}");
+    assert_true(r->rules[0].alpha == DSB_ALPHA_SEARCH && r->needs == (DSB_NEED_CHANNELS | DSB_NEED_GRAM));
     r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
     assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
 }

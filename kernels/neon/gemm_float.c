@@ -1,0 +1,53 @@
+/* f32, BF16 and FP16 weights against f32 rows: tiles of 6 rows by 16 outputs, one FMA chain an output (k ascending). */
+#include <arm_neon.h>
+
+#include "kernels/neon/gemm.h"
+
+enum { MR = 6, NQ = 4 }; /* rows, quads of outputs: 24 sums of 32 registers */
+
+static inline __attribute__((always_inline)) float32x4_t load4(dsb_wkind kind, const void *data, int64_t at) {
+    if (kind == DSB_W_F32) return vld1q_f32((const float *)data + at);
+    uint16x4_t h = vld1_u16((const uint16_t *)data + at);
+    if (kind == DSB_W_F16) return vcvt_f32_f16(vreinterpret_f16_u16(h));
+    return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+}
+
+/* m <= MR rows from `row` on against panel p. */
+static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, const float *x, int m, float *y) {
+    int64_t cols = w->cols, left = w->rows - p * DSB_NR, at = p * cols * DSB_NR;
+    float32x4_t acc[MR][NQ];
+    for (int r = 0; r < m; r++)
+        for (int q = 0; q < NQ; q++) acc[r][q] = vdupq_n_f32(0);
+    for (int64_t k = 0; k < cols; k++, at += DSB_NR) {
+        float32x4_t v[NQ];
+        for (int q = 0; q < NQ; q++) v[q] = load4(kind, w->data, at + 4 * q);
+        for (int r = 0; r < m; r++)
+            for (int q = 0; q < NQ; q++) acc[r][q] = vfmaq_n_f32(acc[r][q], v[q], x[r * cols + k]);
+    }
+    for (int r = 0; r < m; r++) {
+        float t[DSB_NR], *to = y + r * w->rows + p * DSB_NR;
+        for (int q = 0; q < NQ; q++) vst1q_f32(left >= DSB_NR ? to + 4 * q : t + 4 * q, acc[r][q]);
+        for (int64_t j = 0; left < DSB_NR && j < left; j++) to[j] = t[j];
+    }
+}
+
+/* Rows first .. last against panel p; the weights of a panel stay in cache. */
+static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_wkind kind, int64_t p, const dsb_act *x, int64_t first, int64_t last, float *y) {
+    int64_t i = first;
+    for (; i + MR <= last; i += MR) tile(w, kind, p, x->f32 + i * w->cols, MR, y + i * w->rows);
+    for (; i + 2 <= last; i += 2) tile(w, kind, p, x->f32 + i * w->cols, 2, y + i * w->rows);
+    for (; i < last; i++) tile(w, kind, p, x->f32 + i * w->cols, 1, y + i * w->rows);
+}
+
+void dsb_gemm_float_neon(const dsb_wmat *w, const dsb_act *x, float *y) {
+    enum { ROWS = 96 }; /* rows a task: its inputs fit the second-level cache */
+    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
+#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 19)
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t p = 0; p < panels; p++) {
+            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;
+            if (w->kind == DSB_W_F32) panel(w, DSB_W_F32, p, x, first, last, y);
+            if (w->kind == DSB_W_BF16) panel(w, DSB_W_BF16, p, x, first, last, y);
+            if (w->kind == DSB_W_F16) panel(w, DSB_W_F16, p, x, first, last, y);
+        }
+}
