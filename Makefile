@@ -20,14 +20,14 @@ VECTOR = -O3 -fno-trapping-math -fno-math-errno
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 ISA_kernels_avx2 = -mavx2 -mfma -mf16c $(VECTOR)
 ISA_kernels_avx512 = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c $(VECTOR)
-ISA_kernels_amx = $(ISA_kernels_avx512) -mamx-tile -mamx-int8
+ISA_kernels_amx = $(ISA_kernels_avx512) -mamx-tile -mamx-int8 -mamx-bf16
 ISA_kernels_neon = -march=armv8.2-a+dotprod $(VECTOR)
 # Encoders search: their loops are worth the compiler's effort.
 ISA_quantizers = -O3
 ONLY_x86_64 = kernels/avx2/% kernels/avx512/% kernels/amx/%
 ONLY_aarch64 = kernels/neon/%
 # Compilers that don't know AMX leave it out.
-AMX := $(shell $(CC) -mamx-tile -mamx-int8 -E -x c /dev/null >/dev/null 2>&1 && echo yes)
+AMX := $(shell $(CC) -mamx-tile -mamx-int8 -mamx-bf16 -E -x c /dev/null >/dev/null 2>&1 && echo yes)
 CPPFLAGS += $(if $(AMX),-DDSB_AMX)
 
 SRC_ALL = $(foreach r,$(ROOMS),$(wildcard $(r)/*.c $(r)/*/*.c))

@@ -15,21 +15,26 @@ static const char *type_name(const json_t *v) {
     }
 }
 
-dsb_status dsb_json_parse(json_t **out, const char *name, const char *text, size_t n, dsb_err *err) {
+static dsb_status parse(json_t **out, const char *name, const char *text, size_t n, size_t flags, dsb_err *err) {
     json_error_t e;
-    *out = json_loadb(text ? text : "", n, JSON_ALLOW_NUL, &e);
+    *out = json_loadb(text ? text : "", n, JSON_ALLOW_NUL | flags, &e);
     if (!*out) return dsb_fail(err, DSB_EINPUT, "%s: not valid JSON at line %d, column %d: %s", name, e.line, e.column, e.text);
     return DSB_OK;
 }
 
-dsb_status dsb_json_load(json_t **out, const char *path, dsb_err *err) {
+dsb_status dsb_json_parse(json_t **out, const char *name, const char *text, size_t n, dsb_err *err) { return parse(out, name, text, n, 0, err); }
+
+static dsb_status load(json_t **out, const char *path, size_t flags, dsb_err *err) {
     dsb_map map;
     *out = NULL;
     DSB_TRY(dsb_map_open(&map, path, err));
-    dsb_status s = dsb_json_parse(out, path, (const char *)map.data, map.size, err);
+    dsb_status s = parse(out, path, (const char *)map.data, map.size, flags, err);
     dsb_map_close(&map);
     return s;
 }
+
+dsb_status dsb_json_load(json_t **out, const char *path, dsb_err *err) { return load(out, path, 0, err); }
+dsb_status dsb_json_load_own(json_t **out, const char *path, dsb_err *err) { return load(out, path, JSON_REJECT_DUPLICATES, err); }
 
 /* The field, or NULL where it is absent or null; *s says whether that is an error. */
 static const json_t *field(const json_t *obj, const char *name, const char *key, bool required, dsb_status *s, dsb_err *err) {

@@ -10,6 +10,8 @@
 
 /* A document from a file or from bytes (`name` is used in messages); *out is owned, json_decref() it. */
 dsb_status dsb_json_load(json_t **out, const char *path, dsb_err *err);
+/* The same of a file that a user wrote (recipe, suite): a key that stands twice is an error. */
+dsb_status dsb_json_load_own(json_t **out, const char *path, dsb_err *err);
 dsb_status dsb_json_parse(json_t **out, const char *name, const char *text, size_t n, dsb_err *err);
 
 /* Typed fields of an object; where the key is absent or null, *out keeps its value (set the default first).

@@ -97,8 +97,9 @@ dsb_linear *dsb_attn_linear(dsb_attn_weights *w, dsb_role role);
 /* kind: dense (expert -1), shared (-1) or expert e: gate, up, down. */
 void dsb_ffn_specs(const dsb_config *c, int64_t layer, dsb_role gate_role, int64_t expert, dsb_linear_spec specs[3]);
 void dsb_router_spec(const dsb_config *c, int64_t layer, dsb_linear_spec *spec);
-dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_attn_weights *w, dsb_err *err);
-dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_router_weights *w, dsb_err *err);
+/* rotation: of the stream (engine/rotate.h), 0: none; where it is rotated, norms of the stream are folded into what reads it. */
+dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, int64_t rotation, dsb_attn_weights *w, dsb_err *err);
+dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, int64_t rotation, dsb_router_weights *w, dsb_err *err);
 /* w takes the other's vectors (not its linears); they stay the other's. */
 void dsb_attn_borrow(dsb_attn_weights *w, const dsb_attn_weights *from);
 void dsb_router_borrow(dsb_router_weights *w, const dsb_router_weights *from);

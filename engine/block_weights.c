@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/rotate.h"
 
 #define LAYER "model.layers.%lld."
 
@@ -106,18 +107,28 @@ static dsb_status load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int
     return DSB_OK;
 }
 
-dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_attn_weights *w, dsb_err *err) {
+dsb_status dsb_attn_load_norms(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, int64_t rotation, dsb_attn_weights *w, dsb_err *err) {
     w->window = dsb_layer_in(&m->config.sliding, layer) ? m->config.window : 0;
-    return load_vectors(m, cp, layer, 0, N_ATTN_VECTOR, w, err);
+    DSB_TRY(load_vectors(m, cp, layer, 0, N_ATTN_VECTOR, w, err));
+    return rotation ? dsb_norm_fold(m->be, w->input_norm, m->config.d_model, err) : DSB_OK;
 }
 
 static bool has_shared_gate(const dsb_config *c, int64_t layer) { return c->shared_gate && dsb_layer_is_moe(c, layer); }
 
 static void shared_gate_stem(int64_t layer, char stem[96]) { snprintf(stem, 96, LAYER "mlp.shared_expert_gate", (long long)layer); }
 
-dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, dsb_router_weights *w, dsb_err *err) {
-    DSB_TRY(load_vectors(m, cp, layer, N_ATTN_VECTOR, N_VECTOR, w, err));
-    if (!has_shared_gate(&m->config, layer)) return DSB_OK;
+/* One row that reads the stream through a norm (device). */
+static dsb_status fold(const dsb_model *m, const float *norm, int64_t rotation, float *row, dsb_err *err) {
+    int64_t d = m->config.d_model;
+    dsb_rotation r = {.block = rotation};
+    DSB_TRY(DSB_NEW(r.norm, d, "a norm", err));
+    m->be->download(r.norm, norm, (size_t)d * sizeof *r.norm);
+    dsb_rotation_apply(&r, row, 1, d, row);
+    dsb_rotation_release(&r);
+    return DSB_OK;
+}
+
+static dsb_status load_shared_gate(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, int64_t rotation, dsb_router_weights *w, dsb_err *err) {
     int64_t d = m->config.d_model;
     dsb_qtensor codes = {0};
     dsb_dtype stored;
@@ -126,10 +137,17 @@ dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp,
     shared_gate_stem(layer, stem);
     DSB_TRY(DSB_NEW(host, d, stem, err));
     dsb_status s = dsb_checkpoint_read_linear(cp, stem, 1, d, host, &codes, &stored, err);
+    if (!s && rotation) s = fold(m, w->norm, rotation, host, err);
     if (!s) s = m->be->pack_float(&w->shared_gate, DSB_W_F32, host, 1, d, err);
     dsb_qtensor_release(&codes);
     free(host);
     return s;
+}
+
+dsb_status dsb_router_load_vectors(const dsb_model *m, const dsb_checkpoint *cp, int64_t layer, int64_t rotation, dsb_router_weights *w, dsb_err *err) {
+    DSB_TRY(load_vectors(m, cp, layer, N_ATTN_VECTOR, N_VECTOR, w, err));
+    if (has_shared_gate(&m->config, layer)) DSB_TRY(load_shared_gate(m, cp, layer, rotation, w, err));
+    return rotation ? dsb_norm_fold(m->be, w->norm, m->config.d_model, err) : DSB_OK;
 }
 
 dsb_status dsb_block_check_vectors(const dsb_config *c, const dsb_checkpoint *cp, int64_t layer, dsb_err *err) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/rotate.h"
 #include "quantizers/quantize_rule.h"
 
 dsb_status dsb_model_open(dsb_model *m, const dsb_backend *be, const char *dir, int64_t n_pos, dsb_err *err) {
@@ -103,11 +104,11 @@ static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_f
     dsb_activation_list(&acts);
     if (f->is_float) return f->bits / 8;
     if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
-    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
+    return be->pack_blocks && r->zero_point != DSB_ZERO_REAL ? dsb_format_packed_bytes(f, group) : 4;
 }
 
 double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
-    double most = s->own_source ? 0 : 4;
+    double most = s->own_source && !(s->recipe && s->recipe->rotate) ? 0 : 4;
     for (int i = 0; s->recipe && i < s->recipe->n_rule; i++) {
         const dsb_rule *r = &s->recipe->rules[i];
         if (!r->format) continue;
@@ -132,16 +133,19 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
     return DSB_OK;
 }
 
-/* Biases stay as they are stored under every scheme; a compensation's is added. */
-dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+/* Biases stay as they are stored under every scheme, or are rotated with the stream they are added to; a compensation's is added. */
+static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, const dsb_rotation *turn, dsb_linear *out, dsb_err *err) {
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
     dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!s && turn->writes) dsb_rotate_rows(dsb_backend_cpu(NULL), turn->block, host, 1, spec->rows);
     if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
     return s;
 }
+
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return load_bias(m, cp, spec, &(dsb_rotation){0}, out, err); }
 
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
@@ -272,6 +276,41 @@ static dsb_status pack_kept(dsb_loader *l, const dsb_scheme *s, const dsb_linear
     return be->pack_int(&out->w, codes->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8, codes->codes, codes->scales, codes->group, spec->rows, spec->cols, err);
 }
 
+/* A rule's linear of a rotated stream. What reads it has rotated inputs already: a Hadamard transform would turn them back. */
+static dsb_status load_turned(dsb_loader *l, const dsb_rotation *turn, const dsb_rule *rule, const dsb_linear_spec *spec, const char *dir, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_input_stats seen = {0};
+    dsb_rule own = *rule;
+    if (!turn->writes && own.transform == DSB_TRANSFORM_HADAMARD) own.transform = DSB_TRANSFORM_NONE;
+    bool asks = !turn->writes && stats && stats->n_token > 0 && dsb_rule_needs(&own);
+    if (asks) DSB_TRY(dsb_transform_stats(&turn->in, stats, &seen, err));
+    dsb_status s = load_ruled(l, &own, spec, dir, l->w_own, &(dsb_qtensor){0}, turn->writes ? range : NULL, asks ? &seen : stats, out, event, err);
+    dsb_input_stats_release(&seen);
+    return s;
+}
+
+/* A kept one: in its stored type, as a BF16 carrier would hold it; routers, and what an f32 carrier reads, in f32. */
+static dsb_status keep_turned(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
+    dsb_wkind kind = s->bf16 && spec->role != DSB_ROLE_ROUTER ? kind_of(l->ref_dtype) : DSB_W_F32;
+    int64_t n = spec->rows * spec->cols;
+    float *w = l->w_own;
+    DSB_TRY(l->model->be->pack_float(&out->w, kind, w, spec->rows, spec->cols, err));
+    for (int64_t i = 0; i < n && kind != DSB_W_F32; i++) w[i] = kind == DSB_W_BF16 ? dsb_bf16_to_f32(dsb_f32_to_bf16(w[i])) : dsb_f16_to_f32(dsb_f32_to_f16(w[i]));
+    event->stored_bytes = (size_t)n * (kind == DSB_W_F32 ? 4 : 2);
+    return DSB_OK;
+}
+
+/* w: the stored weight. *deq: what became of it, beside the stream as it was. */
+static dsb_status rotate(dsb_loader *l, const dsb_scheme *s, const dsb_rotation *turn, const dsb_rule *rule, const dsb_linear_spec *spec, const float *w, const dsb_range_observer *range, const dsb_input_stats *stats, dsb_linear *out, dsb_tensor_event *event, const float **deq, dsb_err *err) {
+    DSB_TRY(loader_buffer(l, &l->w_own, spec, err));
+    dsb_rotation_apply(turn, w, spec->rows, spec->cols, l->w_own);
+    bool quantized = rule && rule->format;
+    DSB_TRY(quantized ? load_turned(l, turn, rule, spec, s->source->dir, range, stats, out, event, err) : keep_turned(l, s, spec, out, event, err));
+    float *result = quantized ? l->w_deq : l->w_own;
+    dsb_rotation_undo(turn, w, spec->rows, spec->cols, result);
+    *deq = result;
+    return DSB_OK;
+}
+
 /* sum += figures of y against x, both host memory: the whole tensor's blocks, in their order. */
 static void add_moments(const float *x, const float *y, int64_t n, dsb_moments *sum) {
     enum { BATCH = 64 };
@@ -311,9 +350,16 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
     event->rule = rule;
     int64_t n = spec->rows * spec->cols;
-    dsb_status st = DSB_OK;
+    dsb_rotation turn;
+    dsb_status st = dsb_rotation_find(&turn, l->model, s, spec, err);
     const float *deq = own;
-    if (rule && rule->format) {
+    if (st) {
+        dsb_qtensor_release(&codes);
+        return st;
+    }
+    if (turn.block) {
+        st = rotate(l, s, &turn, rule, spec, own, range, stats, out, event, &deq, err);
+    } else if (rule && rule->format) {
         st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
     } else if (ref && own == l->w_ref) {
@@ -326,7 +372,8 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s->source, spec, out, err);
+    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, &turn, out, err);
+    dsb_rotation_release(&turn);
     if (st) return st;
     if (!told) return DSB_OK;
     event->kernel = out->w.kernel;

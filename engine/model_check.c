@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/block.h"
+#include "engine/rotate.h"
 #include "engine/session.h"
 #include "engine/stored.h"
 
@@ -95,7 +96,11 @@ static dsb_status check_ruled(const void *ctx, const dsb_linear_spec *s, dsb_err
 dsb_status dsb_model_check_recipe(const dsb_model *m, const dsb_recipe *recipe, bool *used, dsb_err *err) {
     ruled r = {recipe, used};
     if (!recipe) return DSB_OK;
-    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = dsb_rule_covers(&recipe->rules[i], DSB_ROLE_EMBED, "model.embed_tokens.weight");
+    DSB_TRY(dsb_rotation_check(recipe, &m->config, err));
+    for (int i = 0; used && i < recipe->n_rule; i++) used[i] = false;
+    dsb_linear_spec embed;
+    dsb_linear_spec_make(&embed, DSB_ROLE_EMBED, -1, -1, m->config.vocab, m->config.d_model, "model.embed_tokens");
+    DSB_TRY(check_rules(recipe, &embed, used, err));
     return each_linear(&m->config, check_ruled, &r, err);
 }
 

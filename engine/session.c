@@ -3,10 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/rotate.h"
 #include "quantizers/quantize.h"
 
 void dsb_head_spec(const dsb_config *c, dsb_linear_spec *spec) {
     dsb_linear_spec_make(spec, DSB_ROLE_LM_HEAD, -1, -1, c->vocab, c->d_model, c->tied ? "model.embed_tokens" : "lm_head");
+}
+
+dsb_status dsb_load_final_norm(const dsb_model *m, const dsb_scheme *scheme, float **out, dsb_err *err) {
+    DSB_TRY(dsb_load_vector(m, scheme->source, m->config.d_model, out, err, "model.norm.weight"));
+    return dsb_scheme_rotation(scheme, &m->config) ? dsb_norm_fold(m->be, *out, m->config.d_model, err) : DSB_OK;
 }
 
 dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t *ids, int64_t n, float *out, dsb_err *err) {
@@ -22,6 +28,7 @@ dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t
         if (ids[i] < 0 || ids[i] >= c->vocab) return dsb_fail(err, DSB_EINPUT, "token %lld is %d; 0 to %lld is wanted by the model's vocabulary", (long long)i, ids[i], (long long)c->vocab - 1);
         dsb_st_row(t, ids[i], out + i * d);
     }
+    dsb_rotate_rows(dsb_backend_cpu(NULL), dsb_scheme_rotation(scheme, c), out, n, d);
     const dsb_rule *rule = scheme->recipe ? dsb_recipe_match(scheme->recipe, DSB_ROLE_EMBED, k_name, NULL) : NULL;
     if (rule && rule->format) {
         int64_t group;
@@ -53,7 +60,7 @@ static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibrati
     DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
     size_t bytes = linear_bytes(out);
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
-    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : &s->token;
+    dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : spec->role == DSB_ROLE_ATTN_KV_B ? &s->expanded : &s->token;
     s->weight_bytes += bytes;
     s->token_bytes += (size_t)(share * (double)bytes);
     work->ops[arithmetic_of(s, &out->w, out->activation)] += share * 2 * (double)spec->rows * (double)spec->cols;
@@ -75,8 +82,13 @@ static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
     const dsb_linear *l = &w->kv_b;
     DSB_TRY(dsb_attn_absorb(s->m, w, s->scheme->bf16, err));
     for (int64_t h = 0; h < w->absorbed_heads; h++) {
-        s->weight_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
-        s->token_bytes += w->absorbed_k[h].bytes + w->absorbed_v[h].bytes;
+        const dsb_wmat *parts[] = {&w->absorbed_k[h], &w->absorbed_v[h]};
+        for (int i = 0; i < 2; i++) {
+            s->weight_bytes += parts[i]->bytes;
+            s->token_bytes += parts[i]->bytes;
+            s->absorbed.bytes += (double)parts[i]->bytes;
+            s->absorbed.ops[DSB_ARITH_F32] += 2 * (double)parts[i]->rows * (double)parts[i]->cols; /* what lies between them stays f32 */
+        }
     }
     if (w->absorbed_heads) s->token_bytes -= l->w.bytes + l->a.bytes + l->b.bytes;
     return DSB_OK;
@@ -88,9 +100,9 @@ static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibratio
     dsb_linear_spec specs[5], router;
     int n = dsb_attn_specs(c, layer, specs);
     for (int i = 0; i < n; i++) DSB_TRY(load_linear(s, l, cal, &specs[i], dsb_attn_linear(&w->attn, specs[i].role), err));
-    DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, &w->attn, err));
+    DSB_TRY(dsb_attn_load_norms(s->m, s->scheme->source, layer, dsb_scheme_rotation(s->scheme, c), &w->attn, err));
     DSB_TRY(absorb(s, &w->attn, err));
-    DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, &w->router, err));
+    DSB_TRY(dsb_router_load_vectors(s->m, s->scheme->source, layer, dsb_scheme_rotation(s->scheme, c), &w->router, err));
     if (!dsb_layer_is_moe(c, layer)) return load_ffn(s, l, cal, layer, DSB_ROLE_DENSE_GATE, -1, &w->dense, err);
     dsb_router_spec(c, layer, &router);
     DSB_TRY(load_linear(s, l, cal, &router, &w->router.w, err));
@@ -118,7 +130,7 @@ static dsb_status open_parts(dsb_session *s, dsb_loader *l, const dsb_calibratio
         }
         s->kv[i].room = room;
     }
-    DSB_TRY(dsb_load_vector(s->m, s->scheme->source, c->d_model, &s->final_norm, err, "model.norm.weight"));
+    DSB_TRY(dsb_load_final_norm(s->m, s->scheme, &s->final_norm, err));
     dsb_head_spec(c, &head);
     return load_linear(s, l, cal, &head, &s->lm_head, err);
 }
@@ -305,8 +317,8 @@ static dsb_status last_rows(dsb_session *s, const float **x, int64_t n, int64_t 
 
 dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n, int64_t n_logits, float *logits, dsb_trace_sink *sink, dsb_err *err) {
     const dsb_model *m = s->m;
-    int64_t d = m->config.d_model, rows = s->batch * n;
-    float *x, *host;
+    int64_t d = m->config.d_model, rows = s->batch * n, rotation = dsb_scheme_rotation(s->scheme, &m->config);
+    float *x, *host, *back;
     int32_t *pos, *host_pos;
     if (n < 1 || s->depth + n > m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens after %lld don't fit the %lld positions", (long long)n, (long long)s->depth, (long long)m->n_pos);
     TAKE(MS_X, x, rows * d);
@@ -321,9 +333,15 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         dsb_routing *trace = sink && sink->routing && dsb_layer_is_moe(&m->config, l) ? &sink->routing[l] : NULL;
         DSB_TRY(layer_forward(s, l, x, rows, pos, trace, err));
         m->be->sync();
-        if (sink && sink->hidden) m->be->download(sink->hidden + l * rows * d, x, (size_t)(rows * d) * sizeof *x);
+        if (!sink || !sink->hidden) continue;
+        TAKE(MS_OUT, back, rows * d);
+        m->be->copy(back, x, (size_t)(rows * d) * sizeof *x);
+        dsb_rotate_rows(m->be, rotation, back, rows, d);
+        m->be->sync();
+        m->be->download(sink->hidden + l * rows * d, back, (size_t)(rows * d) * sizeof *x);
     }
     work_add(&s->done, &s->token, rows);
+    work_add(&s->done, s->depth == 0 ? &s->expanded : &s->absorbed, rows);
     s->depth += n;
     const float *last = x;
     if (n_logits > 0) {

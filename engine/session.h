@@ -40,7 +40,8 @@ typedef struct dsb_session {
     int64_t depth;         /* tokens in the cache, of each sequence */
     size_t weight_bytes;   /* all packed weights */
     size_t token_bytes;    /* read per decoded token: all but the experts not chosen */
-    dsb_work token, head;  /* of a token in the blocks (bytes: of a pass, experts left out); of a token whose logits are wanted */
+    dsb_work token, head;  /* of a token in the blocks (bytes: of a pass, experts and kv_b left out); of a token whose logits are wanted */
+    dsb_work expanded, absorbed; /* kv_b's, on an empty cache and on a filled one */
     dsb_work done;         /* by all passes; the caller may set it to 0 */
 } dsb_session;
 
@@ -61,6 +62,8 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
 
 /* Embedding rows of ids as the scheme stores them, host f32. DSB_EINPUT names a token outside the vocabulary. */
 dsb_status dsb_embed(const dsb_model *m, const dsb_scheme *scheme, const int32_t *ids, int64_t n, float *out, dsb_err *err);
+/* The weight of the norm before the vocabulary projection, on the device, owned. */
+dsb_status dsb_load_final_norm(const dsb_model *m, const dsb_scheme *scheme, float **out, dsb_err *err);
 /* The vocabulary projection's place. */
 void dsb_head_spec(const dsb_config *c, dsb_linear_spec *spec);
 

@@ -6,9 +6,18 @@
 
 #include "engine/sweep_internal.h"
 
+int64_t sw_rotation(const sweep *sw, int scheme) { return dsb_scheme_rotation(&sw->plan->schemes[scheme], &sw->m->config); }
+
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err) {
     dsb_moments moments = {0};
-    sw->be->moments(ref, test, sw->plan->n_ctx * sw->m->config.d_model, &moments);
+    int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx, rotation = sw_rotation(sw, scheme);
+    float *back;
+    if (rotation) {
+        SW_TAKE(ST_BACK, back, ctx * d);
+        sw->be->hadamard(test, ctx, d, rotation, back);
+        test = back;
+    }
+    sw->be->moments(ref, test, ctx * d, &moments);
     dsb_layer_event e = {.scheme = scheme, .layer = layer, .chunk = chunk, .point = point, .kind = kind, .moments = &moments};
     return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
 }

@@ -7,7 +7,7 @@
 static dsb_status load_reference(sweep *sw, int64_t layer, const dsb_linear_spec *specs, int n, dsb_err *err) {
     dsb_attn_release(sw->be, &sw->ref_attn);
     for (int i = 0; i < n; i++) DSB_TRY(sw_load_reference(sw, &specs[i], dsb_attn_linear(&sw->ref_attn, specs[i].role), err));
-    return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, &sw->ref_attn, err);
+    return dsb_attn_load_norms(sw->m, &sw->m->checkpoint, layer, 0, &sw->ref_attn, err);
 }
 
 /* x (n rows: whole chunks) -> out, the attention's output. */
@@ -18,7 +18,7 @@ static dsb_status forward(sweep *sw, const dsb_attn_weights *w, bool bf16, const
     return dsb_attention_forward(sw->m, w, bf16, x, n, pos, seqs, n_seq, NULL, obs, &sw->ws, out, err);
 }
 
-/* A calibration stream through weights w. obs: its inputs are seen; keep: their output is added to the stream. */
+/* A calibration stream through weights w. obs: its inputs are seen; keep: their output is added to the stream, whose own weights they are. */
 static dsb_status calibrate(sweep *sw, sw_calib *c, const dsb_attn_weights *w, const dsb_input_observer *obs, bool keep, dsb_err *err) {
     int64_t d = sw->m->config.d_model, rows = sw->how.tile_chunks * sw->plan->n_ctx;
     float *x, *out;
@@ -27,7 +27,7 @@ static dsb_status calibrate(sweep *sw, sw_calib *c, const dsb_attn_weights *w, c
     sw->layout_chunk = -1;
     for (int64_t at = 0; at < c->rows.n; at += rows) {
         int64_t n = c->rows.n - at < rows ? c->rows.n - at : rows;
-        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+        DSB_TRY(keep ? sw_load(sw, &c->rows, at, n, x, err) : sw_calib_load(sw, c, at, n, x, err));
         DSB_TRY(forward(sw, w, c->bf16, x, n, obs, out, err));
         if (!keep) continue;
         sw->be->add(x, out, n * d);
@@ -59,10 +59,10 @@ static dsb_status load_schemes(sweep *sw, int64_t layer, const dsb_linear_spec *
     for (int s = from; s < to; s++) {
         dsb_attn_weights *w = &sw->schemes[s].attn;
         dsb_attn_release(sw->be, w);
-        if (sw->plan->schemes[s].own_source) {
+        if (sw->plan->schemes[s].own_source && !sw_rotation(sw, s)) {
             dsb_attn_borrow(w, &sw->ref_attn);
         } else {
-            DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, w, err));
+            DSB_TRY(dsb_attn_load_norms(sw->m, sw->plan->schemes[s].source, layer, sw_rotation(sw, s), w, err));
         }
     }
     for (int i = 0; i < n; i++)
@@ -95,6 +95,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
         if (row < at || row >= at + n) continue;
         const float *ref_out = a_ref + (row - at) * d;
         sw->be->copy(x, x_ref + (row - at) * d, (size_t)(ctx * d) * sizeof *x);
+        dsb_rotate_rows(sw->be, sw_rotation(sw, s), x, ctx, d);
         if (bf16) sw->be->round_bf16(x, ctx * d);
         sw->layout_chunk = sw->iso_chunks[j];
         DSB_TRY(forward(sw, &st->attn, bf16, x, ctx, NULL, out, err));

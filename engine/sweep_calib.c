@@ -25,6 +25,7 @@ static bool counts(dsb_role role) {
 dsb_status sw_calib_open(sweep *sw, sw_calib *c, const dsb_scheme *scheme, dsb_err *err) {
     int64_t n = sw->plan->n_cal_chunk * sw->plan->n_ctx;
     c->bf16 = scheme->bf16;
+    c->rotation = dsb_scheme_rotation(scheme, &sw->m->config);
     DSB_TRY(sw_stream_alloc(sw, &c->rows, scheme->bf16, n, err));
     DSB_TRY(sw_stream_alloc(sw, &c->out, false, n, err));
     if (sw->m->config.n_expert > 0) DSB_TRY(dsb_routing_alloc(&c->route, &sw->m->config, n, sw->plan->cover.balance, err));
@@ -36,6 +37,12 @@ void sw_calib_release(sweep *sw, sw_calib *c) {
     sw_stream_release(sw, &c->out);
     dsb_routing_release(&c->route);
     for (int i = 0; i < SW_INPUTS; i++) dsb_input_stats_release(&c->in[i]);
+}
+
+dsb_status sw_calib_load(sweep *sw, const sw_calib *c, int64_t at, int64_t n, float *dst, dsb_err *err) {
+    DSB_TRY(sw_load(sw, &c->rows, at, n, dst, err));
+    dsb_rotate_rows(sw->be, c->rotation, dst, n, sw->m->config.d_model);
+    return DSB_OK;
 }
 
 static int needs_of(const sweep *sw, int scheme, const dsb_linear_spec *spec) {
@@ -82,7 +89,7 @@ dsb_status sw_calib_see_stream(sweep *sw, sw_calib *c, int own, const dsb_linear
     SW_TAKE(ST_X, x, sw->rows * d);
     for (int64_t at = 0; at < c->rows.n; at += sw->rows) {
         int64_t n = c->rows.n - at < sw->rows ? c->rows.n - at : sw->rows;
-        DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+        DSB_TRY(sw_calib_load(sw, c, at, n, x, err));
         sw->be->rms_norm(x, d, norm, sw->m->config.rms_eps, n, d, x, d);
         if (c->bf16) sw->be->round_bf16(x, n * d);
         sw_calib_see(sw, c, spec->role, x, n);

@@ -29,10 +29,11 @@ static dsb_status heads_open(sweep *sw, heads *all, dsb_err *err) {
     DSB_TRY(DSB_NEW(all->h, p->n_scheme + 1, "heads", err));
     for (int i = 0; i <= p->n_scheme; i++) {
         head *h = &all->h[i];
-        h->norm_borrowed = i > 0 && p->schemes[i - 1].own_source;
+        const dsb_scheme *s = i ? &p->schemes[i - 1] : &sw->reference;
+        h->norm_borrowed = i > 0 && s->own_source && !dsb_scheme_rotation(s, &sw->m->config);
         DSB_TRY(DSB_NEW(h->tiles, all->n_tile, "heads", err));
         if (h->norm_borrowed) h->norm = all->h[0].norm;
-        else DSB_TRY(dsb_load_vector(sw->m, i ? p->schemes[i - 1].source : &sw->m->checkpoint, sw->m->config.d_model, &h->norm, err, "model.norm.weight"));
+        else DSB_TRY(dsb_load_final_norm(sw->m, s, &h->norm, err));
     }
     return DSB_OK;
 }
@@ -140,7 +141,7 @@ dsb_status sw_head(sweep *sw, dsb_err *err) {
     int32_t *rows = NULL;
     dsb_logit_row *figures = NULL;
     dsb_status s = heads_open(sw, &all, err);
-    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = sw_calib_see_stream(sw, i < 0 ? &sw->calib : &sw->schemes[i].own, i, &all.spec, all.h[i + 1].norm, err);
+    for (int i = -1; i < sw->plan->n_scheme && !s; i++) s = sw_calib_see_stream(sw, i < 0 ? &sw->calib : &sw->schemes[i].own, i, &all.spec, all.h[i >= 0 && sw_rotation(sw, i) ? 0 : i + 1].norm, err);
     if (!s) s = DSB_NEW(rows, sw->how.head_rows, "logit figures", err);
     if (!s) s = DSB_NEW(figures, sw->how.head_rows, "logit figures", err);
     if (!s) s = run_positions(sw, &all, rows, figures, err);

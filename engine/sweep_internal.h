@@ -3,6 +3,7 @@
 #define DSB_ENGINE_SWEEP_INTERNAL_H
 
 #include "base/spill.h"
+#include "engine/rotate.h"
 #include "engine/session.h"
 #include "engine/sweep.h"
 
@@ -20,6 +21,7 @@ enum { SW_INPUTS = 4 };
 typedef struct sw_calib {
     sw_stream rows, out; /* out: MLP outputs */
     bool bf16;
+    int64_t rotation; /* of its rows; 0: none */
     dsb_routing route;
     dsb_input_stats in[SW_INPUTS]; /* by sw_input */
 } sw_calib;
@@ -72,7 +74,7 @@ typedef struct sweep {
 } sweep;
 
 /* Tiles of the sweep's own workspace. */
-enum { ST_X, ST_OUT, ST_ISO, ST_ISO_OUT, ST_NORM, ST_REF_OUT, ST_GATHER, ST_IDX, ST_WEIGHT, ST_LOGITS, ST_TEST, ST_RAW, ST_SUMS, ST_VIEW, ST_VIEW2 };
+enum { ST_X, ST_OUT, ST_ISO, ST_ISO_OUT, ST_NORM, ST_REF_OUT, ST_GATHER, ST_IDX, ST_WEIGHT, ST_LOGITS, ST_TEST, ST_RAW, ST_SUMS, ST_VIEW, ST_VIEW2, ST_BACK };
 #define SW_TAKE(slot, ptr, count) DSB_TRY(dsb_workspace_take(&sw->tile, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
 
 /* ---- the choice of a way (sweep_plan.c) ---- */
@@ -96,6 +98,8 @@ dsb_status sw_scatter_add(sweep *sw, sw_stream *s, const int32_t *rows, int64_t 
 /* ---- calibration (sweep_calib.c) ---- */
 dsb_status sw_calib_open(sweep *sw, sw_calib *c, const dsb_scheme *scheme, dsb_err *err);
 void sw_calib_release(sweep *sw, sw_calib *c);
+/* Rows at .. at+n as the model's own weights and norms read them: rotated back. */
+dsb_status sw_calib_load(sweep *sw, const sw_calib *c, int64_t at, int64_t n, float *dst, dsb_err *err);
 /* Empties the statistics of these linears' inputs: what any scheme that reads this stream needs of them. own: the scheme's number, or -1. */
 dsb_status sw_calib_begin(sweep *sw, sw_calib *c, int own, const dsb_linear_spec *specs, int n, dsb_err *err);
 /* What a scheme's linear is quantized by; NULL where nothing was asked for. */
@@ -116,6 +120,9 @@ void sw_calib_observe(void *ctx, dsb_role role, const float *x, int64_t n, int64
 dsb_status sw_calib_finish(sweep *sw, sw_calib *c, dsb_err *err);
 
 /* ---- what all parts use (sweep.c) ---- */
+/* Of a scheme's streams (engine/rotate.h); 0: as the model's. */
+int64_t sw_rotation(const sweep *sw, int scheme);
+/* test is rotated back before it is compared. */
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
 /* A part of a weight or all of it, without telling the observer; event as dsb_load_scheme's. */
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);

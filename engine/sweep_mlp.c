@@ -30,6 +30,7 @@ typedef struct ffn_pass {
     const int32_t *rows; /* host: rows of src, ascending, or NULL for the contiguous rows from `at` */
     int64_t at, n;
     bool bf16, round_input; /* round_input: src is the reference's f32 state read by a BF16 carrier */
+    int64_t rotation;       /* rows of src are rotated, or rotated back, before w reads them */
     const dsb_router_weights *norm;
     const dsb_ffn_weights *w;
     dsb_role role;
@@ -43,6 +44,7 @@ static dsb_status run_tile(sweep *sw, const ffn_pass *p, int64_t first, int64_t 
     SW_TAKE(ST_GATHER, x, sw->rows * d);
     if (p->rows) DSB_TRY(sw_gather(sw, p->src, p->rows + first, n, x, err));
     else DSB_TRY(sw_load(sw, p->src, p->at + first, n, x, err));
+    dsb_rotate_rows(sw->be, p->rotation, x, n, d);
     if (p->round_input) sw->be->round_bf16(x, n * d);
     dsb_ffn_norm(sw->m, p->norm, p->bf16, x, n, x);
     if (p->role == DSB_ROLE_SHARED_GATE) return dsb_shared_forward(sw->m, p->w, p->norm, p->bf16, x, n, p->obs, &sw->ws, out, err);
@@ -165,7 +167,7 @@ static dsb_status run_seen(sweep *sw, const ffn_pass *p, dsb_err *err) {
 
 /* A calibration stream through one unit: its inputs are seen (obs), its outputs added to the stream's (keep). */
 static dsb_status calibrate(sweep *sw, mlp *b, int64_t unit, sw_calib *c, const sw_by_expert *by, const dsb_router_weights *norm, const dsb_ffn_weights *w, const dsb_input_observer *obs, bool keep, dsb_err *err) {
-    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = gate_role(sw, b, unit), .src = &c->rows, .n = c->rows.n, .obs = obs};
+    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = gate_role(sw, b, unit), .src = &c->rows, .n = c->rows.n, .rotation = keep ? 0 : c->rotation, .obs = obs};
     int64_t at = 0;
     if (is_expert(sw, b, unit)) {
         p.n = expert_rows(by, unit, &at);
@@ -179,7 +181,7 @@ static dsb_status calibrate(sweep *sw, mlp *b, int64_t unit, sw_calib *c, const 
 static dsb_status calibrate_expert(sweep *sw, mlp *b, int64_t e, sw_calib *c, const sw_by_expert *by, const dsb_router_weights *norm, const dsb_ffn_weights *w, const dsb_input_observer *obs, bool keep, sw_cover *cover, dsb_err *err) {
     DSB_TRY(sw_cover_choose(sw, b->layer, e, c, by, cover, err));
     if (cover->kind == DSB_COVER_ROUTED) return calibrate(sw, b, e, c, by, norm, w, obs, keep, err);
-    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = DSB_ROLE_EXPERT_GATE, .src = &c->rows, .rows = cover->rows, .n = cover->n, .obs = obs};
+    ffn_pass p = {.norm = norm, .w = w, .bf16 = c->bf16, .role = DSB_ROLE_EXPERT_GATE, .src = &c->rows, .rows = cover->rows, .n = cover->n, .rotation = keep ? 0 : c->rotation, .obs = obs};
     dsb_status s = keep ? calibrate(sw, b, e, c, by, norm, w, NULL, true, err) : DSB_OK;
     if (!s) s = run_seen(sw, &p, err);
     free(cover->rows);
@@ -205,9 +207,10 @@ static dsb_status calibrate_unit(sweep *sw, mlp *b, int64_t unit, const dsb_line
         sw_scheme *st = &sw->schemes[s];
         if (st->own.rows.n == 0) continue;
         view = (sw_calib_view){sw, &st->own, NULL, -1};
+        const dsb_router_weights *norm = st->own.rotation ? &sw->ref_router : &st->router;
         DSB_TRY(sw_calib_begin(sw, &st->own, s, specs, 3, err));
-        if (is_expert(sw, b, unit)) DSB_TRY(calibrate_expert(sw, b, unit, &st->own, &b->routes.own[s], &st->router, w, &obs, false, &cover, err));
-        else DSB_TRY(calibrate(sw, b, unit, &st->own, NULL, &st->router, w, &obs, false, err));
+        if (is_expert(sw, b, unit)) DSB_TRY(calibrate_expert(sw, b, unit, &st->own, &b->routes.own[s], norm, w, &obs, false, &cover, err));
+        else DSB_TRY(calibrate(sw, b, unit, &st->own, NULL, norm, w, &obs, false, err));
     }
     return DSB_OK;
 }
@@ -344,8 +347,10 @@ static dsb_status expert_scheme(sweep *sw, int s, mlp *b, int64_t e, const sw_pa
     p.n = iso->n;
     p.rows = iso->rows;
     p.src = &sw->ref;
+    p.rotation = sw_rotation(sw, s);
     p.round_input = bf16;
     DSB_TRY(run_expert(sw, &p, b->routes.iso.rows + iso_at, pass->iso_at, b->routes.iso.weight + iso_at, &st->iso_out, &test, err));
+    dsb_rotate_rows(sw->be, p.rotation, test_out, iso->n, sw->m->config.d_model);
     add_moments(sw, b->routes.iso.rows + iso_at, iso->n, iso->out, test_out, &b->sums[s * sw->m->config.n_expert + e]);
     return DSB_OK;
 }
@@ -380,6 +385,7 @@ static dsb_status dense_scheme(sweep *sw, int s, mlp *b, int64_t unit, const sw_
     p.n = pass->iso_n;
     DSB_TRY(run_all(sw, &p, b->moe, &st->block_out, err));
     p.src = &sw->ref;
+    p.rotation = sw_rotation(sw, s);
     p.round_input = bf16;
     p.rows = sw->iso_rows + pass->iso_at;
     return run_all(sw, &p, b->moe, &st->iso_out, err);

@@ -66,7 +66,8 @@ typedef struct sizes {
     int64_t n_own_input;                     /* schemes with a calibration stream of their own */
     bool compensated;                        /* a scheme's errors are worked on */
     bool transformed;                        /* a scheme holds a weight beside its transformed form */
-    bool gram;                               /* products of calibration inputs are counted */
+    bool rotated;                            /* a scheme's stream is */
+    bool gram, factor;                       /* products of calibration inputs are counted; and factored, which stays beside them */
     int64_t n_moe, n_scored, n_own;          /* n_own: schemes with a checkpoint of their own */
     bool head_whole;                         /* a scheme makes its vocabulary matrix of the whole one: no tiles */
 } sizes;
@@ -137,7 +138,9 @@ static void measure(const sweep *sw, int64_t tile_weights, sizes *z) {
             z->transformed |= rule->transform != DSB_TRANSFORM_NONE;
             z->sensitivity |= rule->when == DSB_WHEN_BUDGET && rule->by == DSB_BY_SENSITIVITY;
             z->router_fit |= rule->compensation & DSB_COMP_ROUTER;
+            z->factor |= rule->format && dsb_algorithm_find(rule->algorithm)->method == DSB_METHOD_GPTQ;
         }
+        z->rotated |= recipe && recipe->rotate;
         z->gram |= recipe && recipe->needs & DSB_NEED_GRAM;
         z->n_own_input += recipe && recipe->needs & DSB_NEED_OWN_INPUT;
     }
@@ -146,10 +149,10 @@ static void measure(const sweep *sw, int64_t tile_weights, sizes *z) {
 static double floor_to(double x, double step) { return (double)(int64_t)(x / step) * step; }
 
 /* Buffers of the loader for one tensor: f32 of the reference and decoded, codes, the same as blocks; a scheme's own. */
-static double loader_bytes(const sizes *z, double widest) { return widest * (10.25 + (z->n_own ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
+static double loader_bytes(const sizes *z, double widest) { return widest * (10.25 + (z->n_own || z->rotated ? 5 : 0) + (z->compensated ? 4 : 0) + (z->transformed ? 4 : 0)); }
 
 /* Products of calibration inputs, and two copies of the widest that an algorithm works on. */
-static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)(1 + z->n_own_input) + 2 * g->inner * g->inner) : 0; }
+static double gram_bytes(const sizes *z, const group *g) { return z->gram ? 8 * (g->squares * (double)((1 + z->n_own_input) * (1 + z->factor)) + 2 * g->inner * g->inner) : 0; }
 
 static double held(const sizes *z, const group *g, double n, bool all) { return n * (g->ref + g->own * (all ? z->each : z->most)) + g->tile * larger(4, z->most); }
 
@@ -177,7 +180,7 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
     double routing = z->n_moe ? 8 * e * (2 * n + 2 * iso + scores) + (16 * slots + 4) * ((2 + k) * (n + iso + cal) + 2 * own) + 12 * e * r : 0;
     w->activation_bytes = (int64_t)((w->spill ? 0 : streams) + routing);
     w->spill_bytes = w->spill ? (int64_t)streams : 0;
-    double scratch = 4 * d * (5 * t + 3 * r + (w->spill ? 4 * t : 0) + 2 * iso_pass) + 40.0 * SW_TILE;
+    double scratch = 4 * d * ((z->rotated ? (double)sw->plan->n_ctx : 0) + 5 * t + 3 * r + (w->spill ? 4 * t : 0) + 2 * iso_pass) + 40.0 * SW_TILE;
     double attn_weights = held(z, &z->attn, 1, w->all_schemes), weights = attn_weights;
     double attn = attn_weights + gram_bytes(z, &z->attn) + loader_bytes(z, z->attn.widest) + t * (4 * (d + z->attn.outs + z->attn_keys + z->attn.tile_rows) + z->attn.inner + 8);
     double mlp = ffn_bytes(z, &z->dense, 1, r, w, &weights);
@@ -187,14 +190,14 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
     if (z->sensitivity) mlp = larger(mlp, z->expert_whole + r * (4 * z->expert.outs + z->expert.inner + 8));
     double v = (double)c->vocab, fixed = (double)w->activation_bytes + scratch + k_own, head = 0;
     if (z->head.weights > 0) {
-        double tile = z->head_whole ? v : smaller(v, (double)sw_tile_rows(TILE_WEIGHTS, c->vocab, c->d_model)), load = loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
+        double tile = z->head_whole ? v : smaller(v, (double)sw_tile_rows(TILE_WEIGHTS, c->vocab, c->d_model)), load = gram_bytes(z, &z->head) + loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
         double hold = held(z, &z->head, 1, true) + load + SW_HEAD_ROWS * (8 * v + out + 6 * d);
         double one = held(z, &z->head, tile / v, true) + load, row = 4 * v * (k + 1) + out + 6 * d;
         w->head_tile = (int64_t)tile;
         w->hold_head = limit == 0 || fixed + hold <= limit || hold <= one + SW_HEAD_LEAST * row;
         double room = limit > 0 ? (limit - fixed - one) / row : 0, want = larger(SW_HEAD_ROWS, smaller(SW_TILE, (double)z->n_scored));
         w->head_rows = w->hold_head ? SW_HEAD_ROWS : (int64_t)larger(SW_HEAD_LEAST, floor_to(smaller(room, want), SW_HEAD_LEAST));
-        head = gram_bytes(z, &z->head) + (w->hold_head ? hold : one + (double)w->head_rows * row);
+        head = w->hold_head ? hold : one + (double)w->head_rows * row;
         if (w->hold_head) weights = larger(weights, held(z, &z->head, 1, true));
     }
     double peak = larger(attn, larger(mlp, head));
@@ -210,7 +213,7 @@ static void work(const sweep *sw, const sizes *z, dsb_sweep_costs *w) {
     double tokens = n + cal * (double)(1 + 2 * z->n_own_input) + sw->plan->n_scheme * (n + 2 * (double)sw->n_iso);
     double active = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + (double)c->router.k * z->expert.weights);
     double all = layers * z->attn.weights + (layers - moe) * z->dense.weights + moe * (z->shared.weights + e * z->expert.weights);
-    double again = w->tile_weights > 0 ? ceil(n / (double)(w->tile_chunks * sw->plan->n_ctx)) + (double)sw->n_iso_chunk : 0; /* that tiles are made again */
+    double again = w->tile_weights > 0 ? ceil(n / (double)(w->tile_chunks * sw->plan->n_ctx)) + (double)(sw->n_iso / sw->plan->n_ctx) : 0; /* that tiles are made again */
     w->operations = 2 * (tokens * active + (double)z->n_scored * (1 + sw->plan->n_scheme) * z->head.weights);
     w->read_bytes = (int64_t)(layers * z->attn.stored + (layers - moe) * z->dense.stored + moe * (z->shared.stored + e * z->expert.stored) + z->head.stored);
     for (int i = 0; i < sw->plan->n_scheme; i++) {

@@ -17,7 +17,7 @@ static const dsb_rule *rule_of(const sweep *sw, int scheme, const dsb_linear_spe
 
 /* The normed state of calibration rows at .. at+n through router w, as routing runs it. */
 static dsb_status logits_of(sweep *sw, const sw_calib *c, const dsb_router_weights *w, int64_t at, int64_t n, float *x, float *logits, dsb_err *err) {
-    DSB_TRY(sw_load(sw, &c->rows, at, n, x, err));
+    DSB_TRY(sw_calib_load(sw, c, at, n, x, err));
     dsb_ffn_norm(sw->m, w, c->bf16, x, n, x);
     return dsb_linear_apply(sw->m, &w->w, false, x, n, &sw->ws, logits, err);
 }

@@ -49,12 +49,13 @@ dsb_status sw_route_stream(sweep *sw, const sw_stream *s, bool bf16, const dsb_r
 }
 
 /* The scheme's router on the reference's own state, unrounded: zero drift while the router is kept. */
-static dsb_status route_isolated(sweep *sw, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
+static dsb_status route_isolated(sweep *sw, int64_t rotation, const dsb_router_weights *w, dsb_routing *r, dsb_err *err) {
     int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx;
     float *x;
     SW_TAKE(ST_X, x, ctx * d);
     for (int64_t j = 0; j < sw->n_iso_chunk; j++) {
         DSB_TRY(sw_load(sw, &sw->ref, sw->iso_chunks[j] * ctx, ctx, x, err));
+        dsb_rotate_rows(sw->be, rotation, x, ctx, d);
         dsb_ffn_norm(sw->m, w, false, x, ctx, x);
         DSB_TRY(dsb_router_forward(sw->m, w, x, j * ctx, ctx, &sw->ws, r, err));
     }
@@ -108,7 +109,7 @@ static dsb_status route_scheme(sweep *sw, int s, int64_t layer, const sw_routes 
         keep_route(&st->block_route, iso);
         x = routing_event(sw, s, layer, DSB_KIND_BLOCK, ref_iso, iso, p->ref_bias, bias, err);
     }
-    if (!x) x = route_isolated(sw, &st->router, iso, err);
+    if (!x) x = route_isolated(sw, sw_rotation(sw, s), &st->router, iso, err);
     if (!x) x = routing_event(sw, s, layer, DSB_KIND_ISOLATED, ref_iso, iso, p->ref_bias, bias, err);
     free(bias);
     return x;
@@ -127,7 +128,7 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
     bool moe = dsb_layer_is_moe(&sw->m->config, layer);
     dsb_linear_spec spec;
     dsb_router_release(sw->be, &sw->ref_router);
-    DSB_TRY(dsb_router_load_vectors(sw->m, &sw->m->checkpoint, layer, &sw->ref_router, err));
+    DSB_TRY(dsb_router_load_vectors(sw->m, &sw->m->checkpoint, layer, 0, &sw->ref_router, err));
     if (moe) {
         dsb_router_spec(&sw->m->config, layer, &spec);
         DSB_TRY(sw_load_reference(sw, &spec, &sw->ref_router.w, err));
@@ -138,10 +139,10 @@ dsb_status sw_load_routers(sweep *sw, int64_t layer, dsb_err *err) {
     for (int s = 0; s < sw->plan->n_scheme; s++) {
         dsb_router_weights *w = &sw->schemes[s].router;
         dsb_router_release(sw->be, w);
-        if (sw->plan->schemes[s].own_source) {
+        if (sw->plan->schemes[s].own_source && !sw_rotation(sw, s)) {
             dsb_router_borrow(w, &sw->ref_router);
         } else {
-            DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, w, err));
+            DSB_TRY(dsb_router_load_vectors(sw->m, sw->plan->schemes[s].source, layer, sw_rotation(sw, s), w, err));
         }
         if (moe) DSB_TRY(sw_load_router(sw, s, &spec, err));
     }

@@ -5,13 +5,46 @@
 
 #include "base/memory.h"
 
-enum { MOST_COPIES = 1024, LINE = 64 };
+enum { MOST_COPIES = 1024, LINE = 64, MOST_CASES = 128 };
+
+#define NAME(prefix, type) prefix #type,
+static const char *const k_packed[] = { DSB_PACKED_TYPES(NAME, "gemm_") };
+
+static const dsb_kernel_case *named(const dsb_kernel_case *k, int n, const char *name) {
+    for (int i = 0; i < n; i++)
+        if (strcmp(k[i].name, name) == 0) return &k[i];
+    return NULL;
+}
+
+/* Fed and called as the f32 product is. */
+int dsb_bench_cases(const dsb_kernel_case **rows) {
+    static dsb_kernel_case all[MOST_CASES];
+    static int n;
+    *rows = all;
+    if (n) return n;
+    const dsb_kernel_case *k, *plain;
+    int own = dsb_kernel_cases(&k);
+    plain = named(k, own, "gemm_f32");
+    for (; n < own && n < MOST_CASES - DSB_PACKED_COUNT; n++) all[n] = k[n];
+    for (int i = 0; i < DSB_PACKED_COUNT && !named(k, own, k_packed[i]); i++, n++) {
+        all[n] = *plain;
+        all[n].name = k_packed[i];
+        all[n].kind = DSB_W_BLOCK;
+    }
+    return n;
+}
+
+/* The format whose weights a packed product multiplies: of its name, or integers beside float activations. */
+static const dsb_format *format_of(const dsb_kernel_case *k) {
+    bool integers = strcmp(k->name, "gemm_w4a16") == 0 || strcmp(k->name, "gemm_w8a16") == 0;
+    return k->kind == DSB_W_BLOCK ? dsb_format_find(integers ? k->name[6] == '4' ? "int4" : "int8" : k->name + 5) : NULL;
+}
 
 dsb_case_shape dsb_bench_case_shape(const dsb_kernel_case *k) {
     static const struct {
         const char *name;
         dsb_case_shape shape;
-    } own[] = {{"gemm_i4", {512, 1408, 2048, 32}}, {"attention_decode", {4096, 1, 128, 0}}, {"route", {512, 1, 64, 0}}, {"route_softmax", {512, 1, 64, 0}}, {"logit_rows", {16, 1, 102400, 0}}};
+    } own[] = {{"gemm_i4", {512, 1408, 2048, 32}}, {"gemm_w4a16", {512, 1408, 2048, 32}}, {"attention_decode", {4096, 1, 128, 0}}, {"route", {512, 1, 64, 0}}, {"route_softmax", {512, 1, 64, 0}}, {"logit_rows", {16, 1, 102400, 0}}};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(k->name, own[i].name) == 0) return own[i].shape;
     return k->product ? (dsb_case_shape){512, 1408, 2048, 0} : (dsb_case_shape){512, 1, k->cubic ? 128 : 2048, 0};
@@ -23,6 +56,9 @@ dsb_status dsb_bench_case_check_shape(const dsb_kernel_case *k, const dsb_case_s
     if (sane && k->cubic) sane = s->cols * s->cols <= k_values && s->n * s->n <= k_values;
     if (!sane) return dsb_fail(err, DSB_EUSAGE, "%s: shape %lldx%lldx%lld is no size; each from 1, and no more than 2^28 values in one matrix are wanted", k->name, (long long)s->rows, (long long)s->cols, (long long)s->n);
     if (!k->product && s->rows != 1) return dsb_fail(err, DSB_EUSAGE, "%s: shape %lldx%lldx%lld: it has no weights, whose outputs the first number is; 1x%lldx%lld is wanted", k->name, (long long)s->rows, (long long)s->cols, (long long)s->n, (long long)s->cols, (long long)s->n);
+    const dsb_format *f = format_of(k);
+    if (f && !dsb_format_divides(f, s->cols)) return dsb_fail(err, DSB_EUSAGE, "%s: rows of %lld inputs don't split into blocks of %lld", k->name, (long long)s->cols, (long long)f->block);
+    if (f && s->group && !dsb_format_takes_group(f, s->group, NULL)) return dsb_fail(err, DSB_EUSAGE, "%s: a group of %lld inputs; its own is wanted", k->name, (long long)s->group);
     if (s->group < 0 || s->group > s->cols) return dsb_fail(err, DSB_EUSAGE, "%s: a group of %lld inputs; 1 to the row's %lld are wanted", k->name, (long long)s->group, (long long)s->cols);
     return DSB_OK;
 }
@@ -31,7 +67,7 @@ dsb_status dsb_bench_case_check_shape(const dsb_kernel_case *k, const dsb_case_s
 static void count_ops(dsb_bench_case *c) {
     const dsb_case_shape *s = &c->call.shape;
     double n = (double)s->n, pairs = strcmp(c->k->name, "attention") == 0 ? 0.5 * n * (n + 1) : strcmp(c->k->name, "attention_decode") == 0 ? n : 0;
-    dsb_arithmetic a = !c->k->product ? DSB_ARITH_F32 : c->w[0].scales ? DSB_ARITH_INT8 : c->k->kind == DSB_W_BF16 ? DSB_ARITH_BF16 : DSB_ARITH_F32;
+    dsb_arithmetic a = !c->k->product ? DSB_ARITH_F32 : c->k->kind >= DSB_W_I8 ? DSB_ARITH_INT8 : c->k->kind == DSB_W_BF16 ? DSB_ARITH_BF16 : DSB_ARITH_F32;
     c->ops[a] = c->k->product ? 2 * (double)s->rows * (double)s->cols * n : 2 * 4 * (double)s->cols * pairs; /* two heads, scores and values */
 }
 
@@ -40,21 +76,64 @@ static size_t line_up(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 /* Inputs that every call reads from memory: those of tokens, but a product's, which the block before left in the cache. */
 static bool is_streamed(const dsb_kernel_case *k, int i) { return !k->product && (k->in[i].extent & DSB_EXT_N); }
 
+/* As many copies as four times the last-level cache takes. */
+static int copies_for(double bytes) {
+    static const double k_most = 1e9;
+    double wanted = 4 * (double)dsb_cache_bytes(), n = (wanted < k_most ? wanted : k_most) / (bytes > 0 ? bytes : k_most) + 1;
+    return n < 2 ? 2 : n > MOST_COPIES ? MOST_COPIES : (int)n;
+}
+
+static size_t input_bytes(const dsb_bench_case *c, int i) { return (size_t)dsb_case_count(&c->k->in[i], &c->call.shape) * dsb_case_element(c->k->in[i].data, NULL); }
+
 static dsb_status fill_input(dsb_bench_case *c, int i, dsb_err *err) {
-    const dsb_case_buffer *b = &c->k->in[i];
-    size_t bytes = (size_t)dsb_case_count(b, &c->call.shape) * dsb_case_element(b->data, NULL);
+    size_t bytes = input_bytes(c, i);
     int copies = is_streamed(c->k, i) ? c->copies : 1;
     c->in_bytes[i] = bytes;
     c->in_stride[i] = copies > 1 ? line_up(bytes) : 0;
     DSB_TRY(DSB_NEW(c->in[i], (size_t)copies * line_up(bytes) + LINE, "inputs of a kernel", err));
-    dsb_case_fill_in(b, &c->call.shape, DSB_FILL_MILD, (uint32_t)i + 1, c->in[i]);
+    dsb_case_fill_in(&c->k->in[i], &c->call.shape, DSB_FILL_MILD, (uint32_t)i + 1, c->in[i]);
     for (int j = 1; j < copies; j++) memcpy(c->in[i] + (size_t)j * line_up(bytes), c->in[i], bytes);
     c->call.in[i] = c->in[i];
-    if (is_streamed(c->k, i)) c->bytes += (double)bytes;
     return DSB_OK;
 }
 
-static dsb_status open_copies(dsb_bench_case *c, dsb_err *err) {
+/* Blocks of in[0]'s weights; `from`: a case that has the same. */
+static dsb_status make_blocks(dsb_bench_case *c, const dsb_bench_case *from, dsb_err *err) {
+    const dsb_case_shape *s = &c->call.shape;
+    const dsb_format *f = format_of(c->k);
+    if (from) {
+        c->how = from->how;
+        c->blocks = from->blocks;
+        return DSB_OK;
+    }
+    bool affine = strcmp(c->k->name, "gemm_w4a16") == 0; /* as such formats are served: with zero points, in groups */
+    DSB_TRY(dsb_quantize_rtn(&c->q, f, s->group ? s->group : f->group, affine, (const float *)c->in[0], s->rows, s->cols, err));
+    DSB_TRY(dsb_qtensor_blocks(&c->q, &c->how, &c->blocks, &c->owned, err));
+    return c->blocks ? DSB_OK : dsb_fail(err, DSB_EUSAGE, "%s: rows or groups as short as these take less as f32 than packed; longer ones are wanted", c->k->name);
+}
+
+static dsb_status pack_one(dsb_bench_case *c, dsb_err *err) {
+    if (c->k->kind == DSB_W_BLOCK) return c->call.be->pack_blocks(&c->call.w, &c->how, c->blocks, c->call.shape.rows, c->call.shape.cols, err);
+    return dsb_case_pack(c->k, &c->call, c->in[0], c->in[1], err);
+}
+
+static dsb_status pack_copies(dsb_bench_case *c, const dsb_bench_case *from, dsb_err *err) {
+    DSB_TRY(DSB_NEW(c->w, c->copies ? c->copies : MOST_COPIES, "weights of a kernel", err));
+    if (c->k->kind == DSB_W_BLOCK) DSB_TRY(make_blocks(c, from, err));
+    for (int i = 0; i == 0 || i < c->copies; i++) {
+        DSB_TRY(pack_one(c, err));
+        c->w[i] = c->call.w;
+        if (c->copies == 0) c->copies = copies_for((double)c->w[0].bytes);
+    }
+    c->kernel = c->w[0].kernel;
+    c->bytes = (double)c->w[0].bytes;
+    return DSB_OK;
+}
+
+static dsb_status open_copies(dsb_bench_case *c, const dsb_bench_case *from, dsb_err *err) {
+    for (int i = 0; i < DSB_CASE_IN; i++)
+        if (c->k->in[i].data && is_streamed(c->k, i)) c->bytes += (double)input_bytes(c, i);
+    if (!c->k->product && c->copies == 0) c->copies = copies_for(c->bytes);
     for (int i = 0; i < DSB_CASE_IN; i++)
         if (c->k->in[i].data) DSB_TRY(fill_input(c, i, err));
     for (int i = 0; i < DSB_CASE_OUT; i++) {
@@ -63,40 +142,29 @@ static dsb_status open_copies(dsb_bench_case *c, dsb_err *err) {
         DSB_TRY(DSB_NEW(c->out[i], c->out_bytes[i] + LINE, "outputs of a kernel", err));
         c->call.out[i] = c->out[i];
     }
-    if (c->k->product) {
-        DSB_TRY(DSB_NEW(c->w, c->copies, "weights of a kernel", err));
-        for (int i = 0; i < c->copies; i++) {
-            DSB_TRY(dsb_case_pack(c->k, &c->call, c->in[0], c->in[1], err));
-            c->w[i] = c->call.w;
-        }
-        c->kernel = c->w[0].kernel;
-        c->bytes = (double)c->w[0].bytes;
-    }
+    if (c->k->product) DSB_TRY(pack_copies(c, from, err));
     count_ops(c);
     return DSB_OK;
 }
 
-static dsb_status open_as(dsb_bench_case *c, const dsb_kernel_case *k, const dsb_backend *be, const dsb_case_shape *shape, int copies, dsb_err *err) {
+static dsb_status open_as(dsb_bench_case *c, const dsb_kernel_case *k, const dsb_backend *be, const dsb_case_shape *shape, int copies, const dsb_bench_case *from, dsb_err *err) {
     *c = (dsb_bench_case){.k = k, .call = {.be = be, .shape = *shape}, .copies = copies};
-    dsb_status s = open_copies(c, err);
+    dsb_status s = open_copies(c, from, err);
     if (s) dsb_bench_case_close(c);
     return s;
 }
 
 dsb_status dsb_bench_case_open(dsb_bench_case *c, const dsb_kernel_case *k, const dsb_backend *be, const dsb_case_shape *shape, int copies, dsb_err *err) {
-    static const double k_most = 1e9;
     DSB_TRY(dsb_bench_case_check_shape(k, shape, err));
-    DSB_TRY(open_as(c, k, be, shape, copies ? copies : 1, err));
-    if (copies) return DSB_OK;
-    double wanted = 4 * (double)dsb_cache_bytes(), n = (wanted < k_most ? wanted : k_most) / (c->bytes > 0 ? c->bytes : k_most) + 1;
-    dsb_bench_case_close(c);
-    return open_as(c, k, be, shape, n < 2 ? 2 : n > MOST_COPIES ? MOST_COPIES : (int)n, err);
+    return open_as(c, k, be, shape, copies, NULL, err);
 }
 
 void dsb_bench_case_close(dsb_bench_case *c) {
-    for (int i = 0; c->w && i < c->copies; i++)
+    for (int i = 0; c->w && (i == 0 || i < c->copies); i++)
         if (c->w[i].data) c->call.be->unpack(&c->w[i]);
     free(c->w);
+    free(c->owned);
+    if (c->q.format) dsb_qtensor_release(&c->q);
     for (int i = 0; i < DSB_CASE_IN; i++) free(c->in[i]);
     for (int i = 0; i < DSB_CASE_OUT; i++) free(c->out[i]);
     *c = (dsb_bench_case){0};
@@ -142,7 +210,7 @@ dsb_status dsb_bench_case_verify(dsb_bench_case *c, dsb_err *err) {
     dsb_case_shape shape = c->call.shape;
     int64_t n = shape.n, rows[] = {0, 1, n - 2, n - 1};
     if (!c->k->mixed) shape.n = 1;
-    DSB_TRY(open_as(&ref, c->k, dsb_backend_cpu("ref"), &shape, 1, err));
+    DSB_TRY(open_as(&ref, c->k, dsb_backend_cpu("ref"), &shape, 1, c, err));
     dsb_status s = DSB_OK;
     for (int copy = 0; copy < c->copies && !s; copy += c->copies > 1 ? c->copies - 1 : 1) {
         dsb_bench_case_run(c, copy);

@@ -26,7 +26,7 @@ dsb_status dsb_shape_parse(dsb_case_shape *out, const char *text, dsb_err *err) 
 
 static const dsb_kernel_case *find_case(const char *name) {
     const dsb_kernel_case *k;
-    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++)
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++)
         if (strcmp(k[i].name, name) == 0) return &k[i];
     return NULL;
 }
@@ -35,7 +35,7 @@ static dsb_status unknown_kernel(const char *name, const char *plain, dsb_err *e
     const dsb_kernel_case *k;
     const char *names[DSB_OPT_LIST_MAX];
     char list[900] = "";
-    int n = dsb_kernel_cases(&k), at = 0;
+    int n = dsb_bench_cases(&k), at = 0;
     for (int i = 0; i < n && i < DSB_OPT_LIST_MAX; i++) {
         names[i] = k[i].name;
         if (at < (int)sizeof list) at += snprintf(list + at, sizeof list - (size_t)at, "%s, ", names[i]);
@@ -66,7 +66,7 @@ static dsb_status add_jobs(dsb_bench_kernels *b, const char *name, const dsb_cas
         if (!be) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel %.60s: this machine or build has no instruction set '%s'; `dsbench list kernels` tells what there is", name, isa);
     }
     if (all && n_shape) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel all: one shape doesn't suit all kernels; leave --shape out, or name the kernels");
-    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++) {
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
         if (!all && !(products && k[i].product) && strcmp(k[i].name, plain) != 0) continue;
         for (int s = 0; s < (n_shape ? n_shape : 1); s++) DSB_TRY(add_job(b, &k[i], be, n_shape ? &shapes[s] : NULL, err));
     }
@@ -77,7 +77,7 @@ dsb_status dsb_bench_kernels_open(dsb_bench_kernels *b, dsb_arena *arena, dsb_er
     dsb_opt_list names, words;
     const dsb_kernel_case *k;
     dsb_case_shape shapes[DSB_OPT_LIST_MAX] = {{0}};
-    int n_all = dsb_kernel_cases(&k), n_shape = 0;
+    int n_all = dsb_bench_cases(&k), n_shape = 0;
     if (strcmp(b->be->name, "cpu") != 0) return dsb_fail(err, DSB_EUNSUPPORTED, "bench: --kernel measures kernels of the processor; without --device is wanted");
     DSB_TRY(dsb_words_split(&names, arena, "--kernel", b->names, err));
     if (b->shapes) {

@@ -32,7 +32,7 @@ static dsb_status suite_file(dsb_suite *s, dsb_arena *arena, const char *path, c
     json_t *doc;
     const char *model = o->model;
     DSB_TRY(dsb_suite_find(arena, path, &path, err));
-    DSB_TRY(dsb_json_load(&doc, path, err));
+    DSB_TRY(dsb_json_load_own(&doc, path, err));
     dsb_status st = model ? DSB_OK : dsb_json_string(doc, path, "model", false, &model, err);
     if (!st) st = dsb_suite_default(s, arena, model, err);
     if (!st) st = dsb_suite_apply(s, arena, path, doc, err);

@@ -17,6 +17,7 @@ dsb_status dsb_scheme_source_open(dsb_scheme_source *s, const dsb_model *m, cons
         dir = path;
     }
     if (!dir) return DSB_OK;
+    if (recipe && recipe->rotate) return dsb_fail(err, DSB_EUSAGE, "scheme %s: \"rotate\" folds the norms of the model's own checkpoint; no other checkpoint (%s) is wanted", recipe->name, dir);
     dsb_err inner = {0};
     dsb_status st = dsb_checkpoint_open(&s->own, dir, &inner);
     if (st) return dsb_fail(err, st, "scheme %s: %s (another checkpoint can be given: --scheme %s=DIR)", s->scheme.name, inner.text, s->scheme.name);

@@ -120,6 +120,18 @@ dsb_status dsb_suite_as_stored(dsb_suite *s, dsb_arena *arena, const char *dir, 
     return DSB_OK;
 }
 
+/* "*": every preset, in the order of the list, but that of checkpoints that are quantized already. */
+static dsb_status add_presets(dsb_suite *s, dsb_arena *arena, dsb_err *err) {
+    const dsb_preset_row *rows;
+    for (int i = 0, n = dsb_preset_list(&rows); i < n; i++) {
+        const dsb_recipe *recipe;
+        if (strcmp(rows[i].name, "as-stored") == 0) continue;
+        DSB_TRY(dsb_recipe_preset(&recipe, arena, rows[i].name, err));
+        DSB_TRY(dsb_suite_add(s, recipe, NULL, err));
+    }
+    return DSB_OK;
+}
+
 static dsb_status apply_schemes(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *list, dsb_err *err) {
     if (!json_is_array(list)) return dsb_fail(err, DSB_EINPUT, "%s: \"schemes\" must be an array of preset names and recipes", name);
     s->n_scheme = 0;
@@ -128,6 +140,10 @@ static dsb_status apply_schemes(dsb_suite *s, dsb_arena *arena, const char *name
     json_array_foreach((json_t *)list, i, v) {
         const dsb_recipe *recipe;
         if (json_is_string(v) && strcmp(json_string_value(v), "reference") == 0) continue;
+        if (json_is_string(v) && strcmp(json_string_value(v), "*") == 0) {
+            DSB_TRY(add_presets(s, arena, err));
+            continue;
+        }
         if (json_is_string(v)) {
             DSB_TRY(dsb_recipe_preset(&recipe, arena, json_string_value(v), err));
         } else {

@@ -85,6 +85,7 @@ static dsb_kernel_row k_rows[] = {
     {"neon/gemm_bf16", "neon", "BF16 weights widened on the fly, f32 FMA", false},
     {"neon/gemm_f16", "neon", "FP16 weights widened on the fly, f32 FMA", false},
     {"neon/gemm_f32", "neon", "f32 FMA, 6 x 16 tiles", false},
+    DSB_PACKED_TYPES(BLOCK_ROW, neon)
     {"cuda/gemm_i8", "cuda", "int8 x int8 products on tensor cores, per channel or group, 128 x 64 tiles", false},
     {"cuda/gemm_i4", "cuda", "int8 x int4 products on tensor cores, nibbles unpacked in registers", false},
     {"cuda/gemm_bf16", "cuda", "BF16 weights widened on the fly, f32 FMA in the CPU's order", false},

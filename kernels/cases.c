@@ -20,6 +20,7 @@ RUN(gemm_float) { c->be->gemm(&c->w, &(dsb_act){.n = N, .cols = COLS, .f32 = IN(
 RUN(gemm_int) { c->be->gemm(&c->w, &(dsb_act){.n = N, .cols = COLS, .q = IN(2), .scale = IN(3)}, OUT(0)); }
 RUN(quantize_dynamic) { c->be->quantize_dynamic(IN(0), N, COLS, OUT(0), OUT(1)); }
 RUN(quantize_static) { c->be->quantize_static(IN(0), N, COLS, 0.02f, OUT(0), OUT(1)); }
+RUN(dequantize) { c->be->dequantize(IN(0), IN(1), N, COLS, OUT(0)); }
 RUN(quantize_int4) { c->be->quantize_int4(IN(0), N, COLS, OUT(0), OUT(1)); }
 RUN(round_e4m3) { c->be->round_e4m3(IN(0), N, COLS, 0, OUT(0)); }
 RUN(scale_columns) { c->be->scale_columns(IN(0), N, COLS, IN(1), OUT(0)); }
@@ -96,6 +97,7 @@ static const dsb_kernel_case k_cases[] = {
     GEMM_INT(gemm_i4, DSB_W_I4, DSB_DATA_I4),
     CASE(quantize_dynamic, READS(F32(X_ALL)), WRITES({DSB_DATA_I8, X_ALL}, F32(X_N))),
     CASE(quantize_static, READS(F32(X_ALL)), WRITES({DSB_DATA_I8, X_ALL}, F32(X_N))),
+    CASE(dequantize, READS({DSB_DATA_I8, X_ALL}, MILD(X_N)), WRITES(F32(X_ALL))),
     CASE(quantize_int4, READS(F32(X_ALL)), WRITES({DSB_DATA_I4, X_ALL}, F32(X_N))),
     CASE(round_e4m3, READS(F32(X_ALL)), WRITES(F32(X_ALL))),
     CASE(scale_columns, READS(F32(X_ALL), F32(X_COLS)), WRITES(F32(X_ALL))),

@@ -9,6 +9,9 @@
 #include "kernels/backend.h"
 
 enum { DSB_NR = 16, DSB_CELL = 64 };
+/* Bytes ahead of their use that weights are asked for where they stream from memory: two pages, since what the machine fetches by itself ends
+ * with a page (int4, one row, a core of an AMD EPYC of family 26: 33 GB/s without, 28 at 1 KB, 38 at one page, 45 at two, 39 at four). */
+enum { DSB_AHEAD = 8192 };
 
 static inline int64_t dsb_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /* Inputs of a panel of floats, and where input k of its output j stands. */

@@ -15,6 +15,6 @@ typedef struct dsb_probe {
     bool (*has_bf16)(void);        /* NULL: where the level runs, so does bf16 */
     uint64_t (*read)(const void *p, size_t bytes); /* every byte once, p 64-byte aligned, bytes a multiple of 1024; returns something made of them all */
 } dsb_probe;
-extern const dsb_probe dsb_probe_ref, dsb_probe_avx2, dsb_probe_avx512, dsb_probe_neon;
+extern const dsb_probe dsb_probe_ref, dsb_probe_avx2, dsb_probe_avx512, dsb_probe_amx, dsb_probe_neon;
 
 #endif

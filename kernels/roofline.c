@@ -19,6 +19,9 @@ static const size_t k_least = (size_t)128 << 20, k_page = (size_t)2 << 20;
 /* Best first. */
 static const dsb_probe *const k_probes[] = {
 #if defined(__x86_64__)
+#ifdef DSB_AMX
+    &dsb_probe_amx,
+#endif
     &dsb_probe_avx512,
     &dsb_probe_avx2,
 #elif defined(__aarch64__)
@@ -70,7 +73,7 @@ static double (*find_peak(dsb_arithmetic a))(int64_t) {
     for (int i = 0; i < N_PROBE; i++) {
         const dsb_probe *p = k_probes[i];
         if (!dsb_backend_cpu(p->isa)) continue;
-        if (a == DSB_ARITH_F32) return p->f32;
+        if (a == DSB_ARITH_F32 && p->f32) return p->f32;
         if (a == DSB_ARITH_INT8 && p->int8) return p->int8;
         if (a == DSB_ARITH_BF16 && p->bf16 && (!p->has_bf16 || p->has_bf16())) return p->bf16;
     }
@@ -79,7 +82,7 @@ static double (*find_peak(dsb_arithmetic a))(int64_t) {
 
 static const dsb_probe *reader(void) {
     int i = 0;
-    while (!dsb_backend_cpu(k_probes[i]->isa)) i++; /* ref is everywhere */
+    while (!k_probes[i]->read || !dsb_backend_cpu(k_probes[i]->isa)) i++; /* ref is everywhere */
     return k_probes[i];
 }
 

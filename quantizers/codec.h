@@ -41,5 +41,7 @@ static inline float dsb_largest(const float *w, int64_t n) {
 #else
 #define DSB_CLONES
 #endif
+/* What they call is compiled with them. */
+#define INLINE static inline __attribute__((always_inline))
 
 #endif

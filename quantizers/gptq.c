@@ -17,7 +17,7 @@ typedef struct gptq {
     dsb_qtensor *q;
     const float *w;
     int64_t *order;       /* (cols): the column at each place */
-    double *factor;       /* (cols, cols) upper, of the inverse of H in that order */
+    const double *factor; /* (cols, cols) upper, of the inverse of H in that order */
     const bool *dead;     /* (cols): inputs that were always 0 */
     bool act_order;
     int64_t block;
@@ -47,15 +47,30 @@ static double gather(const dsb_input_stats *s, const bool *dead, const int64_t *
 }
 
 /* The upper Cholesky factor of the inverse of H + damp·mean(diagonal). A row-major matrix's upper half is a column-major one's lower half. */
-static dsb_status factorize(gptq *g, const dsb_input_stats *s, double damp, dsb_err *err) {
+static dsb_status factorize(const gptq *g, const dsb_input_stats *s, double damp, double *h, dsb_err *err) {
     int n = (int)s->cols, tries = 0;
     if (openblas_set_num_threads) openblas_set_num_threads(1);
     for (; tries < 4; tries++, damp *= 10) {
-        double mean = gather(s, g->dead, g->order, g->factor);
-        for (int64_t i = 0; i < n; i++) g->factor[i * n + i] += damp * mean;
-        if (LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, g->factor, n) == 0 && LAPACKE_dpotri(LAPACK_COL_MAJOR, 'L', n, g->factor, n) == 0 && LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, g->factor, n) == 0) return DSB_OK;
+        double mean = gather(s, g->dead, g->order, h);
+        for (int64_t i = 0; i < n; i++) h[i * n + i] += damp * mean;
+        if (LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 && LAPACKE_dpotri(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 && LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0) return DSB_OK;
     }
     return dsb_fail(err, DSB_EINPUT, "the products of %lld calibration inputs have no inverse even with \"damp\" %g; more calibration tokens are wanted", (long long)s->n_token, damp / 10);
+}
+
+/* The statistics' own, made where they have none of this kind: gate and up, and every scheme, share it. */
+static dsb_status find_factor(gptq *g, const dsb_input_stats *s, double damp, dsb_err *err) {
+    dsb_gram_factor *f = s->factor;
+    g->factor = f->upper;
+    if (f->upper && f->damp == damp && f->act_order == g->act_order) return DSB_OK;
+    if (!f->upper) DSB_TRY(DSB_NEW(f->upper, s->cols * s->cols, "products of calibration inputs", err));
+    dsb_status st = factorize(g, s, damp, f->upper, err);
+    if (st) free(f->upper);
+    if (st) f->upper = NULL;
+    f->damp = damp;
+    f->act_order = g->act_order;
+    g->factor = f->upper;
+    return st;
 }
 
 /* Scales of the groups that begin at columns from .. to, from the weights as they are now. */
@@ -155,13 +170,11 @@ dsb_status dsb_gptq(dsb_qtensor *q, const float *w, const dsb_input_stats *stats
     if (!stats->gram || stats->n_token == 0 || stats->cols != q->cols) return dsb_fail(err, DSB_EINTERNAL, "GPTQ has no calibration inputs of %lld columns", (long long)q->cols);
     dsb_status s = DSB_NEW(g.order, q->cols, "columns in order", err);
     if (!s) s = DSB_NEW(dead, q->cols, "columns in order", err);
-    if (!s) s = DSB_NEW(g.factor, q->cols * q->cols, "products of calibration inputs", err);
     g.dead = dead;
     if (!s) s = prepare(&g, stats, dead, err);
-    if (!s) s = factorize(&g, stats, damp, err);
+    if (!s) s = find_factor(&g, stats, damp, err);
     if (!s) s = run_all(&g, err);
     free(g.order);
     free(dead);
-    free(g.factor);
     return s;
 }

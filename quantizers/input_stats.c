@@ -6,9 +6,16 @@
 #include "base/memory.h"
 #include "quantizers/dot.h"
 
+static void drop_factor(dsb_input_stats *s) {
+    if (!s->factor) return;
+    free(s->factor->upper);
+    s->factor->upper = NULL;
+}
+
 dsb_status dsb_input_stats_begin(dsb_input_stats *s, int needs, int64_t cols, dsb_err *err) {
     bool same = s->cols == cols && (!(needs & DSB_NEED_CHANNELS) || s->sum) && (!(needs & DSB_NEED_GRAM) || s->gram);
     s->n_token = 0;
+    drop_factor(s);
     if (same) {
         if (s->sum) memset(s->sum, 0, (size_t)cols * 3 * sizeof *s->sum);
         if (s->absmax) memset(s->absmax, 0, (size_t)cols * sizeof *s->absmax);
@@ -23,19 +30,24 @@ dsb_status dsb_input_stats_begin(dsb_input_stats *s, int needs, int64_t cols, ds
         s->sum_abs = s->sum + cols;
         s->sum_sq = s->sum + 2 * cols;
     }
-    return needs & DSB_NEED_GRAM ? DSB_NEW(s->gram, cols * cols, "products of calibration inputs", err) : DSB_OK;
+    if (!(needs & DSB_NEED_GRAM)) return DSB_OK;
+    DSB_TRY(DSB_NEW(s->factor, 1, "products of calibration inputs", err));
+    return DSB_NEW(s->gram, cols * cols, "products of calibration inputs", err);
 }
 
 void dsb_input_stats_add(dsb_input_stats *s, const dsb_backend *be, const float *x, int64_t n) {
     if (s->sum) be->channel_sums(x, n, s->cols, s->sum, s->sum_abs, s->sum_sq, s->absmax);
     if (s->gram) be->gram(x, n, s->cols, s->gram);
     s->n_token += n;
+    drop_factor(s);
 }
 
 void dsb_input_stats_release(dsb_input_stats *s) {
     free(s->sum);
     free(s->absmax);
     free(s->gram);
+    drop_factor(s);
+    free(s->factor);
     *s = (dsb_input_stats){0};
 }
 

@@ -11,12 +11,20 @@
 
 enum { DSB_NEED_CHANNELS = 1, DSB_NEED_GRAM = 2, DSB_NEED_OWN_INPUT = 4 }; /* OWN_INPUT: of the quantized model's own stream */
 
+/* What an algorithm made of the products once, for the linears and schemes that read the same input. */
+typedef struct dsb_gram_factor {
+    double *upper; /* (cols, cols), owned; NULL: not made yet */
+    double damp;
+    bool act_order;
+} dsb_gram_factor;
+
 /* Zeros are statistics that saw nothing. */
 typedef struct dsb_input_stats {
     int64_t cols, n_token;
     double *sum, *sum_abs, *sum_sq; /* (cols) of x, |x|, x²; owned; NULL: not counted */
     float *absmax;                  /* (cols) */
     double *gram;                   /* (cols, cols) Σ xᵀx, symmetric and whole; owned; NULL: not counted */
+    dsb_gram_factor *factor;        /* of gram (gptq.h), owned, dropped when tokens come; NULL where gram is */
 } dsb_input_stats;
 
 /* Empties the statistics of an input of so many columns, of what `needs` asks for. DSB_ENOMEM. */

@@ -56,6 +56,8 @@ static const dsb_preset_row k_preset[] = {
      "{\"name\":\"int4-hadamard\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int8-dynamic\",\"transform\":\"hadamard\"}]}"},
     {"w4a4-hadamard", "w4a4 with inputs and weights rotated by a Hadamard matrix",
      "{\"name\":\"w4a4-hadamard\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\",\"transform\":\"hadamard\"}]}"},
+    {"w4a4-rotate", "w4a4 with the residual stream rotated by a Hadamard matrix, norms folded, and the other inputs of products rotated as they come",
+     "{\"name\":\"w4a4-rotate\",\"rotate\":\"hadamard\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\",\"transform\":\"hadamard\"}]}"},
     {"w4a4", "W4A4: INT4 weights in groups of 32, activations INT4 per token",
      "{\"name\":\"w4a4\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\",\"group\":32,\"activation\":\"int4-dynamic\"}]}"},
     {"int4-mse", "W4A8: INT4 weights in groups of 32, each over the range of least squared error",

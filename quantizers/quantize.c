@@ -27,7 +27,7 @@ DSB_CLONES static void encode_symmetric(const float *w, int64_t n, int qmax, flo
 }
 
 /* Min-max with zero inside, as torchao: the scale is at least the smallest normal number, q multiplies by its reciprocal. */
-static void affine_scale(float lo, float hi, double bits, float *scale, float *zero) {
+INLINE void affine_scale(float lo, float hi, double bits, float *scale, float *zero) {
     float qmax = (float)((1 << (int)bits) - 1);
     if (lo > 0) lo = 0;
     if (hi < 0) hi = 0;
@@ -40,10 +40,10 @@ static void affine_scale(float lo, float hi, double bits, float *scale, float *z
 }
 
 /* A zero point that is exact however it is shifted: in parts of 2^-16 of a step. */
-static float zero_in_parts(float zero) { return fabsf(zero) < 256 ? rintf(zero * 0x1p16f) * 0x1p-16f : zero; }
+INLINE float zero_in_parts(float zero) { return fabsf(zero) < 256 ? rintf(zero * 0x1p16f) * 0x1p-16f : zero; }
 
 /* Min-max, 0 inside or not. Steps are no smaller than 2^-20 of the weights, so that the zero point's own last place is a part of one. */
-static void real_scale(float lo, float hi, double bits, float *scale, float *zero) {
+INLINE void real_scale(float lo, float hi, double bits, float *scale, float *zero) {
     float qmax = (float)((1 << (int)bits) - 1), s = (hi - lo) / qmax, least = fmaxf(fmaxf(fabsf(lo), fabsf(hi)) * 0x1p-20f, FLT_MIN);
     if (isinf(s)) s = hi / qmax - lo / qmax;
     if (!(s > least)) s = least;
@@ -70,11 +70,23 @@ DSB_CLONES static void encode_real(const float *w, int64_t n, double bits, float
     }
 }
 
-static void min_max(const float *w, int64_t n, float *lo, float *hi) {
+/* Integers in the order of their numbers, so that loops over them vectorise; and back. */
+static inline int32_t order_of(float x) {
+    int32_t u = (int32_t)dsb_f32_bits(x);
+    return u ^ (u >> 31 & INT32_MAX);
+}
+static inline float number_of(int32_t order) { return dsb_f32_from_bits((uint32_t)(order ^ (order >> 31 & INT32_MAX))); }
+
+/* Widens lo .. hi. */
+DSB_CLONES static void min_max(const float *w, int64_t n, float *lo, float *hi) {
+    int32_t least = order_of(*lo), most = order_of(*hi);
     for (int64_t i = 0; i < n; i++) {
-        if (w[i] < *lo) *lo = w[i];
-        if (w[i] > *hi) *hi = w[i];
+        int32_t v = order_of(w[i]);
+        least = v < least ? v : least;
+        most = v > most ? v : most;
     }
+    *lo = number_of(least);
+    *hi = number_of(most);
 }
 
 /* The range of a group: its ends, 0 inside unless zero points are real; symmetric: its largest magnitude as hi. */
@@ -88,31 +100,46 @@ static void whole_range(const float *w, int64_t n, dsb_zero affine, float *lo, f
     }
 }
 
-static int descending(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
+/* heap[0] is the least of n: a new one takes its place. */
+static void replace_least(int32_t *heap, int64_t n, int32_t v) {
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < n; at = child) {
+        child += child + 1 < n && heap[child + 1] < heap[child];
+        if (heap[child] >= v) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = v;
+}
+
+/* The number that k others are not below: of magnitudes, of values (sign 1) or of their negatives (sign -1). heap: room for k + 1. */
+static float after_largest(const float *w, int64_t n, int64_t k, int sign, int32_t *heap) {
+    for (int64_t i = 0; i <= k; i++) heap[i] = INT32_MIN;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t v = order_of(sign == 0 ? fabsf(w[i]) : sign > 0 ? w[i] : -w[i]);
+        if (v > heap[0]) replace_least(heap, k + 1, v);
+    }
+    return number_of(heap[0]);
 }
 
 /* Leaves out the n/1000 largest on either side. */
-static void percentile_range(const float *w, int64_t n, dsb_zero affine, float *lo, float *hi, float *scratch) {
+static void percentile_range(const float *w, int64_t n, dsb_zero affine, float *lo, float *hi, int32_t *heap) {
     int64_t drop = n / 1000;
     whole_range(w, n, affine, lo, hi);
     if (drop == 0) return;
-    for (int64_t i = 0; i < n; i++) scratch[i] = affine ? w[i] : fabsf(w[i]);
-    qsort(scratch, (size_t)n, sizeof *scratch, descending);
-    *hi = scratch[drop] > 0 ? scratch[drop] : 0;
-    *lo = affine && scratch[n - 1 - drop] < 0 ? scratch[n - 1 - drop] : 0;
+    float top = after_largest(w, n, drop, affine != DSB_ZERO_NONE, heap), low = affine ? after_largest(w, n, drop, -1, heap) : 0;
+    *hi = top > 0 ? top : 0;
+    *lo = low > 0 ? -low : 0;
 }
 
 /* Scale and zero point of a range. */
-static void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, float *zero) {
+INLINE void range_scale(const dsb_qtensor *q, float lo, float hi, float *scale, float *zero) {
     if (q->affine == DSB_ZERO_REAL) real_scale(lo, hi, q->format->bits, scale, zero);
     else if (q->affine) affine_scale(lo, hi, q->format->bits, scale, zero);
     else *scale = hi / (float)q->format->qmax;
 }
 
 /* Squared error over n weights: codes in a loop of their own, sums in eight lanes, so that both vectorise; the same on every machine. */
-DSB_CLONES static double range_error(const float *w, int64_t n, float scale, float zero, float low, float high) {
+INLINE double range_error(const float *w, int64_t n, float scale, float zero, float low, float high) {
     enum { PIECE = 256 };
     float e[PIECE], inverse = scale > 0 ? 1.0f / scale : 0, a[8];
     double sum = 0;
@@ -135,7 +162,7 @@ DSB_CLONES static double range_error(const float *w, int64_t n, float scale, flo
     return sum;
 }
 
-static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo, float *hi) {
+DSB_CLONES static void mse_range(const dsb_qtensor *q, const float *w, int64_t n, float *lo, float *hi) {
     enum { STEPS = 40 };
     float all_lo, all_hi, scale;
     double best = INFINITY;
@@ -162,7 +189,7 @@ static double kl_range(const dsb_qtensor *q, const float *w) {
     return dsb_calibrated_range(&(dsb_range_observer){.absmax = dsb_largest(w, n), .n_token = 1, .bins = bins}, DSB_CAL_KL, 100, q->format->qmax);
 }
 
-static void group_scale(const dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t n, float *scratch, float *scale, float *zero) {
+static void group_scale(const dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t n, int32_t *scratch, float *scale, float *zero) {
     float lo, hi;
     if (how->range == DSB_RANGE_MSE) mse_range(q, w, n, &lo, &hi);
     else if (how->range == DSB_RANGE_PERCENTILE) percentile_range(w, n, q->affine, &lo, &hi, scratch);
@@ -180,7 +207,7 @@ static void encode_group(const dsb_qtensor *q, const float *w, int64_t n, float 
 
 static float half_of(const dsb_qtensor *q) { return (float)(1 << ((int)q->format->bits - 1)); }
 
-static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t r, bool one_scale, float scale, float zero, float *scratch) {
+static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, float most, const float *w, int64_t r, bool one_scale, float scale, float zero, int32_t *scratch) {
     for (int64_t g = 0; g < q->n_group; g++) {
         int64_t at = r * q->cols + g * q->group, n = (g + 1) * q->group < q->cols ? q->group : q->cols - g * q->group;
         if (!one_scale) group_scale(q, how, most, w + at, n, scratch, &scale, &zero);
@@ -192,8 +219,9 @@ static void encode_row(dsb_qtensor *q, const dsb_algorithm *how, float most, con
 
 static dsb_status encode_all(dsb_qtensor *q, const dsb_algorithm *how, const float *w, dsb_err *err) {
     bool one_scale = q->asked == DSB_GROUP_TENSOR, ok = true;
-    int64_t room = how->range != DSB_RANGE_PERCENTILE ? 1 : one_scale ? q->rows * q->cols : q->group;
-    float scale = 0, zero = 0, most = how->range == DSB_RANGE_KL ? (float)kl_range(q, w) : INFINITY, *scratch = NULL;
+    int64_t room = (one_scale ? q->rows * q->cols : q->group) / 1000 + 1;
+    float scale = 0, zero = 0, most = how->range == DSB_RANGE_KL ? (float)kl_range(q, w) : INFINITY;
+    int32_t *scratch = NULL;
     if (one_scale) {
         DSB_TRY(DSB_NEW(scratch, room, "weights in order", err));
         group_scale(q, how, most, w, q->rows * q->cols, scratch, &scale, &zero);

@@ -20,8 +20,9 @@ int dsb_rule_needs(const dsb_rule *rule) {
 bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols) {
     int64_t group;
     const dsb_format *f = dsb_rule_format(rule, cols, &group);
+    const dsb_algorithm *how = dsb_algorithm_find(rule->algorithm);
     if (!rule->format) return true;
-    if (!f || dsb_algorithm_find(rule->algorithm)->needs & DSB_NEED_GRAM || rule->compensation & ~DSB_COMP_RECALIBRATE || rule->transform == DSB_TRANSFORM_SMOOTH) return false;
+    if (!f || how->needs & DSB_NEED_GRAM || how->range == DSB_RANGE_KL || rule->compensation & ~DSB_COMP_RECALIBRATE || rule->transform == DSB_TRANSFORM_SMOOTH) return false;
     return dsb_format_by_rows(f, group, cols) || (f->codec == &dsb_codec_fp8 && group == DSB_FP8_BLOCK);
 }
 

@@ -122,6 +122,7 @@ static dsb_status read_activation(const where *w, const json_t *obj, dsb_rule *r
     while (found < n && strcmp(rows[found].name, name) != 0) names_add(&known, rows[found++].name);
     if (found == n) return unknown_name(w, "activation", name, &known);
     r->activation = (dsb_activation)found;
+    if (found != DSB_ACT_NONE && r->role && strcmp(r->role, "embed") == 0) return wrong(w, "activation", name, "none beside the embedding, which no product reads,");
     if (found != DSB_ACT_NONE && !has_codes(r)) return wrong(w, "activation", name, "none with keep or a float format");
     if (rows[found].integer && !has_integers(r)) return wrong(w, "activation", name, "an integer format beside it, or fp8-dynamic, fp8-static or none,");
     return DSB_OK;
@@ -164,7 +165,9 @@ static dsb_status read_algorithm(const where *w, const json_t *obj, dsb_rule *r)
     if (order && !json_is_boolean(order)) return wrong(w, "act_order", "no boolean", "true or false");
     r->act_order = json_is_true(order);
     r->damp = damp ? json_number_value(damp) : 0.01;
-    return r->damp > 0 && r->damp <= 1 ? DSB_OK : wrong(w, "damp", "out of range", "a number above 0, at most 1,");
+    if (!(r->damp > 0 && r->damp <= 1)) return wrong(w, "damp", "out of range", "a number above 0, at most 1,");
+    if (a->needs && r->role && strcmp(r->role, "embed") == 0) return wrong(w, "algorithm", r->algorithm, "rtn beside the embedding, which no product reads,");
+    return order && a->method != DSB_METHOD_GPTQ ? wrong(w, "act_order", "given", "the algorithm gptq beside it") : DSB_OK;
 }
 
 static dsb_status read_transform(const where *w, const json_t *obj, dsb_rule *r) {
@@ -264,8 +267,10 @@ static dsb_status read_numbers(const where *w, const json_t *obj, dsb_rule *r) {
     if (a->method == DSB_METHOD_HQQ && !real) return wrong(w, "zero_point", zero ? "no real one" : "missing", "real beside hqq, which searches it,");
     if (real && (a->range != DSB_RANGE_WHOLE || a->method == DSB_METHOD_GPTQ)) return wrong(w, "zero_point", "real", "rtn, hqq or awq beside it, or true or false,");
     r->static_margin = margin ? json_number_value(margin) : 1;
-    if (!(r->static_margin > 0)) return wrong(w, "static_margin", "no positive number", "a factor such as 1.1");
-    return DSB_OK;
+    if (!(r->static_margin > 0 && r->static_margin <= 1000)) return wrong(w, "static_margin", "no positive number up to 1000", "a factor such as 1.1");
+    if (margin && !dsb_activation_is_static(r->activation)) return wrong(w, "static_margin", "given", "a static activation beside it");
+    bool damped = dsb_algorithm_find(r->algorithm)->method == DSB_METHOD_GPTQ || r->compensation;
+    return json_object_get(obj, "damp") && !damped ? wrong(w, "damp", "given", "the algorithm gptq or a compensation beside it") : DSB_OK;
 }
 
 /* One name or several. */
@@ -297,6 +302,7 @@ static dsb_status read_compensation(const where *w, const json_t *obj, dsb_rule 
     bool low_rank = r->compensation & DSB_COMP_LOW_RANK, error = r->compensation & ~(DSB_COMP_RECALIBRATE | DSB_COMP_ROUTER);
     if (rank && !low_rank) return wrong(w, "rank", "given", "the compensation low-rank beside it");
     if (r->rank < 1 || r->rank > 1024) return wrong(w, "rank", "out of range", "a whole number of 1 to 1024");
+    if (threshold && !json_is_number(threshold)) return wrong(w, "threshold", "no number", "a share of the output of 0 to 1");
     if (threshold && !error) return wrong(w, "threshold", "given", "a compensation of the error beside it");
     if (!(r->threshold >= 0 && r->threshold < 1)) return wrong(w, "threshold", "out of range", "a share of the output of 0 to 1");
     if (r->compensation & DSB_COMP_RECALIBRATE && !error && !dsb_algorithm_find(r->algorithm)->needs) return wrong(w, "compensation", "recalibrate alone", "an algorithm or a compensation beside it that chooses by calibration,");
@@ -340,16 +346,38 @@ static dsb_status check_name(const char *file, const char *name, dsb_err *err) {
     return DSB_OK;
 }
 
+bool dsb_role_writes_stream(dsb_role role) { return role == DSB_ROLE_ATTN_O || role == DSB_ROLE_DENSE_DOWN || role == DSB_ROLE_SHARED_DOWN || role == DSB_ROLE_EXPERT_DOWN; }
+bool dsb_role_reads_stream(dsb_role role) { return role != DSB_ROLE_EMBED && role != DSB_ROLE_ATTN_Q_B && role != DSB_ROLE_ATTN_KV_B && !dsb_role_writes_stream(role); }
+
+/* "rotate": "hadamard" of the whole recipe. What calibration saw of an unrotated input says little of a rotated one's range. */
+static dsb_status read_rotate(const where *w, const json_t *doc, dsb_recipe *r) {
+    const char *name = "none";
+    DSB_TRY(text(w, doc, "rotate", &name));
+    r->rotate = strcmp(name, "hadamard") == 0;
+    if (!r->rotate && strcmp(name, "none") != 0) return wrong(w, "rotate", name, "hadamard or none");
+    if (r->source && !*r->source) return wrong(w, "source", "empty", "a folder, or none");
+    return r->rotate && r->source ? wrong(w, "source", r->source, "none beside \"rotate\", which folds the norms of the model's own checkpoint,") : DSB_OK;
+}
+
+static dsb_status check_rotated(const where *w, const dsb_rule *r) {
+    bool reads = !r->role;
+    for (int i = 0; i < DSB_ROLE_COUNT && !reads; i++) reads = dsb_role_reads_stream((dsb_role)i) && fnmatch(r->role, k_role[i], 0) == 0;
+    if (!reads) return DSB_OK;
+    if (dsb_activation_is_static(r->activation)) return wrong(w, "activation", "static", "a dynamic one beside \"rotate\", as ranges are of inputs that aren't rotated (static ones may stand beside the roles *.down, attn.o, attn.q_b and attn.kv_b)");
+    return r->transform == DSB_TRANSFORM_SMOOTH ? wrong(w, "transform", "smooth", "none or hadamard beside \"rotate\" (smooth may stand beside the roles *.down, attn.o, attn.q_b and attn.kv_b)") : DSB_OK;
+}
+
 /* The experts beyond a budget go to a rule that takes all of them, and that stores fewer bits. */
 static dsb_status check_budget(const where *w, const dsb_recipe *r) {
     const dsb_rule *low = low_rule(r, w->rule);
     if (!low || !low->format) return wrong(w, "budget", "given without a rule behind it that quantizes all experts", "such a rule, of the format of experts beyond the budget,");
+    if (r->rules[w->rule].when_value < low->format->bits) return wrong(w, "bits", "below those of the rule behind it", "as many bits a weight as all experts take in its format, or more,");
     if (low->format->bits < r->rules[w->rule].format->bits) return DSB_OK;
     return wrong(w, "budget", "beside a format of no more bits than that of the rule behind it", "a format of more bits");
 }
 
 dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
-    static const char *const k_keys[] = {"name", "what", "source", "rules", NULL};
+    static const char *const k_keys[] = {"name", "what", "source", "rules", "rotate", NULL};
     where w = {name, -1, arena, err};
     void *p;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a recipe must be a JSON object", name);
@@ -365,17 +393,20 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
     DSB_TRY(text(&w, doc, "name", &r->name));
     DSB_TRY(text(&w, doc, "what", &r->what));
     DSB_TRY(text(&w, doc, "source", &r->source));
+    DSB_TRY(read_rotate(&w, doc, r));
     r->n_rule = (int)json_array_size(rules);
     DSB_TRY(dsb_arena_take(arena, &p, (size_t)r->n_rule, sizeof(dsb_rule), "rules", err));
     dsb_rule *list = p;
     r->rules = list;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++) {
         DSB_TRY(read_rule(&w, json_array_get(rules, (size_t)w.rule), &list[w.rule]));
+        if (r->rotate) DSB_TRY(check_rotated(&w, &list[w.rule]));
         r->needs_calibration |= dsb_activation_is_static(list[w.rule].activation) || list[w.rule].when == DSB_WHEN_ACTIVITY_RANK_BELOW;
         r->needs_calibration |= list[w.rule].when == DSB_WHEN_BUDGET && (list[w.rule].by == DSB_BY_ACTIVITY || list[w.rule].by == DSB_BY_SENSITIVITY);
         r->needs_histogram |= list[w.rule].calibrator != DSB_CAL_MINMAX;
         r->needs |= dsb_rule_needs(&list[w.rule]);
     }
+    r->needs |= r->rotate && r->needs & DSB_NEED_CHANNELS ? DSB_NEED_GRAM : 0;
     r->needs_calibration |= r->needs != 0;
     for (w.rule = 0; w.rule < r->n_rule; w.rule++)
         if (list[w.rule].when == DSB_WHEN_BUDGET) DSB_TRY(check_budget(&w, r));
@@ -388,7 +419,7 @@ dsb_status dsb_recipe_parse(const dsb_recipe **out, dsb_arena *arena, const char
 
 dsb_status dsb_recipe_load(const dsb_recipe **out, dsb_arena *arena, const char *path, dsb_err *err) {
     json_t *doc;
-    DSB_TRY(dsb_json_load(&doc, path, err));
+    DSB_TRY(dsb_json_load_own(&doc, path, err));
     dsb_status s = dsb_recipe_parse(out, arena, path, doc, err);
     json_decref(doc);
     return s;
@@ -461,12 +492,14 @@ int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor
         const dsb_rule *r = &recipe->rules[i];
         if (!dsb_rule_covers(r, role, tensor)) continue;
         needs |= dsb_rule_needs(r);
+        if (recipe->rotate && dsb_role_reads_stream(role) && needs & DSB_NEED_CHANNELS) needs |= DSB_NEED_GRAM; /* squares of rotated channels */
         if (r->when == DSB_WHEN_ALWAYS) break;
     }
     return needs;
 }
 
 bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols) {
+    if (recipe->rotate && dsb_role_writes_stream(role)) return false; /* a rotated row is made of all */
     for (int i = 0; i < recipe->n_rule; i++) {
         const dsb_rule *r = &recipe->rules[i];
         if (!dsb_rule_covers(r, role, tensor)) continue;

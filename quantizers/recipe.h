@@ -31,6 +31,9 @@ typedef enum dsb_role {
     DSB_ROLE_EXPERT_DOWN, DSB_ROLE_ROUTER, DSB_ROLE_LM_HEAD, DSB_ROLE_COUNT
 } dsb_role;
 const char *dsb_role_name(dsb_role role); /* "attn.q_a" */
+/* Linears whose inputs are the residual stream behind a norm, and those whose outputs are added to it. */
+bool dsb_role_reads_stream(dsb_role role);
+bool dsb_role_writes_stream(dsb_role role);
 
 /* A rule's test on an expert; a rank is the expert's share of experts of its layer with a smaller figure, in [0,1). */
 typedef enum dsb_when { DSB_WHEN_ALWAYS, DSB_WHEN_ACTIVITY_RANK_BELOW, DSB_WHEN_MEAN_ABS_RANK_BELOW, DSB_WHEN_MEAN_ABS_BELOW, DSB_WHEN_BUDGET } dsb_when;
@@ -69,6 +72,7 @@ typedef struct dsb_rule {
 typedef struct dsb_recipe {
     const char *name, *what;
     const char *source;  /* the checkpoint this scheme reads, relative to the model's directory unless absolute; NULL: the reference's own */
+    bool rotate;         /* the residual stream is rotated by a Hadamard matrix (engine/rotate.h) */
     bool carrier_bf16;   /* inputs and outputs of products and the residual are BF16: every scheme but the reference */
     int n_rule;
     const dsb_rule *rules;

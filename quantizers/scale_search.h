@@ -8,7 +8,6 @@
 
 #include "quantizers/codec.h"
 
-#define INLINE static inline __attribute__((always_inline))
 enum { LANES = 16, BLOCK = 256 };
 enum { PAIRS = 1, WEIGHED = 2 }; /* how: sub-blocks of 32; by importance. Constants where the functions are inlined */
 
@@ -57,7 +56,7 @@ INLINE float total(vec v, int how) {
 /* Where a scale is so small that its inverse is none, codes are 0. */
 INLINE vec inverse_of(vec d) {
     vec inverse = 1.0f / d;
-    return pick((d != 0) & (magnitude(inverse) < INFINITY), inverse, (vec){0});
+    return pick((ivec)magnitude(inverse) < 0x7f800000, inverse, (vec){0});
 }
 
 INLINE void load_run(run *b, const float *w, const float *p, int how) {
@@ -78,10 +77,12 @@ INLINE void load_run(run *b, const float *w, const float *p, int how) {
 
 /* q = clamp(round(v·inverse), lo, hi). The clamp compares bits of the sum with the magic number, as integers: they rise with it. */
 INLINE vec code_of(vec v, vec inverse, float lo, float hi) {
-    ivec u = (ivec)(v * inverse + DSB_ROUNDER), first = (ivec)all(DSB_ROUNDER + lo), last = (ivec)all(DSB_ROUNDER + hi), below = u < first;
-    u = (below & first) | (~below & u);
-    ivec above = u > last;
-    u = (above & last) | (~above & u);
+    ivec u = (ivec)(v * inverse + DSB_ROUNDER);
+    int32_t first = (int32_t)dsb_f32_bits(DSB_ROUNDER + lo), last = (int32_t)dsb_f32_bits(DSB_ROUNDER + hi);
+    for (int l = 0; l < LANES; l++) {
+        int32_t x = u[l] > first ? u[l] : first;
+        u[l] = x < last ? x : last;
+    }
     return (vec)u - DSB_ROUNDER;
 }
 
@@ -112,27 +113,55 @@ INLINE vec error_of(const run *b, vec d, vec m, float lo, float hi, int how) {
 /* Codes of 256 weights in their order. */
 INLINE void put_codes(const run *b, vec d, vec m, float lo, float hi, int8_t *codes) {
     vec inverse = inverse_of(d);
+    int8_t lanes[16][LANES];
     for (int j = 0; j < 16; j++) {
-        vec q = code_of(b->x[j] + m, inverse, lo, hi);
-        for (int l = 0; l < LANES; l++) codes[16 * l + j] = (int8_t)(int32_t)q[l];
+        ivec q = (ivec)(code_of(b->x[j] + m, inverse, lo, hi) + DSB_ROUNDER); /* the lowest byte is the integer's */
+        for (int l = 0; l < LANES; l++) lanes[j][l] = (int8_t)q[l];
+    }
+    for (int l = 0; l < LANES; l++)
+        for (int j = 0; j < 16; j++) codes[16 * l + j] = lanes[j][l];
+}
+
+/* Of TOGETHER tries at once, as their sums wait for one another: Σ p·q², p·x·q of each. */
+enum { TOGETHER = 5 };
+INLINE void fit_sums(const run *b, const vec *inverse, float lo, int n, vec *qq, vec *xq, int how) {
+    for (int t = 0; t < n; t++) qq[t] = xq[t] = (vec){0};
+    for (int j = 0; j < 16; j++) {
+#pragma GCC unroll 8
+        for (int t = 0; t < n; t++) {
+            vec q = code_of(b->x[j], inverse[t], lo, -lo - 1), pq = how & WEIGHED ? b->p[j] * q : q;
+            qq[t] += pq * q;
+            xq[t] += (how & WEIGHED ? b->px[j] : b->x[j]) * q;
+        }
+    }
+    for (int t = 0; t < n; t++) {
+        qq[t] = joined(qq[t], how);
+        xq[t] = joined(xq[t], how);
     }
 }
 
 /* x ≈ d·q, lo ≤ q ≤ −lo − 1, d of either sign: the extreme value at the end, and scales around, each refitted by least squares. */
 INLINE vec fit_signed(const run *b, float lo, int how) {
     bool few = lo > -8, apart = how & PAIRS; /* few codes, or 32 weights under one scale: the best may lie further off */
-    int tries = few ? 5 : apart ? 13 : 9;
+    int tries = few ? 5 : apart ? 13 : 9, all_tries = (few || apart ? 2 : 1) * tries, group = few ? 5 : apart ? 2 : 3;
     float step = few ? 0.1f : apart ? 0.02f : 0.0078125f;
     vec top = extreme_of(b->x, how), best = {0}, best_d = {0};
-    for (int k = 0; k < (few || apart ? 2 : 1) * tries; k++) { /* either end may hold the extreme */
+    for (int first = 0; first < all_tries; first += group) { /* either end may hold the extreme */
+        vec d[2][TOGETHER], gain[2][TOGETHER], inverse[TOGETHER], qq[TOGETHER], xq[TOGETHER];
         /* The extreme value at the very end comes first: it stays where nothing is better by more than rounding. */
-        vec d = top / ((k < tries ? lo : -lo - 1) * (1 + step * (float)((k + tries / 2) % tries - tries / 2)));
+        for (int t = 0, k = first; t < group; t++, k++) inverse[t] = inverse_of(top / ((k < tries ? lo : -lo - 1) * (1 + step * (float)((k + tries / 2) % tries - tries / 2))));
         for (int fit = 0; fit < 2; fit++) {
-            sums s = code_sums(b, (vec){0}, inverse_of(d), lo, -lo - 1, how);
-            d = s.xq / s.qq; /* no number where all codes are 0: never better */
-            ivec better = s.xq * d > best * (1 + 0x1p-20f);
-            best = pick(better, s.xq * d, best);
-            best_d = pick(better, d, best_d);
+            fit_sums(b, inverse, lo, group, qq, xq, how);
+            for (int t = 0; t < group; t++) {
+                d[fit][t] = xq[t] / qq[t]; /* no number where all codes are 0: never better */
+                gain[fit][t] = xq[t] * d[fit][t];
+                inverse[t] = inverse_of(d[fit][t]);
+            }
+        }
+        for (int i = 0; i < 2 * group; i++) {
+            ivec better = gain[i % 2][i / 2] > best * (1 + 0x1p-20f);
+            best = pick(better, gain[i % 2][i / 2], best);
+            best_d = pick(better, d[i % 2][i / 2], best_d);
         }
     }
     return best_d;

@@ -12,7 +12,10 @@ enum { STEPS = 20 };
 static double largest_square(const dsb_rule *rule, const dsb_input_transform *t, const dsb_input_stats *s) {
     double all = (double)t->absmax * rule->static_margin, most = 0;
     if (dsb_activation_is_static(rule->activation)) return all * all;
-    for (int64_t j = 0; j < s->cols; j++) most = fmax(most, s->sum_sq[j] * (double)t->in_scale[j] * (double)t->in_scale[j] / (double)s->n_token);
+    for (int64_t j = 0; j < s->cols; j++) {
+        double mean = s->sum_sq[j] * (double)t->in_scale[j] * (double)t->in_scale[j] / (double)s->n_token;
+        most = mean > most ? mean : most; /* fmax ends gcc 12 in an internal error on aarch64 */
+    }
     return fmin((double)t->absmax * (double)t->absmax, most * fmax(2 * log((double)s->cols), 1));
 }
 

@@ -6,7 +6,7 @@
 build=$1 make=$2 cross=aarch64-linux-gnu
 passed=0 failed=0
 libs=$(printf '%s-dev:arm64 ' libcmocka libjansson libsqlite3 libpcre2 libutf8proc nettle liblapacke libopenblas)
-tests="test_kernels test_kernel_cases test_kernels_gemm test_kernels_rows"
+tests="test_kernels test_kernel_cases test_kernels_gemm test_kernels_block test_kernels_attention test_kernels_rows"
 
 [ "$(uname -m)" = x86_64 ] || { echo "machines: wants an x86-64 machine; here is $(uname -m), whose own kernels 'make check' runs" >&2; exit 2; }
 missing=

@@ -1,3 +1,5 @@
+#include "kernels/avx512/vector.h"
+
 #include "kernels/portable/table.h"
 #include "kernels/amx/gemm.h"
 #include "kernels/avx512/gemm.h"

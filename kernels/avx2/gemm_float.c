@@ -25,6 +25,7 @@ static inline __attribute__((always_inline)) __m256 odd(__m256i v) { return _mm2
 static inline __attribute__((always_inline)) void add_pairs(sums *s, const __m256i *w, int64_t cols, const float *x, int m) {
     int64_t k = 0;
     for (; k + 2 <= cols; k += 2, w += 2) {
+        _mm_prefetch((const char *)w + DSB_AHEAD, _MM_HINT_T0);
         add_input(s, x + k, cols, m, even(_mm256_loadu_si256(w)), even(_mm256_loadu_si256(w + 1)));
         __asm__("" : "+r"(w)); /* the compiler would keep what it has read, and sums in memory */
         add_input(s, x + k + 1, cols, m, odd(_mm256_loadu_si256(w)), odd(_mm256_loadu_si256(w + 1)));

@@ -19,14 +19,10 @@ static inline __attribute__((always_inline)) __m256i load4(const int8_t *x) {
 static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
     const __m256i one = _mm256_set1_epi16(1);
     for (int64_t c = 0; c < cells; c++, cell += DSB_CELL, x += 4) {
-        __m256i v[2], a[2];
-        for (int h = 0; h < nh; h++) {
-            v[h] = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2));
-            a[h] = _mm256_abs_epi8(v[h]);
-        }
-        for (int r = 0; r < m; r++) {
-            __m256i b = load4(x + r * stride);
-            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a[h], _mm256_sign_epi8(b, v[h])), one));
+        _mm_prefetch((const char *)cell + DSB_AHEAD, _MM_HINT_T0);
+        for (int h = 0; h < nh; h++) { /* one half's weights at a time: both would take the sums' registers */
+            __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), a = _mm256_abs_epi8(v);
+            for (int r = 0; r < m; r++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_sign_epi8(load4(x + r * stride), v)), one));
         }
     }
 }
@@ -38,7 +34,8 @@ static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, in
         __m256i pairs[MR][2];
         for (int r = 0; r < m; r++)
             for (int h = 0; h < nh; h++) pairs[r][h] = _mm256_setzero_si256();
-        for (int64_t c = 0; c < some; c++, cell += DSB_CELL, x += 8)
+        for (int64_t c = 0; c < some; c++, cell += DSB_CELL, x += 8) {
+            _mm_prefetch((const char *)cell + DSB_AHEAD, _MM_HINT_T0);
             for (int h = 0; h < nh; h++) {
                 __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
                 v = _mm256_and_si256(v, low);
@@ -47,6 +44,7 @@ static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, in
                     pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
                 }
             }
+        }
         for (int r = 0; r < m; r++)
             for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(pairs[r][h], one));
         cells -= some;

@@ -1,12 +1,12 @@
-/* f32, BF16 and FP16 weights against f32 rows: tiles of up to 12 rows by 2 panels of 16 outputs (4 panels where rows are few), one FMA
- * chain an output, k ascending. Long rows go in blocks of k; a sum waits in y between them, which changes no bit.
+/* f32, BF16 and FP16 weights against f32 rows: tiles of up to 12 rows by 2 panels of 16 outputs, one FMA chain an output, k ascending;
+ * where rows are few one panel after the other, asked for ahead of its use (gemm.h). Long rows go in blocks of k; a sum waits in y between them, which changes no bit.
  * BF16 against rows that are BF16 goes by vdpbf16ps, which is that chain (portable/pairs.h) where the machine adds a pair's products in order. */
 #include <immintrin.h>
 
 #include "kernels/avx512/gemm.h"
 #include "kernels/portable/pairs.h"
 
-enum { MR = 12, NP = 4 };
+enum { MR = 12, NP = 2, FEW = 4 };
 
 /* What a tile multiplies: panels from p on, rows from `row` on, inputs k0 .. k1. */
 typedef struct part {
@@ -50,6 +50,12 @@ static inline __attribute__((always_inline)) void store_sums(const part *t, __m5
         EACH(r, m) _mm512_mask_storeu_ps(t->y + (t->row + r) * t->w->rows + (t->p + j) * DSB_NR, mask[j], acc[r][j]);
 }
 
+/* panel: bytes. Tiles of middling height are the remainders of a block, whose weights are there. */
+static inline __attribute__((always_inline)) void want_ahead(const void *w, int64_t panel, int np, int m) {
+    if (np == 1 && m <= FEW) _mm_prefetch((const char *)w + DSB_AHEAD, _MM_HINT_T0);
+    if (m >= DSB_MANY) EACH(j, np) _mm_prefetch((const char *)w + (np + j) * panel, _MM_HINT_T1);
+}
+
 static inline __attribute__((always_inline)) void tile_pairs(const part *t, int np, int m) {
     int64_t panel = dsb_float_inputs(DSB_W_BF16, t->w->cols) * DSB_NR, stride = t->pairs->stride;
     const uint16_t *w = (const uint16_t *)t->w->data + t->p * panel + t->k0 * DSB_NR;
@@ -59,6 +65,7 @@ static inline __attribute__((always_inline)) void tile_pairs(const part *t, int 
     load_sums(t, acc, mask, np, m);
     for (int64_t k = t->k0; k < t->k1; k += 2, w += 2 * DSB_NR, x++) {
         __m512i v[NP];
+        want_ahead(w, 2 * panel, np, m);
         EACH(j, np) v[j] = _mm512_loadu_si512(w + j * panel);
         EACH(r, m) {
             __m512i b = _mm512_set1_epi32((int)x[r * stride]);
@@ -78,6 +85,7 @@ static inline __attribute__((always_inline)) void tile(const part *t, dsb_wkind 
         const uint16_t *w = (const uint16_t *)t->w->data + at;
         const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
         for (; k < t->k1; k += 2, w += 2 * DSB_NR) {
+            want_ahead(w, 2 * panel, np, m);
             EACH(j, np) v[j] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(w + j * panel), high));
             add_input(acc, v, x + k, cols, np, m);
             if (k + 1 == t->k1) break;
@@ -86,10 +94,12 @@ static inline __attribute__((always_inline)) void tile(const part *t, dsb_wkind 
         }
     }
     for (; kind == DSB_W_F32 && k < t->k1; k++, at += DSB_NR) {
+        want_ahead((const float *)t->w->data + at, 4 * panel, np, m);
         EACH(j, np) v[j] = _mm512_loadu_ps((const float *)t->w->data + at + j * panel);
         add_input(acc, v, x + k, cols, np, m);
     }
     for (; kind == DSB_W_F16 && k < t->k1; k++, at += DSB_NR) {
+        want_ahead((const uint16_t *)t->w->data + at, 2 * panel, np, m);
         EACH(j, np) v[j] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)t->w->data + at + j * panel)));
         add_input(acc, v, x + k, cols, np, m);
     }
@@ -121,39 +131,26 @@ static void rows_of_pair(part *t, int64_t last) {
 static void rows_of_one(part *t, int64_t last) {
     for (; t->row + 12 <= last; t->row += 12) tile_1_12(t);
     for (; t->row + 4 <= last; t->row += 4) tile_1_4(t);
+    for (; t->row + 3 <= last; t->row += 3) tile_1_3(t);
     for (; t->row + 2 <= last; t->row += 2) tile_1_2(t);
     for (; t->row < last; t->row++) tile_1_1(t);
 }
 
-static void rows_of_four(part *t, int64_t last) {
-    for (; t->row + 4 <= last; t->row += 4) tile_4_4(t);
-    for (; t->row + 2 <= last; t->row += 2) tile_4_2(t);
-    for (; t->row < last; t->row++) tile_4_1(t);
-}
-
-/* n panels from p on, 1 to 4, against rows first .. last. */
-static void panels(part t, int64_t n, int64_t first, int64_t last) {
-    t.row = first;
-    if (n == 4) rows_of_four(&t, last);
-    if (n == 2 || n == 3) rows_of_pair(&t, last);
-    if (n == 3) t.p += 2;
-    t.row = n == 3 ? first : t.row;
-    if (n == 1 || n == 3) rows_of_one(&t, last);
-}
-
-/* Rows first .. last, those by pairs and the others in turn. */
-static void rows(part t, int64_t n, int64_t first, int64_t last, const pr_pairs *pairs) {
+/* n panels, 1 or 2, against rows first .. last, those by pairs and the others in turn. */
+static void rows(part t, int n, int64_t first, int64_t last, const pr_pairs *pairs) {
     for (int64_t i = first, end; i < last; i = end) {
         bool may = pairs && pairs->may[i];
         for (end = i + 1; end < last && (!pairs || pairs->may[end] == may);) end++;
         t.pairs = may ? pairs : NULL;
-        panels(t, n, i, end);
+        t.row = i;
+        if (n == 2) rows_of_pair(&t, end);
+        else rows_of_one(&t, end);
     }
 }
 
 void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y) {
-    enum { FEW = 4, ROWS = 8 * MR, DEPTH = 1024 }; /* a block of rows and inputs stays in the second-level cache */
-    int64_t n_panel = dsb_ceil_div(w->rows, DSB_NR), at_once = x->n <= FEW ? 4 : 2, depth = x->n <= FEW ? w->cols : DEPTH;
+    enum { ROWS = 8 * MR, DEPTH = 1024 }; /* a block of rows and inputs stays in the second-level cache */
+    int64_t n_panel = dsb_ceil_div(w->rows, DSB_NR), at_once = x->n <= FEW ? 1 : 2, depth = x->n <= FEW ? w->cols : DEPTH;
     int64_t blocks = dsb_ceil_div(x->n, ROWS), steps = dsb_ceil_div(n_panel, at_once);
     bool paired = w->kind == DSB_W_BF16 && adds_in_order();
     pr_pairs pairs;
@@ -163,7 +160,7 @@ void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y) {
         for (int64_t s = 0; s < steps; s++) {
             int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n, p = s * at_once;
             for (int64_t k = 0; k < w->cols; k += depth)
-                rows((part){.w = w, .x = x->f32, .y = y, .p = p, .k0 = k, .k1 = k + depth < w->cols ? k + depth : w->cols}, n_panel - p < at_once ? n_panel - p : at_once, first, last, paired ? &pairs : NULL);
+                rows((part){.w = w, .x = x->f32, .y = y, .p = p, .k0 = k, .k1 = k + depth < w->cols ? k + depth : w->cols}, n_panel - p < at_once ? 1 : (int)at_once, first, last, paired ? &pairs : NULL);
         }
     if (paired) pr_pairs_release(&pairs);
 }

@@ -6,5 +6,6 @@
 
 void dsb_gemm_float_neon(const dsb_wmat *w, const dsb_act *x, float *y);
 void dsb_gemm_int_neon(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_gemm_block_neon(const dsb_wmat *w, const dsb_act *x, float *y);
 
 #endif

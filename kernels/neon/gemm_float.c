@@ -5,25 +5,50 @@
 
 enum { MR = 6, NQ = 4 }; /* rows, quads of outputs: 24 sums of 32 registers */
 
-static inline __attribute__((always_inline)) float32x4_t load4(dsb_wkind kind, const void *data, int64_t at) {
-    if (kind == DSB_W_F32) return vld1q_f32((const float *)data + at);
-    uint16x4_t h = vld1_u16((const uint16_t *)data + at);
-    if (kind == DSB_W_F16) return vcvt_f32_f16(vreinterpret_f16_u16(h));
-    return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+/* acc += input x of m rows, `stride` apart, times 16 outputs' weights. */
+static inline __attribute__((always_inline)) void add_input(float32x4_t acc[MR][NQ], const float32x4_t v[NQ], const float *x, int64_t stride, int m) {
+    for (int r = 0; r < m; r++)
+        for (int q = 0; q < NQ; q++) acc[r][q] = vfmaq_n_f32(acc[r][q], v[q], x[r * stride]);
 }
 
-/* m <= MR rows from `row` on against panel p. */
+/* Pairs of BF16, the even input in the high half. They are read twice: both halves at once would not fit the registers. */
+static inline __attribute__((always_inline)) void add_pairs(float32x4_t acc[MR][NQ], const uint32_t *w, const float *x, int64_t cols, int m) {
+    float32x4_t v[NQ];
+    for (int64_t k = 0; k < cols; k += 2, w += DSB_NR) {
+        for (int q = 0; q < NQ; q++) v[q] = vreinterpretq_f32_u32(vandq_u32(vld1q_u32(w + 4 * q), vdupq_n_u32(0xffff0000u)));
+        add_input(acc, v, x + k, cols, m);
+        if (k + 1 == cols) break;
+        __asm__("" : "+r"(w)); /* the compiler would keep what it has read, and sums in memory */
+        for (int q = 0; q < NQ; q++) v[q] = vreinterpretq_f32_u32(vshlq_n_u32(vld1q_u32(w + 4 * q), 16));
+        add_input(acc, v, x + k + 1, cols, m);
+    }
+}
+
+static inline __attribute__((always_inline)) void add_f16(float32x4_t acc[MR][NQ], const uint16_t *w, const float *x, int64_t cols, int m) {
+    float32x4_t v[NQ];
+    for (int64_t k = 0; k < cols; k++, w += DSB_NR) {
+        for (int q = 0; q < NQ; q++) v[q] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(w + 4 * q)));
+        add_input(acc, v, x + k, cols, m);
+    }
+}
+
+static inline __attribute__((always_inline)) void add_f32(float32x4_t acc[MR][NQ], const float *w, const float *x, int64_t cols, int m) {
+    float32x4_t v[NQ];
+    for (int64_t k = 0; k < cols; k++, w += DSB_NR) {
+        for (int q = 0; q < NQ; q++) v[q] = vld1q_f32(w + 4 * q);
+        add_input(acc, v, x + k, cols, m);
+    }
+}
+
+/* m <= MR rows against panel p. */
 static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, const float *x, int m, float *y) {
-    int64_t cols = w->cols, left = w->rows - p * DSB_NR, at = p * cols * DSB_NR;
+    int64_t cols = w->cols, left = w->rows - p * DSB_NR, at = p * dsb_float_inputs(kind, cols) * DSB_NR;
     float32x4_t acc[MR][NQ];
     for (int r = 0; r < m; r++)
         for (int q = 0; q < NQ; q++) acc[r][q] = vdupq_n_f32(0);
-    for (int64_t k = 0; k < cols; k++, at += DSB_NR) {
-        float32x4_t v[NQ];
-        for (int q = 0; q < NQ; q++) v[q] = load4(kind, w->data, at + 4 * q);
-        for (int r = 0; r < m; r++)
-            for (int q = 0; q < NQ; q++) acc[r][q] = vfmaq_n_f32(acc[r][q], v[q], x[r * cols + k]);
-    }
+    if (kind == DSB_W_F32) add_f32(acc, (const float *)w->data + at, x, cols, m);
+    if (kind == DSB_W_BF16) add_pairs(acc, (const uint32_t *)w->data + at / 2, x, cols, m);
+    if (kind == DSB_W_F16) add_f16(acc, (const uint16_t *)w->data + at, x, cols, m);
     for (int r = 0; r < m; r++) {
         float t[DSB_NR], *to = y + r * w->rows + p * DSB_NR;
         for (int q = 0; q < NQ; q++) vst1q_f32(left >= DSB_NR ? to + 4 * q : t + 4 * q, acc[r][q]);

@@ -13,6 +13,7 @@
 #include "base/ggml.h"
 #include "kernels/layout.h"
 
+#ifdef PK_GEMM
 #define PK_INLINE static inline __attribute__((always_inline))
 enum { PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead; rows whose sums stay in registers */
 
@@ -334,5 +335,7 @@ void PK_GEMM(const dsb_wmat *w, const dsb_act *x, float *y) {
             else pk_rows(w, x, p, (int)(end - p), first, last, y);
         }
 }
+
+#endif
 
 #endif

@@ -15,6 +15,9 @@ recipe() {
 refuse recipe-missing 2 'nowhere.json|No such file' $run --recipe nowhere.json
 recipe recipe-empty 'JSON' ''
 recipe recipe-malformed 'JSON|line 1' '{ "name": "x", "rules": ['
+recipe recipe-key-twice 'JSON|duplicate' '{ "name": "x", "rules": [{ "role": "*", "format": "int8", "format": "int4" }] }'
+recipe recipe-rotate-unknown '"rotate" is walsh|hadamard' '{ "name": "x", "rotate": "walsh", "rules": [{ "role": "*", "format": "int8" }] }'
+recipe recipe-rotate-static 'rule 1|"activation" is static|"rotate"' '{ "name": "x", "rotate": "hadamard", "rules": [{ "role": "*", "format": "int8", "activation": "int8-static" }] }'
 recipe recipe-no-object 'object' '[]'
 recipe recipe-no-name '"name"' '{ "rules": [{ "role": "*", "format": "int8" }] }'
 recipe recipe-reserved-name 'reference' '{ "name": "reference", "rules": [{ "role": "*", "format": "int8" }] }'
@@ -39,6 +42,9 @@ for rule in '"format": "q4_K"' '"format": "mxfp4", "fallback": "q8_0"'; do
 done
 recipe rule-no-object 'rule 1' '{ "name": "x", "rules": [8] }'
 recipe rule-without-match 'rule 1|role' '{ "name": "x", "rules": [{ "format": "int8" }] }'
+
+printf '{ "name": "x", "rules": [{ "role": "embed", "format": "q4_K" }, { "role": "*", "format": "keep" }] }' >r.json
+refuse rule-block-of-the-embedding 2 'scheme x: rule 1|model.embed_tokens.weight|"fallback"' $run --recipe r.json
 
 # suite NAME WORDS JSON
 suite() {

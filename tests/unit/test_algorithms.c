@@ -287,14 +287,15 @@ static void test_algorithms__do_not_depend_on_threads(void **state) {
     dsb_rule rule = {.format = dsb_format_find("int4"), .algorithm = "rtn", .activation = DSB_ACT_INT8_STATIC, .static_margin = 1};
     double alpha[2];
     int threads = omp_get_max_threads();
-    make_case(w, x, &s);
     for (int k = 0; k < 2; k++) {
         omp_set_num_threads(k ? 3 : 1);
+        make_case(w, x, &s);
         gptq(&q[k], "int4", false, w, ROWS, &s, false, DSB_GPTQ_BLOCK);
         assert_int_equal(dsb_awq_scale(scale[k], dsb_format_find("int4"), 32, false, w, ROWS, COLS, &s, NULL), DSB_OK);
         assert_int_equal(dsb_qtensor_begin(&cut[k], dsb_format_find("int4"), 32, true, w, ROWS, COLS, NULL), DSB_OK);
         assert_int_equal(dsb_awq_clip(&cut[k], w, &s, NULL), DSB_OK);
         assert_int_equal(dsb_smooth_alpha(&alpha[k], &rule, rule.format, 32, w, ROWS, COLS, &s, NULL), DSB_OK);
+        dsb_input_stats_release(&s);
     }
     omp_set_num_threads(threads);
     assert_memory_equal(q[0].codes, q[1].codes, ROWS * COLS);
@@ -306,7 +307,32 @@ static void test_algorithms__do_not_depend_on_threads(void **state) {
         dsb_qtensor_release(&q[k]);
         dsb_qtensor_release(&cut[k]);
     }
-    dsb_input_stats_release(&s);
+}
+
+/* The factor that statistics keep is made once, and anew for another order of columns and for other tokens. */
+static void test_algorithms__gptq_keeps_the_factor_of_these_tokens(void **state) {
+    float w[ROWS * COLS], x[TOKENS * COLS];
+    dsb_input_stats kept, fresh;
+    dsb_qtensor a, b;
+    make_case(w, x, &kept);
+    for (int k = 0; k < 4; k++) { /* as made, again, in order of activation, after more tokens */
+        bool order = k == 2;
+        const double *before = kept.factor->upper;
+        make_case(w, x, &fresh);
+        if (k == 3) {
+            dsb_input_stats_add(&kept, dsb_backend_cpu(NULL), x, 3);
+            dsb_input_stats_add(&fresh, dsb_backend_cpu(NULL), x, 3);
+            assert_null(kept.factor->upper);
+        }
+        gptq(&a, "int4", false, w, ROWS, &kept, order, DSB_GPTQ_BLOCK);
+        gptq(&b, "int4", false, w, ROWS, &fresh, order, DSB_GPTQ_BLOCK);
+        assert_true(k != 1 || kept.factor->upper == before);
+        assert_memory_equal(a.codes, b.codes, ROWS * COLS);
+        dsb_qtensor_release(&a);
+        dsb_qtensor_release(&b);
+        dsb_input_stats_release(&fresh);
+    }
+    dsb_input_stats_release(&kept);
 }
 
 static void test_algorithms__gptq_says_what_it_lacks(void **state) {
@@ -334,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_algorithms__a_rule_scales_first_and_cuts_then),
         cmocka_unit_test(test_algorithms__smooth_searches_the_alpha_of_least_error),
         cmocka_unit_test(test_algorithms__do_not_depend_on_threads),
+        cmocka_unit_test(test_algorithms__gptq_keeps_the_factor_of_these_tokens),
         cmocka_unit_test(test_algorithms__gptq_says_what_it_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

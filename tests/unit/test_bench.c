@@ -47,7 +47,7 @@ static void test_bench__kernels_are_found_by_name_and_instruction_set(void **sta
     dsb_arena arena;
     dsb_err err = {0};
     const dsb_kernel_case *k;
-    int n = dsb_kernel_cases(&k), products = 0;
+    int n = dsb_bench_cases(&k), products = 0;
     for (int i = 0; i < n; i++) products += k[i].product;
     dsb_arena_init(&arena);
     dsb_bench_kernels b = {.names = "gemm_i4,ref/gemm_i8", .shapes = "3x20x5,1x64x2", .be = dsb_backend_cpu(NULL)};
@@ -73,17 +73,22 @@ static void test_bench__kernels_are_found_by_name_and_instruction_set(void **sta
 }
 
 static void test_bench__every_case_opens_counts_and_is_plain_c_s(void **state) {
-    static const dsb_case_shape shapes[] = {{1, 1, 1, 0}, {5, 1, 66, 0}, {9, 1, 33, 3}};
+    static const dsb_case_shape shapes[] = {{1, 1, 1, 0}, {5, 1, 66, 0}, {9, 1, 33, 3}, {3, 1, 512, 0}};
     const dsb_kernel_case *k;
     dsb_bench_case c;
     dsb_err err = {0};
-    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++) {
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
         dsb_case_shape own = dsb_bench_case_shape(&k[i]);
         assert_int_equal(dsb_bench_case_check_shape(&k[i], &own, &err), DSB_OK);
+        char kernel[64];
+        snprintf(kernel, sizeof kernel, "ref/%s", k[i].name);
         for (int s = 0; s < COUNT(shapes); s++) {
             dsb_case_shape shape = shapes[s];
             shape.rows = k[i].product ? 17 : 1;
-            if (dsb_bench_case_open(&c, &k[i], dsb_backend_cpu(NULL), &shape, 1 + s, &err) || dsb_bench_case_verify(&c, &err)) fail_msg("%s", err.text);
+            dsb_status st = dsb_bench_case_open(&c, &k[i], dsb_backend_cpu(NULL), &shape, 1 + s, &err);
+            if (st == DSB_EUSAGE && k[i].kind == DSB_W_BLOCK && shape.cols < 512) continue; /* blocks that don't divide it, or are smaller as f32 */
+            if (st || dsb_bench_case_verify(&c, &err)) fail_msg("%s", err.text);
+            assert_true(!c.kernel || strcmp(strchr(c.kernel, '/'), strchr(kernel, '/')) == 0);
             assert_true(c.bytes > 0 && (!k[i].product || c.ops[0] + c.ops[1] + c.ops[2] == 2.0 * 17 * (double)(shape.cols * shape.n)));
             dsb_bench_case_close(&c);
         }
@@ -103,7 +108,7 @@ static void test_bench__a_wrong_bit_is_found_before_anything_is_timed(void **sta
     dsb_bench_case c;
     dsb_err err = {0};
     dsb_case_shape shape = {11, 5, 7, 0};
-    dsb_kernel_cases(&k);
+    dsb_bench_cases(&k);
     right_gemm = be.gemm;
     be.gemm = off_by_one_bit;
     assert_int_equal(dsb_bench_case_open(&c, &k[0], &be, &shape, 2, &err), DSB_OK);
@@ -117,7 +122,7 @@ static void test_bench__copies_outgrow_the_cache(void **state) {
     dsb_bench_case c;
     dsb_err err = {0};
     dsb_case_shape shape = {1, 256, 1024, 0};
-    dsb_kernel_cases(&k);
+    dsb_bench_cases(&k);
     if (dsb_bench_case_open(&c, &k[0], dsb_backend_cpu(NULL), &shape, 0, &err)) fail_msg("%s", err.text);
     double wanted = 4 * (double)dsb_cache_bytes();
     assert_true(c.bytes == 4.0 * 256 * 1024 && (c.copies == 1024 || c.copies * c.bytes >= (wanted < 1e9 ? wanted : 1e9)));
@@ -128,7 +133,7 @@ static void test_bench__absurd_shapes_are_refused(void **state) {
     static const dsb_case_shape bad[] = {{0, 1, 1, 0}, {1, 1, -1, 0}, {1, 0, 1, 0}, {1, 1 << 24, 1 << 24, 0}, {1 << 24, 1, 1 << 24, 0}, {INT64_MAX, INT64_MAX, INT64_MAX, 0}, {1, 1, 8, 9}, {1, 1, 8, -1}};
     const dsb_kernel_case *k;
     dsb_err err = {0};
-    for (int i = 0, n = dsb_kernel_cases(&k); i < n; i++)
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++)
         for (int b = 0; b < COUNT(bad); b++) assert_int_equal(dsb_bench_case_check_shape(&k[i], &bad[b], &err), DSB_EUSAGE);
 }
 

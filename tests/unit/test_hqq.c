@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "quantizers/hqq.h"
 #include "quantizers/quantize.h"
+#include "sweep_run.h"
 #include "values.h"
 
 static void quantize(dsb_qtensor *q, const char *format, const char *algorithm, int64_t group, const float *w, int64_t rows, int64_t cols) {
@@ -131,12 +132,45 @@ static void test_hqq__rows_and_threads_do_not_matter(void **state) {
     dsb_qtensor_release(&one);
 }
 
+/* What the engine multiplies, however it packs it, is what the codes decode to: negative zero points (shifted codes) and real ones included. */
+static void test_hqq__products_are_those_of_the_decoded_weight(void **state) {
+    sr_run *r = sr_open();
+    dsb_loader loader;
+    dsb_linear_spec spec;
+    dsb_expert_facts facts = {0};
+    sr_add_json(r, "{\"name\": \"real\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int4\", \"zero_point\": \"real\", \"algorithm\": \"hqq\"}]}");
+    sr_add_json(r, "{\"name\": \"code\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int4\", \"zero_point\": true}]}");
+    dsb_head_spec(&r->m.config, &spec);
+    int64_t rows = spec.rows, cols = spec.cols;
+    float *x = malloc((size_t)cols * sizeof *x), *y[2] = {malloc((size_t)rows * sizeof **y), malloc((size_t)rows * sizeof **y)};
+    for (int64_t i = 0; i < cols; i++) x[i] = value(i);
+    dsb_loader_init(&loader, &r->m);
+    for (int s = 0; s < 2; s++) {
+        dsb_tensor_event e;
+        dsb_linear w;
+        dsb_wmat decoded;
+        const dsb_act act = {.n = 1, .cols = cols, .f32 = x};
+        assert_int_equal(dsb_load_scheme(&loader, &r->schemes[s], &spec, &facts, NULL, NULL, NULL, &w, &e, NULL), DSB_OK);
+        assert_int_equal(r->m.be->pack_float(&decoded, DSB_W_F32, loader.w_deq, rows, cols, NULL), DSB_OK);
+        r->m.be->gemm(&w.w, &act, y[0]);
+        r->m.be->gemm(&decoded, &act, y[1]);
+        assert_memory_equal(y[0], y[1], (size_t)rows * sizeof *x);
+        r->m.be->unpack(&decoded);
+        dsb_linear_release(r->m.be, &w);
+    }
+    dsb_loader_release(&loader);
+    free(x);
+    for (int i = 0; i < 2; i++) free(y[i]);
+    sr_close(r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hqq__real_zero_points_span_the_range_alone),
         cmocka_unit_test(test_hqq__groups_of_one_value_and_of_extremes),
         cmocka_unit_test(test_hqq__codes_and_zero_points_are_the_packages),
         cmocka_unit_test(test_hqq__a_fixed_point_leaves_no_mean_error),
+        cmocka_unit_test(test_hqq__products_are_those_of_the_decoded_weight),
         cmocka_unit_test(test_hqq__rows_and_threads_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

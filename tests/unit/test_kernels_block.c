@@ -55,7 +55,6 @@ static void block_case(const dsb_backend *be, const case_row *c, const float *w,
     const uint8_t *blocks;
     uint8_t *owned;
     dsb_wmat packed, plain;
-    char kernel[64];
     dsb_err err;
     if (dsb_quantize_rtn(&q, f, c->group, c->affine, w, rows, cols, &err)) fail_msg("%s", err.text);
     float *decoded = kc_memory((size_t)(rows * cols) * 4), *x = kc_ugly(n * cols), *want = kc_memory((size_t)(n * rows) * 4);
@@ -71,8 +70,7 @@ static void block_case(const dsb_backend *be, const case_row *c, const float *w,
     be->gemm(&plain, &(dsb_act){.n = n, .cols = cols, .f32 = x}, want);
     kc_check_guards(&y);
     if (memcmp(y.p, want, (size_t)(n * rows) * 4) != 0) fail_msg("%s %s: n %lld, rows %lld, cols %lld", packed.kernel, c->format, (long long)n, (long long)rows, (long long)cols);
-    snprintf(kernel, sizeof kernel, "%s/%s", be->isa, c->kernel);
-    assert_string_equal(packed.kernel, kernel);
+    assert_string_equal(strchr(packed.kernel, '/') + 1, c->kernel); /* before it: the level, or one that it borrows from */
     assert_int_equal(packed.bytes, rows * dsb_packed_row_bytes(&how, cols));
     be->unpack(&packed);
     be->unpack(&plain);
@@ -85,17 +83,18 @@ static void block_case(const dsb_backend *be, const case_row *c, const float *w,
     dsb_qtensor_release(&q);
 }
 
-static void each_case(void (*fill)(float *w, int64_t rows, int64_t cols), const int64_t *n, int n_n, const int64_t *rows, int n_rows) {
+/* Each case with each n, and `turns` of the numbers of rows, others for the next. */
+static void each_case(void (*fill)(float *w, int64_t rows, int64_t cols), const int64_t *n, int n_n, int turns) {
     const dsb_backend *be[KC_LEVELS];
     for (int b = 0, n_be = kc_backends(be); b < n_be; b++)
-        for (int c = 0; c < COUNT(k_case); c++)
+        for (int c = 0; c < COUNT(k_case) && be[b]->pack_blocks; c++)
             for (int i = 0; i < n_n; i++)
-                for (int j = 0; j < n_rows; j++) {
+                for (int j = 0; j < turns; j++) {
+                    int64_t rows = k_rows[(c + i + 3 * j) % COUNT(k_rows)], cols = k_case[c].cols[(i + j) % 4];
                     kc_seed((uint32_t)(1000 * c + 10 * i + j));
-                    int64_t cols = k_case[c].cols[(i + j) % 4];
-                    float *w = kc_memory((size_t)(rows[j] * cols) * 4);
-                    fill(w, rows[j], cols);
-                    block_case(be[b], &k_case[c], w, n[i], rows[j], cols);
+                    float *w = kc_memory((size_t)(rows * cols) * 4);
+                    fill(w, rows, cols);
+                    block_case(be[b], &k_case[c], w, n[i], rows, cols);
                     kc_free(w);
                 }
 }
@@ -104,7 +103,7 @@ static void ordinary(float *w, int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows * cols; i++) w[i] = kc_unit() * kc_unit();
 }
 
-static void test_kernels_block__products_are_those_of_decoded_weights(void **state) { each_case(ordinary, k_n, COUNT(k_n), k_rows, COUNT(k_rows)); }
+static void test_kernels_block__products_are_those_of_decoded_weights(void **state) { each_case(ordinary, k_n, COUNT(k_n), 2); }
 
 static void zero(float *w, int64_t rows, int64_t cols) { memset(w, 0, (size_t)(rows * cols) * sizeof *w); }
 
@@ -116,9 +115,9 @@ static void extreme(float *w, int64_t rows, int64_t cols) {
 }
 
 static void test_kernels_block__zeros_and_largest_codes(void **state) {
-    static const int64_t n[] = {1, 6}, rows[] = {18, 70};
-    each_case(zero, n, 2, rows, 1);
-    each_case(extreme, n, 2, rows, 2);
+    static const int64_t n[] = {1, 6};
+    each_case(zero, n, 1, 1);
+    each_case(extreme, n, 2, 2);
 }
 
 /* Every byte a code can be (NaN and infinities, which no encoder gives, left out) against base/packed.h's own decoding. */
@@ -159,6 +158,7 @@ static void test_kernels_block__every_code_decodes_as_its_definition(void **stat
         }
         for (int b = 0; b < n_be; b++) {
             dsb_wmat m;
+            if (!be[b]->pack_blocks) continue; /* a device without */
             assert_int_equal(be[b]->pack_blocks(&m, &how, blocks, ROWS, COLS, NULL), DSB_OK);
             be[b]->gemm(&m, &(dsb_act){.n = 1, .cols = COLS, .f32 = x}, got);
             if (memcmp(got, want, sizeof got) != 0) fail_msg("%s", m.kernel);
@@ -172,10 +172,11 @@ static void test_kernels_block__every_code_decodes_as_its_definition(void **stat
 
 /* Large enough for threads; each row again by itself. */
 static void batch_case(const dsb_backend *be, kc_tape *tape) {
-    enum { N = 131, ROWS = 97, COLS = 512 };
+    enum { N = 101, ROWS = 49, COLS = 256 };
     for (int c = 0; c < COUNT(k_case); c++) {
         kc_seed(7);
         float *w = kc_floats(ROWS * COLS, 1), *x = kc_floats(N * COLS, 3), one[ROWS];
+        if (!be->pack_blocks) be = dsb_backend_cpu("ref"); /* a device without */
         dsb_qtensor q;
         dsb_packed how;
         const uint8_t *blocks;

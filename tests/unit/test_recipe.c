@@ -222,6 +222,18 @@ static void test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted(void 
     wrong(RULE("{'role': '*', 'format': 'f16', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'nf4', 'zero_point': true}"), "\"zero_point\"", "false with a format that isn't of integers", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'static_margin': 0}"), "\"static_margin\"", "a factor", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-static', 'static_margin': 1e308}"), "\"static_margin\"", "a factor", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int8', 'activation': 'int8-dynamic', 'static_margin': 2}"), "\"static_margin\" is given", "a static activation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'damp': 0.5}"), "\"damp\" is given", "gptq or a compensation", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'act_order': true}"), "\"act_order\" is given", "gptq", NULL);
+    wrong(RULE("{'role': 'embed', 'format': 'int4', 'algorithm': 'gptq'}"), "\"algorithm\" is gptq", "rtn beside the embedding", NULL);
+    wrong(RULE("{'role': 'embed', 'format': 'int4', 'activation': 'int8-dynamic'}"), "\"activation\" is int8-dynamic", "none beside the embedding", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': ['bias', 3]}"), "\"compensation\" is no name", "one of none, layer-scale", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': 'bias', 'threshold': 'x'}"), "\"threshold\" is no number", "0 to 1", NULL);
+    wrong(RULE("{'role': '*', 'format': 'int4', 'compensation': 'low-rank', 'rank': 1.5}"), "\"rank\" is out of range", "a whole number", NULL);
+    wrong("{'name': 'x', 'source': '', 'rules': [{'role': '*', 'format': 'int8'}]}", "\"source\" is empty", "a folder", NULL);
+    wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'budget': {'bits': 2, 'by': 'even'}}}, {'role': '*', 'format': 'int4'}"), "\"bits\" is below", "or more", NULL);
+    wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'budget': {'bits': 5}}}, {'role': '*', 'format': 'int4'}"), "\"by\" is missing", "activity, sensitivity", NULL);
     wrong(RULE("{'role': 'attn.*', 'format': 'int8', 'when': {'mean_abs_below': 1}}"), "attn.*", "a role of experts", NULL);
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {}}"), "\"when\"", "one of activity_rank_below", NULL);
     wrong(RULE("{'role': 'expert.*', 'format': 'int8', 'when': {'rank': 1}}"), "\"rank\" is unknown", "mean_abs_below", NULL);
@@ -258,12 +270,26 @@ static void test_recipe__transforms_and_what_stands_beside_them(void **state) {
     wrong(RULE("{'role': '*', 'format': 'int8', 'alpha': 'search'}"), "\"alpha\" is given", "smooth", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'hadamard', 'activation': 'int8-static'}"), "\"transform\" is hadamard", "a dynamic activation", NULL);
     wrong(RULE("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'activation': 'int8-static', 'calibrator': 'kl'}"), "\"transform\" is smooth", "minmax", NULL);
+    wrong("{'name': 'x', 'rotate': 'walsh', 'rules': [{'role': '*', 'format': 'int4'}]}", "\"rotate\" is walsh", "hadamard or none", NULL);
+    wrong("{'name': 'x', 'rotate': true, 'rules': [{'role': '*', 'format': 'int4'}]}", "\"rotate\"", "a string is wanted", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'source': 'qat-int4', 'rules': [{'role': '*', 'format': 'int4'}]}", "\"source\" is qat-int4", "none beside \"rotate\"", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'rules': [{'role': 'attn.o', 'format': 'int8', 'activation': 'int8-static'}, {'role': 'expert.*', 'format': 'int8', 'activation': 'int8-static'}]}", "rule 2: \"activation\" is static", "a dynamic one beside \"rotate\"", NULL);
+    wrong("{'name': 'x', 'rotate': 'hadamard', 'rules': [{'match': '*.down_proj.weight', 'format': 'int8', 'transform': 'smooth', 'role': '*'}]}", "\"transform\" is smooth", "none or hadamard", NULL);
     const dsb_recipe *r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 0.75}");
+    assert_false(r->rotate);
     assert_true(r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_SMOOTH && r->rules[0].alpha == 0.75 && r->needs == DSB_NEED_CHANNELS);
     r = recipe("{'role': '*', 'format': 'int8', 'transform': 'smooth', 'alpha': 'search'}");
     assert_true(r->rules[0].alpha == DSB_ALPHA_SEARCH && r->needs == (DSB_NEED_CHANNELS | DSB_NEED_GRAM));
     r = recipe("{'role': '*', 'format': 'int4', 'transform': 'hadamard'}");
     assert_true(!r->needs_calibration && r->rules[0].transform == DSB_TRANSFORM_HADAMARD && r->needs == 0);
+}
+
+/* What weighs a whole matrix is not quantized in parts of it. */
+static void test_recipe__rows_by_themselves(void **state) {
+    const dsb_recipe *r = recipe("{'role': 'attn.*', 'format': 'int4', 'algorithm': 'rtn-mse'}, {'role': 'attn.*', 'format': 'int4', 'zero_point': 'real', 'algorithm': 'hqq'}, {'role': 'attn.*', 'format': 'keep'},"
+                                 "{'role': 'attn.*', 'format': 'int4', 'algorithm': 'rtn-kl'}, {'role': 'attn.*', 'format': 'int4', 'group': 'tensor'}, {'role': 'attn.*', 'format': 'int4', 'algorithm': 'awq'},"
+                                 "{'role': '*', 'format': 'int4', 'transform': 'smooth', 'alpha': 'search'}");
+    for (int i = 0; i < r->n_rule; i++) assert_true(dsb_rule_by_rows(&r->rules[i], 256) == (i < 3));
 }
 
 static void test_recipe__activations_and_their_calibrators(void **state) {
@@ -334,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_recipe__mistakes_name_the_rule_the_key_and_what_is_wanted),
         cmocka_unit_test(test_recipe__blocks_take_their_own_group_and_a_fallback),
         cmocka_unit_test(test_recipe__transforms_and_what_stands_beside_them),
+        cmocka_unit_test(test_recipe__rows_by_themselves),
         cmocka_unit_test(test_recipe__activations_and_their_calibrators),
         cmocka_unit_test(test_recipe__files_are_read_and_named),
     };

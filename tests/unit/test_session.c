@@ -41,38 +41,45 @@ static void test_session__prefill_in_pieces_is_prefill_at_once(void **state) {
     sr_close(r);
 }
 
-/* Sequences that go forward together get the bits that each gets alone, in pieces too and after rewinding. */
-static void test_session__a_batch_is_its_sequences_each_alone(void **state) {
-    enum { BATCH = 3, HEAD = 5 };
-    sr_run *r = sr_open();
+/* Sequences that go forward together get the bits that each gets alone; rewinding keeps what stands before. */
+static void batch_is_alone(const char *model) {
+    enum { BATCH = 3, HEAD = 5, TAIL = SR_CTX - HEAD };
+    sr_run *r = sr_open_model(dsb_backend_cpu(NULL), model);
     sr_add_preset(r, "dynamic-int8");
     int64_t v = r->m.config.vocab;
-    float *alone = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *alone), *whole = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *whole);
-    int32_t part[BATCH * SR_CTX];
+    float *alone = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *alone), *later = malloc((size_t)(BATCH * TAIL * v) * sizeof *later), *whole = malloc((size_t)(BATCH * SR_CTX * v) * sizeof *whole);
+    int32_t part[BATCH * TAIL];
+    for (int b = 0; b < BATCH; b++) memcpy(part + b * TAIL, r->tokens + b * SR_CTX + HEAD, TAIL * sizeof *part);
     for (int i = -1; i < r->n_scheme; i++) {
         dsb_session s;
         const dsb_scheme *scheme = i < 0 ? &r->reference : &r->schemes[i];
         open_session(&s, r, scheme);
-        double bytes = s.token.bytes + s.head.bytes;
         for (int b = 0; b < BATCH; b++) {
             dsb_session_rewind(&s);
             assert_int_equal(dsb_session_forward(&s, r->tokens + b * SR_CTX, SR_CTX, SR_CTX, alone + b * SR_CTX * v, NULL, NULL), DSB_OK);
+            dsb_session_rewind_to(&s, HEAD);
+            assert_int_equal(s.depth, HEAD);
+            assert_int_equal(dsb_session_forward(&s, part + b * TAIL, TAIL, TAIL, later + b * TAIL * v, NULL, NULL), DSB_OK);
         }
-        assert_true(s.done.bytes > BATCH * bytes);
+        assert_true(s.done.bytes > 2 * BATCH * (s.token.bytes + s.head.bytes));
         dsb_session_close(&s);
         assert_int_equal(dsb_session_open_batch(&s, &r->m, scheme, NULL, SR_CTX, BATCH, NULL), DSB_OK);
         assert_int_equal(dsb_session_forward(&s, r->tokens, SR_CTX, SR_CTX, whole, NULL, NULL), DSB_OK);
         assert_memory_equal(whole, alone, (size_t)(BATCH * SR_CTX * v) * sizeof *whole);
         dsb_session_rewind_to(&s, HEAD);
-        assert_int_equal(s.depth, HEAD);
-        for (int b = 0; b < BATCH; b++) memcpy(part + b * (SR_CTX - HEAD), r->tokens + b * SR_CTX + HEAD, (SR_CTX - HEAD) * sizeof *part);
-        assert_int_equal(dsb_session_forward(&s, part, SR_CTX - HEAD, 2, whole, NULL, NULL), DSB_OK);
-        for (int b = 0; b < BATCH; b++) assert_memory_equal(whole + b * 2 * v, alone + ((b + 1) * SR_CTX - 2) * v, (size_t)(2 * v) * sizeof *whole);
+        assert_int_equal(dsb_session_forward(&s, part, TAIL, 2, whole, NULL, NULL), DSB_OK);
+        for (int b = 0; b < BATCH; b++) assert_memory_equal(whole + b * 2 * v, later + ((b + 1) * TAIL - 2) * v, (size_t)(2 * v) * sizeof *whole);
         dsb_session_close(&s);
     }
     free(alone);
+    free(later);
     free(whole);
     sr_close(r);
+}
+
+static void test_session__a_batch_is_its_sequences_each_alone(void **state) {
+    batch_is_alone(sr_model);
+    batch_is_alone("tests/fixtures/architectures/gpt_oss"); /* grouped keys, windows, sinks, biases */
 }
 
 /* Given experts replace the router's own choice, and the counted bytes are theirs. */
@@ -91,7 +98,7 @@ static void test_session__forced_experts_are_those_that_run(void **state) {
     for (int64_t l = 0; l < c->n_layer; l++)
         if (dsb_layer_is_moe(c, l)) assert_int_equal(dsb_routing_alloc(&sink.routing[l], c, 3, true, NULL), DSB_OK);
     assert_int_equal(dsb_session_forward(&s, r->tokens, 3, 0, NULL, &sink, NULL), DSB_OK);
-    double want = s.token.bytes;
+    double want = s.token.bytes + s.expanded.bytes;
     for (int64_t l = 0; l < c->n_layer; l++) {
         if (!dsb_layer_is_moe(c, l)) continue;
         for (int64_t t = 0; t < 3; t++) assert_memory_equal(sink.routing[l].idx + t * k, ids + t % 2 * k, (size_t)k * sizeof *ids);

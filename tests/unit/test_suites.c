@@ -42,6 +42,23 @@ static void test_suites__each_is_read_and_named_as_its_file(void **state) {
     globfree(&g);
 }
 
+/* "*" is every preset once, but the one that reads another kind of checkpoint. */
+static void test_suites__everything_has_every_preset(void **state) {
+    const dsb_preset_row *rows;
+    dsb_arena arena;
+    dsb_suite s;
+    dsb_arena_init(&arena);
+    load(&s, &arena, "harness/suites/everything.json");
+    int n = dsb_preset_list(&rows), at = 0;
+    for (int i = 0; i < n; i++) {
+        if (strcmp(rows[i].name, "as-stored") == 0) continue;
+        assert_true(at < s.n_scheme);
+        assert_string_equal(s.recipes[at++]->name, rows[i].name);
+    }
+    assert_int_equal(at, s.n_scheme);
+    dsb_arena_release(&arena);
+}
+
 /* What a suite promises: a scheme for each format that isn't a float. */
 static void test_suites__formats_has_every_format(void **state) {
     const dsb_format *rows;
@@ -136,6 +153,7 @@ static void test_suites__a_name_is_a_file_or_one_that_is_shipped(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_suites__each_is_read_and_named_as_its_file),
+        cmocka_unit_test(test_suites__everything_has_every_preset),
         cmocka_unit_test(test_suites__formats_has_every_format),
         cmocka_unit_test(test_suites__calibration_keys_are_read_and_written),
         cmocka_unit_test(test_suites__calibration_keys_that_make_no_sense_are_refused),

@@ -88,6 +88,7 @@ static sr_run *opened(const dsb_backend *be) {
     sr_add_preset(r, "static-int8");
     sr_add_preset(r, "qat-int8");
     sr_add_json(r, "{\"name\": \"head\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"group\": 32}]}");
+    sr_add_json(r, "{\"name\": \"turned\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\"}, {\"role\": \"attn.*\", \"format\": \"int4\", \"algorithm\": \"gptq\", \"compensation\": \"recalibrate\"}, {\"role\": \"*\", \"format\": \"int4\", \"transform\": \"hadamard\"}]}");
     return r;
 }
 
@@ -96,8 +97,8 @@ static void add_wide(sr_run *r) {
     sr_add_json(r, "{\"name\": \"by rows\", \"rules\": [{\"role\": \"dense.gate\", \"format\": \"fp8_e4m3\", \"group\": 128}, {\"role\": \"dense.up\", \"format\": \"int4\", \"group\": 32, \"activation\": \"int8-static\"},"
                    "{\"role\": \"attn.o\", \"format\": \"q4_K\", \"algorithm\": \"imatrix\"}, {\"role\": \"*\", \"format\": \"int8\", \"transform\": \"hadamard\", \"activation\": \"int8-dynamic\"}]}");
     sr_add_json(r, "{\"name\": \"whole\", \"rules\": [{\"role\": \"dense.gate\", \"format\": \"int8\", \"group\": \"tensor\"}, {\"role\": \"dense.up\", \"format\": \"int4\", \"group\": 32, \"algorithm\": \"gptq\"},"
-                   "{\"role\": \"attn.o\", \"format\": \"nvfp4\"}]}");
-    sr_add_json(r, "{\"name\": \"own inputs\", \"rules\": [{\"role\": \"*\", \"format\": \"q4_0\", \"algorithm\": \"imatrix\", \"compensation\": [\"recalibrate\"]}]}");
+                   "{\"role\": \"attn.o\", \"format\": \"nvfp4\"}, {\"role\": \"*\", \"format\": \"int4\", \"group\": 32, \"algorithm\": \"rtn-kl\"}]}");
+    sr_add_json(r, "{\"name\": \"own inputs\", \"rules\": [{\"role\": \"dense.gate\", \"format\": \"int4\", \"group\": 32, \"zero_point\": \"real\", \"algorithm\": \"hqq\"}, {\"role\": \"*\", \"format\": \"q4_0\", \"algorithm\": \"imatrix\", \"compensation\": [\"recalibrate\"]}]}");
 }
 
 static dsb_sweep_plan plan_of(sr_run *r, const dsb_observer *obs, int64_t memory) {
@@ -199,12 +200,12 @@ static void test_sweep_memory__a_whole_v3_fits_four_gigabytes(void **state) {
 
 /* Whatever works on whole matrices wants their memory: three of 132 M weights, in f32 under the reference and the scheme. */
 static void test_sweep_memory__what_works_on_whole_matrices_is_counted(void **state) {
-    static const char *const k_rules[] = {"\"group\": \"tensor\"", "\"group\": 32, \"transform\": \"smooth\"", "\"group\": 32, \"compensation\": [\"bias\"]"};
+    static const char *const k_rules[] = {"\"group\": \"tensor\"", "\"group\": 32, \"transform\": \"smooth\"", "\"group\": 32, \"compensation\": [\"bias\"]", "\"group\": 32, \"algorithm\": \"rtn-kl\""};
     sr_run *r = of_v3_size();
     sr_add_preset(r, "int4-rtn");
     int64_t least = planned(r, false).least_bytes, dense = 3LL * 18432 * 7168;
     assert_int_equal(planned(r, false).head_tile, 2304); /* the most below 16 M weights, in steps of 128 */
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         char text[300];
         snprintf(text, sizeof text, "{\"name\": \"whole\", \"rules\": [{\"role\": \"dense.*\", \"format\": \"int4\", %s}, {\"role\": \"lm_head\", \"format\": \"nvfp4\"}]}", k_rules[i]);
         sr_add_json(r, text);

@@ -1,5 +1,7 @@
 /* Transforms: closed forms, statistics beside those gathered of transformed inputs, and whole models that stay what they were. */
 #include "sweep_run.h"
+
+#include "engine/rotate.h"
 #include "values.h"
 
 #include <math.h>
@@ -156,6 +158,12 @@ static void test_transform__rotation_spreads_an_outlier(void **state) {
 static const char k_smooth[] = "{\"name\": \"smooth\", \"rules\": [{\"role\": \"router\", \"format\": \"f32\", \"transform\": \"smooth\"}, {\"role\": \"*\", \"format\": \"f32\", \"transform\": \"smooth\"}]}";
 static const char k_hadamard[] = "{\"name\": \"hadamard\", \"rules\": [{\"role\": \"router\", \"format\": \"f32\", \"transform\": \"hadamard\"}, {\"role\": \"*\", \"format\": \"f32\", \"transform\": \"hadamard\"}]}";
 
+static const char k_rotate[] = "{\"name\": \"rotate\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"*\", \"format\": \"keep\"}]}";
+/* Its own stream is the reference's, rotated: the re-fitted router is the stored one. */
+static const char k_refit[] = "{\"name\": \"rotate+router\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"router\", \"format\": \"keep\", \"compensation\": \"router\"}, {\"role\": \"*\", \"format\": \"keep\"}]}";
+static const char k_both[] = "{\"name\": \"rotate+hadamard\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"router\", \"format\": \"f32\"}, {\"role\": \"lm_head\", \"format\": \"f32\"}, {\"role\": \"embed\", \"format\": \"f32\"}, "
+                             "{\"role\": \"*\", \"format\": \"f32\", \"transform\": \"hadamard\"}]}";
+
 static float *logits_of(sr_run *r, const dsb_scheme *scheme) {
     dsb_session s;
     dsb_err err = {0};
@@ -185,17 +193,21 @@ static void stays_exact(const char *dir) {
     sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
     sr_add_json(r, k_smooth);
     sr_add_json(r, k_hadamard);
-    for (int i = 0; i < 2; i++) r->schemes[i].bf16 = false;
+    sr_add_json(r, k_rotate);
+    sr_add_json(r, k_both);
+    sr_add_json(r, k_refit);
+    for (int i = 0; i < r->n_scheme; i++) r->schemes[i].bf16 = false;
     sr_sweep(r, 2);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < r->n_scheme; i++) {
         for (int l = 0; l < r->m.config.n_layer; l++)
-            for (int c = 0; c < SR_CHUNKS; c++) {
-                const dsb_moments *m = &r->layer[i][l][DSB_POINT_BLOCK][DSB_KIND_ACCUMULATED][c];
-                if (!(m->xx > 0 && sqrt(m->dd / m->xx) <= 1e-4)) fail_msg("%s: %s: block %d differs by %g", dir, r->schemes[i].name, l, sqrt(m->dd / m->xx));
+            for (int k = 0; k < DSB_POINT_COUNT * 2 * SR_CHUNKS; k++) {
+                int point = k % DSB_POINT_COUNT, kind = k / DSB_POINT_COUNT % 2 ? DSB_KIND_ISOLATED : DSB_KIND_ACCUMULATED, c = k / DSB_POINT_COUNT / 2;
+                const dsb_moments *m = &r->layer[i][l][point][kind][c];
+                if (r->seen[i][l][point][kind][c] && !(m->xx > 0 && sqrt(m->dd / m->xx) <= 1e-4)) fail_msg("%s: %s: block %d, point %d, kind %d differs by %g", dir, r->schemes[i].name, l, point, kind, sqrt(m->dd / m->xx));
             }
         if (r->m.config.n_expert > 0) assert_true(r->router[i][r->m.config.n_layer - 1].dd <= 1e-8 * r->router[i][r->m.config.n_layer - 1].xx); /* compared where the stored weight is */
     }
-    logits_stay(r, &r->schemes[1]);
+    for (int i = 1; i < r->n_scheme; i++) logits_stay(r, &r->schemes[i]);
     sr_close(r);
 }
 
@@ -221,13 +233,69 @@ static void test_transform__the_oracles_models_stay_exact(void **state) {
     }
 }
 
+/* A linear that reads the stream behind a norm g, and one that writes it: W·(g∘x) is the rotated weight's product with x·H; H·(W·x) what the writer gives. */
+static void test_transform__rotated_weights_fit_the_rotated_stream(void **state) {
+    enum { D = 12, N = 8 }; /* blocks of 4 */
+    float w[N * D], g[D], x[D], back[D], turned[N * D], undone[N * D], writer[D * N], in[N];
+    uint32_t seed = 5;
+    for (int i = 0; i < N * D; i++) w[i] = bell(&seed);
+    for (int i = 0; i < D; i++) x[i] = back[i] = bell(&seed), g[i] = i == 7 ? 0 : 1 + 0.5f * bell(&seed);
+    for (int i = 0; i < N; i++) in[i] = bell(&seed);
+    dsb_rotation reads = {.block = 4, .norm = g}, writes = {.block = 4, .writes = true};
+    reads.in.in_scale = calloc(D, sizeof(float));
+    for (int i = 0; i < D; i++) reads.in.in_scale[i] = i == 7 ? 0 : 1 / g[i];
+    const dsb_backend *be = dsb_backend_cpu(NULL);
+    dsb_rotation_apply(&reads, w, N, D, turned);
+    dsb_rotate_rows(be, 4, x, 1, D);
+    for (int r = 0; r < N; r++) {
+        double want = 0, got = 0, size = 0;
+        for (int i = 0; i < D; i++) {
+            want += (double)w[r * D + i] * (double)g[i] * (double)back[i];
+            got += (double)turned[r * D + i] * (double)x[i];
+            size += fabs((double)turned[r * D + i] * (double)x[i]);
+        }
+        near(got, want, 0x1p-20 * size); /* log2(4) + 2 roundings on either side */
+    }
+    memcpy(undone, turned, sizeof undone);
+    dsb_rotation_undo(&reads, w, N, D, undone);
+    for (int i = 0; i < N * D; i++) near((double)undone[i], (double)w[i], 1e-5);
+    assert_true(undone[7] == w[7]); /* a norm weight of 0 hides its column */
+    dsb_rotation_apply(&writes, w, D, N, writer);
+    float y[D] = {0}, z[D] = {0};
+    for (int r = 0; r < D; r++)
+        for (int i = 0; i < N; i++) {
+            y[r] += w[r * N + i] * in[i];
+            z[r] += writer[r * N + i] * in[i];
+        }
+    dsb_rotate_rows(be, 4, y, 1, D);
+    for (int r = 0; r < D; r++) near((double)z[r], (double)y[r], 1e-5);
+    dsb_rotation_undo(&writes, w, D, N, writer);
+    for (int i = 0; i < N * D; i++) near((double)writer[i], (double)w[i], 1e-5);
+    dsb_transform_release(&reads.in);
+}
+
+/* What a rotation can't stand beside, and a model that none turns. */
+static void test_transform__a_rotation_says_what_it_lacks(void **state) {
+    sr_run *r = sr_open();
+    dsb_scheme_source source;
+    const dsb_recipe *recipe;
+    dsb_err err = {0};
+    assert_int_equal(dsb_recipe_preset(&recipe, &r->arena, "w4a4-rotate", NULL), DSB_OK);
+    assert_int_equal(dsb_scheme_source_open(&source, &r->m, sr_model, recipe, "models/dsmoe-tiny/qat-int8", &err), DSB_EUSAGE);
+    assert_non_null(strstr(err.text, "no other checkpoint"));
+    r->m.config.d_model = 63;
+    assert_int_equal(dsb_model_check_recipe(&r->m, recipe, NULL, &err), DSB_EINPUT);
+    assert_non_null(strstr(err.text, "hidden_size 63 is odd"));
+    sr_close(r);
+}
+
 /* Real low-bit products: any number of threads gives the same bits. */
 static void test_transform__results_do_not_depend_on_threads(void **state) {
-    static const char *const k_scheme[] = {"smooth-int8", "int4-hadamard", "w4a4-hadamard"};
+    static const char *const k_scheme[] = {"smooth-int8", "int4-hadamard", "w4a4-hadamard", "w4a4-rotate"};
     sr_run *r[2];
     for (int t = 0; t < 2; t++) {
         r[t] = sr_open();
-        for (int i = 0; i < 3; i++) sr_add_preset(r[t], k_scheme[i]);
+        for (int i = 0; i < 4; i++) sr_add_preset(r[t], k_scheme[i]);
         omp_set_num_threads(1 + 2 * t);
         sr_sweep(r[t], 1);
     }
@@ -247,6 +315,8 @@ int main(void) {
         cmocka_unit_test(test_transform__rotation_spreads_an_outlier),
         cmocka_unit_test(test_transform__models_stay_exact_in_full_precision),
         cmocka_unit_test(test_transform__the_oracles_models_stay_exact),
+        cmocka_unit_test(test_transform__rotated_weights_fit_the_rotated_stream),
+        cmocka_unit_test(test_transform__a_rotation_says_what_it_lacks),
         cmocka_unit_test(test_transform__results_do_not_depend_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
