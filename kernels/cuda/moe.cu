@@ -1,13 +1,11 @@
-/* The fused MoE layer, see moe.h. */
+/* A layer's routed experts in one piece: rows sorted by expert, activations quantized once a token, gate and up in one product with SwiGLU
+ * behind it, down, then each token's weighted sum over its experts in ascending order. Bits are those of the backend's single rows. Hopper only. */
 #include <cudaTypedefs.h>
 #include <stdlib.h>
 
 #include "kernels/cuda/grouped.cuh"
-extern "C" {
-#include "kernels/cuda/moe.h"
-}
 
-struct cu_moe {
+struct dsb_experts {
     int64_t n_expert, k, d, ff, room; /* room: rows the buffers hold */
     int8_t *w1, *w2;                  /* (n_expert, 2 ff, d): 8 rows of gate, 8 of up, ...; (n_expert, d, ff) */
     float *s1, *s2;
@@ -187,17 +185,17 @@ static bool describe(CUtensorMap *map, const void *base, int64_t rows, int64_t c
     return r == CUDA_SUCCESS || cu_ok(cudaErrorUnknown, "cuTensorMapEncodeTiled");
 }
 
-void cu_moe_close(cu_moe *m) {
+void cu_experts_release(dsb_experts *m) {
     if (!m) return;
     void *all[] = {m->w1, m->w2, m->s1, m->s2, m->q, m->q2, m->qs, m->qs2, m->h, m->part, m->first, m->slot_of_row, m->row_of_slot};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cu_drop(all[i]);
     free(m);
 }
 
-cu_moe *cu_moe_open(int64_t n_expert, int64_t k, int64_t d, int64_t ff) {
-    cu_moe *m = NULL;
-    if (cu_capability != 90 || d % 16 || ff % 16 || d > 8192 || ff > 8192 || k > 32 || n_expert > GP_EXPERTS || !(m = (cu_moe *)calloc(1, sizeof *m))) return NULL;
-    *m = (cu_moe){.n_expert = n_expert, .k = k, .d = d, .ff = ff};
+static dsb_experts *experts_open(int64_t n_expert, int64_t k, int64_t d, int64_t ff) {
+    dsb_experts *m = NULL;
+    if (cu_capability != 90 || d % 16 || ff % 16 || d > 8192 || ff > 8192 || k > 32 || n_expert > GP_EXPERTS || !(m = (dsb_experts *)calloc(1, sizeof *m))) return NULL;
+    *m = (dsb_experts){.n_expert = n_expert, .k = k, .d = d, .ff = ff};
     m->w1 = (int8_t *)cu_take((size_t)(n_expert * 2 * ff * d));
     m->w2 = (int8_t *)cu_take((size_t)(n_expert * d * ff));
     m->s1 = (float *)cu_take((size_t)(n_expert * 2 * ff) * 4);
@@ -207,21 +205,34 @@ cu_moe *cu_moe_open(int64_t n_expert, int64_t k, int64_t d, int64_t ff) {
     ok = ok && describe(&m->weights[0], m->w1, n_expert * 2 * ff, d, 256) && describe(&m->weights[1], m->w2, n_expert * d, ff, 256);
     ok = ok && describe(&m->few_weights[0], m->w1, n_expert * 2 * ff, d, GP_M) && describe(&m->few_weights[1], m->w2, n_expert * d, ff, GP_M);
     if (ok) return m;
-    cu_moe_close(m);
+    cu_experts_release(m);
     return NULL;
 }
 
-void cu_moe_load(cu_moe *m, int64_t e, const int8_t *const codes[3], const float *const scales[3]) {
-    int64_t d = m->d, ff = m->ff;
-    for (int which = 0; which < 2; which++) {
-        CU(cudaMemcpy2DAsync(m->w1 + (e * 2 * ff + 8 * which) * d, (size_t)(16 * d), codes[which], (size_t)(8 * d), (size_t)(8 * d), (size_t)(ff / 8), cudaMemcpyHostToDevice, cu_stream));
-        CU(cudaMemcpy2DAsync(m->s1 + e * 2 * ff + 8 * which, 64, scales[which], 32, 32, (size_t)(ff / 8), cudaMemcpyHostToDevice, cu_stream));
-    }
-    cu_to_device(m->w2 + e * d * ff, codes[2], (size_t)(d * ff));
-    cu_to_device(m->s2 + e * d, scales[2], (size_t)d * 4);
+/* Gate and up alternate, 8 rows each. The rows of w are padded to `from` bytes. */
+static void load(dsb_experts *m, int64_t e, const dsb_wmat w[3]) {
+    int64_t d = m->d, ff = m->ff, from = cu_code_stride(d, d);
+    for (int which = 0; which < 2; which++)
+        for (int64_t r = 0; r < 8; r++) { /* row r of each eight */
+            CU(cudaMemcpy2DAsync(m->w1 + (e * 2 * ff + 8 * which + r) * d, (size_t)(16 * d), (int8_t *)w[which].data + r * from, (size_t)(8 * from), (size_t)d, (size_t)(ff / 8), cudaMemcpyDeviceToDevice, cu_stream));
+        }
+    for (int which = 0; which < 2; which++) CU(cudaMemcpy2DAsync(m->s1 + e * 2 * ff + 8 * which, 64, w[which].scales, 32, 32, (size_t)(ff / 8), cudaMemcpyDeviceToDevice, cu_stream));
+    CU(cudaMemcpy2DAsync(m->w2 + e * d * ff, (size_t)ff, w[2].data, (size_t)cu_code_stride(ff, ff), (size_t)ff, (size_t)d, cudaMemcpyDeviceToDevice, cu_stream));
+    CU(cudaMemcpyAsync(m->s2 + e * d, w[2].scales, (size_t)d * 4, cudaMemcpyDeviceToDevice, cu_stream));
 }
 
-static bool make_room(cu_moe *m, int64_t rows) {
+dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_err *err) {
+    int64_t d = w[0].cols, ff = w[0].rows;
+    *out = NULL;
+    for (int64_t i = 0; i < 3 * n_expert; i++)
+        if (w[i].kind != DSB_W_I8 || w[i].group < w[i].cols || w[i].rows != (i % 3 == 2 ? d : ff) || w[i].cols != (i % 3 == 2 ? ff : d)) return DSB_OK;
+    dsb_experts *m = experts_open(n_expert, k, d, ff);
+    for (int64_t e = 0; m && e < n_expert; e++) load(m, e, w + 3 * e);
+    *out = m;
+    return cu_check(err);
+}
+
+static bool make_room(dsb_experts *m, int64_t rows) {
     if (rows <= m->room) return true;
     void **all[] = {(void **)&m->q, (void **)&m->q2, (void **)&m->qs, (void **)&m->qs2, (void **)&m->h, (void **)&m->part, (void **)&m->slot_of_row, (void **)&m->row_of_slot};
     size_t bytes[] = {(size_t)m->d, (size_t)m->ff, 4, 4, (size_t)m->ff * 2, (size_t)m->d * 2, 4, 4};
@@ -259,14 +270,14 @@ template <class T> static void quantize_rows(bool few, const T *x, int64_t n, in
     else launch(few, "quantize", quantize<T, 128>, n, 128, 0, x, n, cols, copies, row_of_slot, q, scale);
 }
 
-template <int N, bool FEW, bool GATED> static void product(cu_moe *m, const gp_args &p, int log_tokens) {
+template <int N, bool FEW, bool GATED> static void product(dsb_experts *m, const gp_args &p, int log_tokens) {
     static bool ready;
     if (!ready) ready = CU(cudaFuncSetAttribute(gp_product<N, FEW, GATED>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)gp_shared<N>));
     launch(FEW, "gp_product", gp_product<N, FEW, GATED>, cu_processors, GP_THREADS, gp_shared<N>, FEW ? m->few_weights[!GATED] : m->weights[!GATED], m->rows[!GATED][log_tokens], p);
 }
 
 /* Tiles by how many tokens an expert gets on average. */
-template <bool GATED> static void experts(cu_moe *m, const gp_args &p, int64_t slots) {
+template <bool GATED> static void experts(dsb_experts *m, const gp_args &p, int64_t slots) {
     int64_t each = cu_ceil(slots, m->n_expert);
     if (each > 64) product<256, false, GATED>(m, p, 7);
     else if (each > 32) product<64, true, GATED>(m, p, 6);
@@ -275,7 +286,7 @@ template <bool GATED> static void experts(cu_moe *m, const gp_args &p, int64_t s
     else product<8, true, GATED>(m, p, 3);
 }
 
-template <class T> static void forward(cu_moe *m, const T *x, int64_t n, const int32_t *idx, const float *weight, T *y) {
+template <class T> static void forward(dsb_experts *m, const T *x, int64_t n, const int32_t *idx, const float *weight, T *y) {
     int64_t slots = n * m->k, d = m->d, ff = m->ff;
     int32_t *count = m->first + m->n_expert + 1;
     bool few = slots <= 64 * m->n_expert;
@@ -290,8 +301,11 @@ template <class T> static void forward(cu_moe *m, const T *x, int64_t n, const i
     launch(few, "combine", combine<T>, cu_grid(n * (d / 8), 128), 128, 0, m->part, weight, n, m->k, d, y);
 }
 
-void cu_moe_forward(cu_moe *m, const void *x, int64_t n, const int32_t *idx, const float *weight, bool bf16_io, void *y) {
-    if (n == 0 || !make_room(m, n * m->k)) return;
-    if (bf16_io) forward<uint16_t>(m, (const uint16_t *)x, n, idx, weight, (uint16_t *)y);
-    else forward<float>(m, (const float *)x, n, idx, weight, (float *)y);
+void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y) {
+    if (n > 0 && make_room(m, n * m->k)) forward<float>(m, x, n, idx, weight, y);
+}
+
+/* BF16 rows in and out, for measuring beside others. */
+void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y) {
+    if (n > 0 && make_room(m, n * m->k)) forward<uint16_t>(m, x, n, idx, weight, y);
 }
