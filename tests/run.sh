@@ -3,7 +3,7 @@
 # A test program writes its results as XML: output of the tested code can't be mistaken for them, and a crash leaves no file.
 build=${1:-build}
 which=${2:-all}
-[ $# -lt 2 ] || shift 2
+shift $(($# < 2 ? $# : 2))
 names=" $* "
 passed=0 failed=0 skipped=0
 # Threads that spin while they wait starve each other on a busy machine.
