@@ -31,7 +31,7 @@ static inline float kc_unit(void) { return (float)((int32_t)(kc_random() >> 16) 
  * DSBENCH_TEST_SLACK: so many guarded bytes between, for emulators that read more than an instruction does. */
 static inline size_t kc_slack(void) {
     const char *bytes = getenv("DSBENCH_TEST_SLACK");
-    return bytes ? (size_t)atoi(bytes) : 0;
+    return bytes ? (size_t)strtoul(bytes, NULL, 10) : 0;
 }
 typedef struct kc_map {
     uint8_t *at;
