@@ -7,9 +7,12 @@
 #include <cmocka.h>
 
 #include <glob.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "harness/suite.h"
 #include "quantizers/recipe.h"
@@ -156,8 +159,12 @@ static void test_suites__a_name_is_a_file_or_one_that_is_shipped(void **state) {
     dsb_err err = {0};
     char longest[80];
     dsb_arena_init(&arena);
-    assert_int_equal(dsb_suite_find(&arena, "quick", &path, &err), DSB_OK);
-    assert_true(strlen(path) > 11 && strcmp(path + strlen(path) - 11, "/quick.json") == 0);
+    char exe[PATH_MAX], beside[PATH_MAX + 32];
+    assert_true(dsb_program_dir(exe));
+    snprintf(beside, sizeof beside, "%s/../../harness", exe); /* a sanitizer's build lies one folder deeper */
+    bool shipped = access(beside, F_OK) == 0;
+    assert_int_equal(dsb_suite_find(&arena, "quick", &path, &err), shipped ? DSB_OK : DSB_EINPUT);
+    if (shipped) assert_true(strlen(path) > 11 && strcmp(path + strlen(path) - 11, "/quick.json") == 0);
     assert_int_equal(dsb_suite_find(&arena, "harness/suites/moe.json", &path, &err), DSB_OK);
     assert_string_equal(path, "harness/suites/moe.json");
     assert_int_equal(dsb_suite_find(&arena, "Makefile", &path, &err), DSB_OK);
