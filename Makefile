@@ -95,12 +95,17 @@ NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -
 
 cuda: all $(BUILD)/libdsbench_cuda.so ## build the CUDA plugin (needs nvcc, no GPU)
 
-check-cuda: cuda tests ## the GPU against the CPU: rows, products, whole runs (needs a GPU)
+check-cuda: cuda tests $(BUILD)/experts_cuda ## the GPU against the CPU: rows, products, whole runs (needs a GPU)
+	@$(BUILD)/experts_cuda check
 	@DSBENCH_TEST_DEVICE=cuda sh tests/run.sh $(BUILD) unit test_kernels test_kernels_gemm test_kernels_rows test_device
 
 $(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
 	@echo "  LINK  $@"
 	@$(NVCC) --cudart static -shared -o $@ $^
+
+$(BUILD)/experts_cuda: $(BUILD)/obj/tests/cuda/experts.cu.o $(CUDA_OBJ)
+	@echo "  LINK  $@"
+	@$(NVCC) --cudart static -o $@ $^
 
 $(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/portable/math.h base/format.h
 	@command -v $(NVCC) >/dev/null || { echo "nvcc is not installed: the CUDA Toolkit is wanted (or make NVCC=/path/to/nvcc)" >&2; exit 2; }

@@ -27,8 +27,8 @@ static const struct row {
     [DSB_PACKED_fp8_e4m3] = {0, 4, 8, 0, {{0, 0}}},
     [DSB_PACKED_fp8_e5m2] = {0, 4, 8, 0, {{0, 0}}},
     [DSB_PACKED_nf4] = {0, 4, 4, 0, {{0, 0}}},
-    [DSB_PACKED_w4a16] = {0, 5, 4, 0, {{4, 1}}},
-    [DSB_PACKED_w8a16] = {0, 5, 8, 0, {{4, 1}}},
+    [DSB_PACKED_w4a16] = {0, 8, 4, 0, {{0, 0}}},
+    [DSB_PACKED_w8a16] = {0, 8, 8, 0, {{0, 0}}},
 };
 
 int dsb_packed_header(dsb_packed_type type) { return k_row[type].n ? 0 : k_row[type].bytes; }
@@ -49,8 +49,9 @@ static int nibble(const uint8_t *codes, int64_t i) { return codes[i / 2] >> i % 
 
 void dsb_packed_decode(const dsb_packed *p, const uint8_t *b, int64_t n, float *dst) {
     const uint8_t *codes = b + dsb_packed_header(p->type);
-    float scale = 0;
+    float scale = 0, zero = 0;
     if (codes > b) memcpy(&scale, b, sizeof scale);
+    if (codes > b + sizeof scale) memcpy(&zero, b + sizeof scale, sizeof zero);
     switch (p->type) {
     case DSB_PACKED_mxfp4: dsb_decode_mxfp4(b + 1, b, (size_t)n, dst); return;
     case DSB_PACKED_nvfp4: dsb_decode_nvfp4(b + 1, b, p->global, (size_t)n, dst); return;
@@ -67,10 +68,10 @@ void dsb_packed_decode(const dsb_packed *p, const uint8_t *b, int64_t n, float *
         for (int64_t i = 0; i < n; i++) dst[i] = dsb_nf4_value[nibble(codes, i)] * scale;
         return;
     case DSB_PACKED_w4a16:
-        for (int64_t i = 0; i < n; i++) dst[i] = (float)(nibble(codes, i) - 8 - (int8_t)b[4]) * scale;
+        for (int64_t i = 0; i < n; i++) dst[i] = ((float)(nibble(codes, i) - 8) - zero) * scale;
         return;
     case DSB_PACKED_w8a16:
-        for (int64_t i = 0; i < n; i++) dst[i] = (float)((int8_t)codes[i] - (int8_t)b[4]) * scale;
+        for (int64_t i = 0; i < n; i++) dst[i] = ((float)(int8_t)codes[i] - zero) * scale;
         return;
     default: dsb_ggml_find(k_row[p->type].ggml)->decode(b, dst);
     }

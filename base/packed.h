@@ -1,6 +1,6 @@
 /* Rows of weights that stay packed: blocks of inputs with their scales inside, one after another; what the products of
  * kernels/backend.h decode on the fly. GGUF's types are their files' bytes. MX: the E8M0 byte, then codes; NVFP4: the E4M3 byte, then codes.
- * FP8 and NF4: an f32 scale, then codes. w4a16 and w8a16 (integers beside float activations): an f32 scale, the zero point (int8), then codes,
+ * FP8 and NF4: an f32 scale, then codes. w4a16 and w8a16 (integers beside float activations): an f32 scale, an f32 zero point, then codes,
  * nibbles offset by 8: value = (code - zero) * scale. Nibbles but GGUF's: the even input is the low one. Codes are finite numbers. */
 #ifndef DSB_BASE_PACKED_H
 #define DSB_BASE_PACKED_H

@@ -45,13 +45,21 @@ static dsb_status transform_input(const dsb_model *m, const dsb_linear *l, bool 
     return DSB_OK;
 }
 
-/* x as `l` reads it: f32, rounded to FP8, or quantized to integers. */
+/* x as `l` reads it: f32, rounded to BF16 or FP8, or quantized to integers. */
 static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, dsb_workspace *ws, dsb_act *act, dsb_err *err) {
     int64_t cols = l->w.cols;
     *act = (dsb_act){.n = n, .cols = cols, .f32 = x};
-    if (l->activation == DSB_ACT_NONE) return DSB_OK;
+    if (l->activation == DSB_ACT_NONE && !l->bf16_input) return DSB_OK;
     int8_t *q;
     float *scale;
+    if (l->activation == DSB_ACT_NONE) {
+        float *rounded;
+        TAKE(WS_CODES, rounded, n * cols);
+        ws->be->copy(rounded, x, (size_t)(n * cols) * sizeof *x);
+        ws->be->round_bf16(rounded, n * cols);
+        act->f32 = rounded;
+        return DSB_OK;
+    }
     if (l->activation == DSB_ACT_FP8_DYNAMIC || l->activation == DSB_ACT_FP8_STATIC) {
         float *rounded;
         bool fixed = l->activation == DSB_ACT_FP8_STATIC;
@@ -75,7 +83,7 @@ static dsb_status prepare_act(const dsb_linear *l, const float *x, int64_t n, ds
     return DSB_OK;
 }
 
-static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->in_scale == b->in_scale && a->rotation == b->rotation && a->activation == b->activation && (!dsb_activation_is_static(a->activation) || a->static_scale == b->static_scale); }
+static bool same_act(const dsb_linear *a, const dsb_linear *b) { return a->in_scale == b->in_scale && a->rotation == b->rotation && a->activation == b->activation && a->bf16_input == b->bf16_input && (!dsb_activation_is_static(a->activation) || a->static_scale == b->static_scale); }
 
 /* y += a·(b·x), b·x rounded as every product's output is. */
 static dsb_status add_low_rank(const dsb_model *m, const dsb_linear *l, bool bf16, const float *x, int64_t n, dsb_workspace *ws, float *y, dsb_err *err) {

@@ -17,10 +17,8 @@ static dsb_status take(const dsb_backend *be, void **out, size_t bytes, dsb_err 
 /* product (kv_lora, rows) = the transpose of the weight, low-rank factors included. */
 static dsb_status whole_weight(const dsb_model *m, const dsb_linear *l, absorb *a, dsb_err *err) {
     const dsb_backend *be = m->be;
-    const dsb_activation_row *acts;
     int64_t n = l->w.cols, rows = l->w.rows;
     dsb_act act = {.n = n, .cols = n};
-    dsb_activation_list(&acts);
     DSB_TRY(DSB_NEW(a->host, rows * n > n * n ? rows * n : n * n, "absorbed kv_b", err));
     DSB_TRY(DSB_NEW(a->host_codes, n * n, "absorbed kv_b", err));
     TAKE(a->eye, n * n);
@@ -33,7 +31,7 @@ static dsb_status whole_weight(const dsb_model *m, const dsb_linear *l, absorb *
     be->upload(a->eye, a->host, (size_t)(n * n) * sizeof *a->eye);
     be->upload(a->codes, a->host_codes, (size_t)(n * n));
     act.f32 = a->eye;
-    if (acts[l->activation].integer) act = (dsb_act){.n = n, .cols = n, .q = a->codes, .scale = a->ones};
+    if (l->w.kind >= DSB_W_I8) act = (dsb_act){.n = n, .cols = n, .q = a->codes, .scale = a->ones};
     be->gemm(&l->w, &act, a->product);
     if (l->a.data) {
         TAKE(a->low, n * l->b.rows);

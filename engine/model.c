@@ -84,6 +84,7 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     dsb_loader_release(l);
     l->model = kept.model;
     l->refit = kept.refit;
+    l->bf16_reference = kept.bf16_reference;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
     l->room = n;
     return DSB_OK;
@@ -104,7 +105,7 @@ static double format_bytes(const dsb_backend *be, const dsb_rule *r, const dsb_f
     dsb_activation_list(&acts);
     if (f->is_float) return f->bits / 8;
     if (f->qmax && acts[r->activation].integer && !r->zero_point) return f->qmax > 7 ? 1.25 : 0.75;
-    return be->pack_blocks && r->zero_point != DSB_ZERO_REAL ? dsb_format_packed_bytes(f, group) : 4;
+    return be->pack_blocks ? dsb_format_packed_bytes(f, group) : 4;
 }
 
 double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s) {
@@ -162,7 +163,8 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
         l->ref_rows = spec->rows;
     }
     if (!out) return DSB_OK;
-    DSB_TRY(l->model->be->pack_float(&out->w, kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
+    out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
+    DSB_TRY(l->model->be->pack_float(&out->w, out->bf16_input ? DSB_W_BF16 : kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
     return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
 }
 
@@ -362,9 +364,10 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     } else if (rule && rule->format) {
         st = load_ruled(l, rule, spec, s->source->dir, own, &codes, range, stats, out, event, err);
         deq = l->w_deq;
-    } else if (ref && own == l->w_ref) {
+    } else if (ref && own == l->w_ref && (!ref->bf16_input || stored == DSB_BF16)) {
         *out = *ref;
         out->borrowed = true;
+        out->bf16_input = false; /* the reference's own arithmetic */
         event->stored_bytes = l->ref_bytes;
     } else {
         st = pack_kept(l, s, spec, &codes, own, stored, out, err);

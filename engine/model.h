@@ -64,6 +64,7 @@ struct dsb_linear {
     bool borrowed; /* w and bias belong to another linear */
     dsb_activation activation;
     float static_scale;
+    bool bf16_input; /* activation none: the input is rounded to BF16, whatever carries it */
     dsb_wmat a, b; /* low-rank compensation: output += a·(b·x), x as the carrier holds it; no data: none; never borrowed */
     float *in_scale;  /* (cols) device, or NULL: the input is multiplied by it, */
     int64_t rotation; /* then rotated in blocks of so many (0: not), before it is quantized */
@@ -92,6 +93,7 @@ typedef struct dsb_loader {
     const dsb_model *model;
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
+    bool bf16_reference; /* the reference's weights, but the router's, are held as BF16 and take BF16 inputs */
     const float *refit; /* borrowed, or NULL: what a scheme of the model's own checkpoint takes for the stored weight */
     char ref_stem[256]; /* what w_ref holds, from which row on, and how many */
     int64_t ref_first, ref_rows;

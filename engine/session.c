@@ -94,6 +94,36 @@ static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
     return DSB_OK;
 }
 
+static bool plain_int8(const dsb_linear *l) { return l->activation == DSB_ACT_INT8_DYNAMIC && !l->bias && !l->a.data && !l->in_scale && !l->rotation; }
+
+/* Experts that the device takes in one piece; theirs are then gone, their bytes stay counted. */
+static dsb_status fuse(dsb_session *s, dsb_layer_weights *w, dsb_err *err) {
+    const dsb_config *c = &s->m->config;
+    const dsb_backend *be = s->m->be;
+    if (!be->fuse_experts || !s->scheme->bf16 || c->swiglu_limit > 0) return DSB_OK;
+    dsb_wmat *all;
+    bool fits = true;
+    DSB_TRY(DSB_NEW(all, 3 * c->n_expert, "experts", err));
+    for (int64_t e = 0; e < c->n_expert; e++) {
+        const dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};
+        for (int i = 0; i < 3; i++) {
+            fits &= plain_int8(parts[i]);
+            all[3 * e + i] = parts[i]->w;
+        }
+    }
+    dsb_status st = fits ? be->fuse_experts(&w->fused, all, c->n_expert, c->router.k, err) : DSB_OK;
+    free(all);
+    for (int64_t e = 0; !st && w->fused && e < c->n_expert; e++) {
+        dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};
+        for (int i = 0; i < 3; i++) {
+            size_t bytes = parts[i]->w.bytes;
+            be->unpack(&parts[i]->w);
+            parts[i]->w.bytes = bytes;
+        }
+    }
+    return st;
+}
+
 static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, int64_t layer, dsb_err *err) {
     const dsb_config *c = &s->m->config;
     dsb_layer_weights *w = &s->layers[layer];
@@ -108,6 +138,7 @@ static dsb_status load_layer(dsb_session *s, dsb_loader *l, const dsb_calibratio
     DSB_TRY(load_linear(s, l, cal, &router, &w->router.w, err));
     DSB_TRY(DSB_NEW(w->experts, c->n_expert, "experts", err));
     for (int64_t e = 0; e < c->n_expert; e++) DSB_TRY(load_ffn(s, l, cal, layer, DSB_ROLE_EXPERT_GATE, e, &w->experts[e], err));
+    DSB_TRY(fuse(s, w, err));
     return c->n_shared ? load_ffn(s, l, cal, layer, DSB_ROLE_SHARED_GATE, -1, &w->dense, err) : DSB_OK;
 }
 
@@ -163,6 +194,7 @@ void dsb_session_close(dsb_session *s) {
             dsb_ffn_release(be, &w->dense);
             for (int64_t e = 0; w->experts && e < s->m->config.n_expert; e++) dsb_ffn_release(be, &w->experts[e]);
             free(w->experts);
+            if (w->fused) be->experts_release(w->fused);
         }
         if (s->kv && s->kv[i].k) be->release(s->kv[i].k);
         if (s->kv && s->kv[i].v) be->release(s->kv[i].v);
@@ -222,13 +254,15 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     TAKE(MS_ROWS, rows, n * r->k);
     TAKE(MS_WEIGHT, weight, n * r->k);
     dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, host_rows, host_weight);
-    be->upload(rows, host_rows, (size_t)(n * r->k) * sizeof *rows);
-    be->upload(weight, host_weight, (size_t)(n * r->k) * sizeof *weight);
+    be->upload(rows, w->fused ? r->idx : host_rows, (size_t)(n * r->k) * sizeof *rows);
+    be->upload(weight, w->fused ? r->weight : host_weight, (size_t)(n * r->k) * sizeof *weight);
     be->zero(y, (size_t)(n * d) * sizeof *y);
+    if (w->fused) be->experts_forward(w->fused, x, n, rows, weight, y);
     for (int64_t e = 0; e < r->n_expert; e++) {
         int64_t at = start[e], count = start[e + 1] - at;
         if (count == 0) continue;
         s->done.bytes += (double)(linear_bytes(&w->experts[e].gate) + linear_bytes(&w->experts[e].up) + linear_bytes(&w->experts[e].down));
+        if (w->fused) continue;
         be->gather(x, rows + at, count, d, gathered);
         DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, &s->ws, out, err));
         be->scatter_add(y, rows + at, weight + at, out, count, d);

@@ -12,6 +12,7 @@ typedef struct dsb_layer_weights {
     dsb_router_weights router; /* of a dense block: only its norm */
     dsb_ffn_weights dense;     /* or the shared expert */
     dsb_ffn_weights *experts;  /* (n_expert) or NULL */
+    dsb_experts *fused;        /* the experts in one piece, whose own weights are then gone; or NULL */
 } dsb_layer_weights;
 
 /* Products: 2 x multiply-adds of each arithmetic, attention left out; bytes of packed weights read. */

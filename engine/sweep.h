@@ -19,6 +19,7 @@ typedef struct dsb_sweep_plan {
     const int32_t *cal_tokens;    /* (n_cal_chunk, n_ctx) */
     dsb_cover_policy cover;       /* of experts that few calibration tokens reach */
     int64_t isolated_every;       /* every so many chunks isolated figures are taken; 1: all */
+    bool bf16_reference;          /* the reference's products, but the router's: BF16 inputs and weights, f32 sums; else f32 throughout */
     int64_t memory;               /* bytes that the sweep may take; 0: any */
     const char *spill_dir;        /* folder of the temporary file; NULL: the current one */
     const struct dsb_sweep_costs *how; /* a given way, whatever it takes; NULL: the quickest within `memory` */

@@ -20,6 +20,7 @@ typedef struct group {
     double stored;          /* bytes in the checkpoint */
     double outs, inner;     /* Σ outputs; the most inputs of one */
     double narrow;          /* the smallest side of one */
+    bool unlike;            /* the reference holds one in another form than it is stored in */
     double squares;         /* Σ (inputs of a linear)², shared ones counted twice: an upper bound */
 } group;
 
@@ -41,6 +42,7 @@ static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec, in
     double rows = tile_weights > 0 ? (double)sw_tile_rows(tile_weights, spec->rows, spec->cols) : (double)spec->rows, tile = rows * (double)spec->cols;
     bool every = every_by_rows(sw, spec);
     g->weights += n;
+    g->unlike |= sw->plan->bf16_reference && !(found && s.w->dtype == DSB_BF16);
     g->widest = larger(g->widest, every ? tile : n);
     if (tile < n) {
         g->tile = larger(g->tile, tile);
@@ -125,9 +127,13 @@ static void measure(const sweep *sw, int64_t tile_weights, sizes *z) {
     }
     double narrow = DBL_MAX;
     const group *all[] = {&z->attn, &z->dense, &z->shared, &z->expert};
-    for (int i = 0; i < 4; i++) narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
+    bool unlike = z->head.unlike; /* schemes that keep weights hold their own */
+    for (int i = 0; i < 4; i++) {
+        narrow = all[i]->narrow > 0 ? smaller(narrow, all[i]->narrow) : narrow;
+        unlike |= all[i]->unlike;
+    }
     for (int i = 0; i < sw->plan->n_scheme; i++) {
-        double b = dsb_scheme_weight_bytes(sw->m->be, &sw->plan->schemes[i]) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
+        double b = dsb_scheme_weight_bytes(sw->m->be, &sw->plan->schemes[i]) + (unlike ? 4 : 0) + low_rank_bytes(sw->plan->schemes[i].recipe, narrow);
         z->compensated |= compensates(sw->plan->schemes[i].recipe);
         z->each += b;
         z->most = b > z->most ? b : z->most;

@@ -56,7 +56,7 @@ static dsb_status open_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec
 
 dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     if (!out || !tiled(sw, spec)) return dsb_load_reference(&sw->loader, spec, out, err);
-    *out = (dsb_linear){0};
+    *out = (dsb_linear){.bf16_input = sw->plan->bf16_reference};
     return open_tiles(sw, -1, spec, out, err);
 }
 

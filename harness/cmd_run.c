@@ -41,12 +41,14 @@ static dsb_status suite_file(dsb_suite *s, dsb_arena *arena, const char *path, c
     return st;
 }
 
-/* A pre-quantized checkpoint is a scheme of its own, beside the reference given with --reference, else beside its decoded form. */
+/* --reference DIR, bf16 or bf16:DIR. A pre-quantized checkpoint is a scheme of its own, beside the reference given, else beside its decoded form. */
 static dsb_status add_stored(dsb_suite *s, dsb_arena *arena, const options *o, dsb_err *err) {
     dsb_checkpoint cp;
-    if (o->reference) {
+    const char *dir = o->reference && strncmp(o->reference, "bf16", 4) == 0 ? (o->reference[4] == ':' ? o->reference + 5 : o->reference[4] ? o->reference : NULL) : o->reference;
+    s->bf16_reference |= o->reference && dir != o->reference;
+    if (dir) {
         DSB_TRY(dsb_suite_as_stored(s, arena, s->model, err));
-        s->model = o->reference;
+        s->model = dir;
         return DSB_OK;
     }
     if (dsb_checkpoint_open(&cp, s->model, NULL)) return DSB_OK; /* the run says what is wrong with it */
@@ -144,7 +146,7 @@ int dsb_cmd_run(int argc, char **argv) {
     dsb_arena arena;
     const dsb_option rows[] = {
         {"model", 0, DSB_OPT_STRING, &o.model, "DIR", "model directory, or a GGUF file (default: the built-in model)", 0, 0},
-        {"reference", 0, DSB_OPT_STRING, &o.reference, "DIR", "full-precision model beside which a pre-quantized --model is measured, as scheme as-stored", 0, 0},
+        {"reference", 0, DSB_OPT_STRING, &o.reference, "DIR|bf16", "full-precision model beside which a pre-quantized --model is measured, as scheme as-stored; bf16 or bf16:DIR: the reference multiplies BF16 inputs and weights, f32 sums (faster; default f32)", 0, 0},
         {"text", 0, DSB_OPT_STRING, &o.text, "FILE", "evaluation text, byte for byte; or a JSONL file, or a folder (default: the built-in one)", 0, 0},
         {"field", 0, DSB_OPT_STRING, &o.field, "NAME", "field of JSONL texts that holds a document (default: text)", 0, 0},
         {"task", 0, DSB_OPT_STRING, &o.task, "FILE.jsonl", "multiple choice: query, choices, gold; alone, or beside --text", 0, 0},

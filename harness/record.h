@@ -40,6 +40,7 @@ typedef struct dsb_recorder {
     int n_scheme;
     const dsb_chunks *chunks; /* those that figures of layers, routing and logits are taken of; the sweep may have more, of the task, behind them */
     int64_t min_tokens;       /* that calibration should show an expert; 0: the suite names none */
+    bool bf16_reference; /* set by the caller, as the plan has it */
     const dsb_task *task;     /* NULL: none */
     int64_t task_row, n_row;  /* the task's first scored row; rows a scheme has in `logits` */
     dsb_progress *progress;
@@ -84,6 +85,8 @@ void dsb_recorder_observer(dsb_recorder *r, dsb_observer *out);
 /* Counts n values that are not finite; the format says where the first is. scheme -1: the reference. */
 void dsb_recorder_nonfinite(dsb_recorder *r, int scheme, int64_t layer, int64_t n, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* After the sweep: quality, details, sizes, coverage; one transaction. */
+/* What the scheme `reference` computes. */
+const char *dsb_reference_what(bool bf16);
 dsb_status dsb_recorder_finish(dsb_recorder *r, const dsb_calibration *cal, dsb_err *err);
 
 #endif

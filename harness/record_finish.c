@@ -187,11 +187,13 @@ static int64_t vector_bytes(const dsb_recorder *r, const dsb_checkpoint *cp, int
     return value_bytes(cp, "model.norm.weight", norms) + 4 * bias + value_bytes(cp, "model.embed_tokens.weight", embed);
 }
 
+const char *dsb_reference_what(bool bf16) { return bf16 ? "products of BF16 inputs and weights with f32 sums, else f32 arithmetic" : "f32 arithmetic over the stored weights"; }
+
 static dsb_status put_scheme(dsb_recorder *r, int scheme, dsb_err *err) {
     const dsb_scheme *s = scheme < 0 ? NULL : &r->schemes[scheme];
     int64_t more, more_bytes = vector_bytes(r, s ? s->source : &r->m->checkpoint, &more);
     int64_t bytes = r->stored_bytes[scheme + 1] + more_bytes, n = r->weights[scheme + 1] + more;
-    dsb_scheme_record row = {.name = s ? s->name : "reference", .ordinal = scheme + 1, .what = s && s->recipe ? s->recipe->what : "f32 arithmetic over the stored weights",
+    dsb_scheme_record row = {.name = s ? s->name : "reference", .ordinal = scheme + 1, .what = s && s->recipe ? s->recipe->what : dsb_reference_what(r->bf16_reference),
                              .recipe_json = s && s->recipe ? s->recipe->json : NULL, .source = s && !s->own_source ? s->source->dir : NULL, .kernels = s ? r->kernels[scheme + 1] : NULL,
                              .weight_bytes = bytes, .n_param = n, .bpw_total = 8.0 * (double)bytes / (double)n,
                              .bpw_blocks = s && r->block_weights[scheme + 1] ? 8.0 * (double)r->block_bytes[scheme + 1] / (double)r->block_weights[scheme + 1] : NAN};

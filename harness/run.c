@@ -193,7 +193,7 @@ static dsb_status insert_run(run *r, dsb_err *err) {
 static dsb_status insert_schemes(run *r, dsb_err *err) {
     dsb_status s = dsb_db_begin(r->db, err);
     for (int i = -1; i < r->suite->n_scheme && !s; i++) {
-        dsb_scheme_record row = {.name = i < 0 ? "reference" : r->schemes[i].name, .ordinal = i + 1, .what = i < 0 ? "f32 arithmetic over the stored weights" : r->suite->recipes[i]->what,
+        dsb_scheme_record row = {.name = i < 0 ? "reference" : r->schemes[i].name, .ordinal = i + 1, .what = i < 0 ? dsb_reference_what(r->suite->bf16_reference) : r->suite->recipes[i]->what,
                                  .recipe_json = i < 0 ? NULL : r->suite->recipes[i]->json, .weight_bytes = -1, .n_param = -1};
         row.bpw_total = row.bpw_blocks = 0;
         s = dsb_db_put_scheme(r->db, r->id, &row, err);
@@ -218,7 +218,7 @@ static dsb_status insert_schemes(run *r, dsb_err *err) {
 static dsb_sweep_plan sweep_plan(const run *r) {
     return (dsb_sweep_plan){.m = &r->m, .n_scheme = r->suite->n_scheme, .schemes = r->schemes, .n_chunk = r->n_chunk, .n_ctx = r->chunks.n_ctx, .tokens = r->tokens, .targets = r->targets,
                             .positions = r->positions, .n_isolated_chunk = r->chunks.n_chunk, .n_cal_chunk = r->cal_made ? r->cal_chunks.n_chunk : 0, .cal_tokens = r->cal_chunks.tokens,
-                            .cover = r->suite->cover, .isolated_every = r->suite->isolated_every, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
+                            .cover = r->suite->cover, .isolated_every = r->suite->isolated_every, .bf16_reference = r->suite->bf16_reference, .memory = r->memory.sweep, .spill_dir = r->memory.spill_dir};
 }
 
 static dsb_status plan_memory(run *r, dsb_err *err) {
@@ -230,6 +230,7 @@ static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_observer obs;
     DSB_TRY(dsb_recorder_init(rec, r->db, r->id, &r->m, r->schemes, r->suite->n_scheme, &r->chunks, &r->progress, err));
     rec->min_tokens = r->suite->cover.min_tokens;
+    rec->bf16_reference = r->suite->bf16_reference;
     if (r->suite->task) DSB_TRY(dsb_recorder_add_task(rec, &r->task, has_text(r), err));
     dsb_recorder_observer(rec, &obs);
     dsb_sweep_plan plan = sweep_plan(r);
@@ -328,6 +329,7 @@ static dsb_status note_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
+    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
@@ -372,7 +374,6 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     if (!s) s = load_chunks(&r, err);
     if (!s) s = check_out(q->out, err);
     if (!s) s = plan_memory(&r, err);
-    if (!s && !q->quiet) dsb_memory_plan_print(&r.memory, q->json ? stderr : stdout);
     if (!s) s = dsb_db_open(&r.db, q->db, true, err);
     if (!s) s = insert_run(&r, err);
     dsb_progress_init(&r.progress, q->quiet);

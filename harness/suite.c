@@ -192,6 +192,14 @@ static dsb_status apply_throughput(dsb_suite *s, const char *name, const json_t 
     return dsb_json_int(t, name, "repeats", false, 0, 32, &s->repeats, err);
 }
 
+static dsb_status apply_reference(dsb_suite *s, const json_t *doc, const char *name, dsb_err *err) {
+    const char *v = NULL;
+    DSB_TRY(dsb_json_string(doc, name, "reference", false, &v, err));
+    if (v && strcmp(v, "f32") != 0 && strcmp(v, "bf16") != 0) return dsb_fail(err, DSB_EINPUT, "%s: \"reference\" is %.60s; f32 or bf16 is wanted", name, v);
+    if (v) s->bf16_reference = strcmp(v, "bf16") == 0;
+    return DSB_OK;
+}
+
 static dsb_status apply_sources(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *map, dsb_err *err) {
     const char *key;
     json_t *v;
@@ -212,17 +220,18 @@ void dsb_suite_convention(dsb_suite *s, const char *convention) {
 }
 
 dsb_status dsb_suite_apply(dsb_suite *s, dsb_arena *arena, const char *name, const json_t *doc, dsb_err *err) {
-    static const char *const k_keys[] = {"name", "model", "text", "field", "task", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "calibration_min_tokens", "calibration_balance", "calibration_experts", "calibration_starved", "convention", "isolated_every", "throughput"};
+    static const char *const k_keys[] = {"name", "model", "reference", "text", "field", "task", "reflow", "calibration", "schemes", "sources", "context", "chunks", "calibration_chunks", "calibration_min_tokens", "calibration_balance", "calibration_experts", "calibration_starved", "convention", "isolated_every", "throughput"};
     const char *key;
     json_t *v;
     if (!json_is_object(doc)) return dsb_fail(err, DSB_EINPUT, "%s: a suite must be a JSON object", name);
     json_object_foreach((json_t *)doc, key, v) {
         bool known = false;
         for (size_t i = 0; i < sizeof k_keys / sizeof *k_keys; i++) known |= strcmp(k_keys[i], key) == 0;
-        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model text field task reflow calibration schemes sources context chunks calibration_chunks calibration_min_tokens calibration_balance calibration_experts calibration_starved convention isolated_every throughput are known", name, key);
+        if (!known) return dsb_fail(err, DSB_EINPUT, "%s: key \"%s\" is unknown; name model reference text field task reflow calibration schemes sources context chunks calibration_chunks calibration_min_tokens calibration_balance calibration_experts calibration_starved convention isolated_every throughput are known", name, key);
     }
     DSB_TRY(apply_text(arena, doc, name, "name", &s->name, err));
     DSB_TRY(apply_text(arena, doc, name, "model", &s->model, err));
+    DSB_TRY(apply_reference(s, doc, name, err));
     DSB_TRY(apply_text(arena, doc, name, "text", &s->text, err));
     DSB_TRY(apply_text(arena, doc, name, "field", &s->field, err));
     DSB_TRY(apply_text(arena, doc, name, "task", &s->task, err));
@@ -248,6 +257,7 @@ dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out
                             "prefill", (json_int_t)s->prefill, "decode", (json_int_t)s->decode, "repeats", (json_int_t)s->repeats);
     json_t *schemes = json_array(), *sources = json_object();
     dsb_status st = doc && schemes && sources ? DSB_OK : dsb_fail(err, DSB_EINPUT, "the suite can't be written as JSON: a name in it is not UTF-8");
+    if (!st && s->bf16_reference) json_object_set_new(doc, "reference", json_string("bf16"));
     if (!st && s->text) json_object_set_new(doc, "text", json_string(s->text));
     if (!st && s->field) json_object_set_new(doc, "field", json_string(s->field));
     if (!st && s->task) json_object_set_new(doc, "task", json_string(s->task));

@@ -1,5 +1,5 @@
 /* A suite: everything a run does, as JSON that is stored with the run and can be run again.
- * Keys: name model text field task reflow calibration schemes sources context chunks calibration_chunks
+ * Keys: name model reference text field task reflow calibration schemes sources context chunks calibration_chunks
  * calibration_min_tokens calibration_balance calibration_experts calibration_starved convention isolated_every throughput. */
 #ifndef DSB_HARNESS_SUITE_H
 #define DSB_HARNESS_SUITE_H
@@ -17,6 +17,7 @@ typedef struct dsb_suite {
     const char *task;  /* multiple-choice JSONL, or NULL; with no text named the run is over the task alone */
     const char *convention;
     bool reflow;
+    bool bf16_reference; /* "reference": "bf16"; else "f32" */
     int64_t n_ctx, n_chunk, n_cal_chunk, isolated_every;
     bool cal_chunk_asked; /* n_cal_chunk was given: a text that holds fewer is an error; else it is the most */
     dsb_cover_policy cover; /* of experts that few calibration tokens reach */

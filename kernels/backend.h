@@ -72,6 +72,8 @@ typedef struct dsb_router_shape {
 enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
+typedef struct dsb_experts dsb_experts; /* a backend's own */
+
 typedef struct dsb_backend {
     const char *name; /* "cpu", "cuda" */
     const char *isa;  /* a level of dsb_backend_cpu: "ref", "avx2", …; "cuda" */
@@ -102,6 +104,12 @@ typedef struct dsb_backend {
     /* Per-token symmetric int8: scale = absmax/127 (f32 division), q = round_half_even(x/scale) within ±127, 0 where scale is 0.
      * A row that holds NaN or Inf has scale NaN and codes 0, here and below: its products are NaN, so that it is found. */
     void (*quantize_dynamic)(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale);
+    /* A layer's routed experts in one piece, where a device has that (else NULL). w: (n_expert, 3), each expert's gate, up and down, whose rows are
+     * quantized per token; *out stays NULL where their kind or shape doesn't fit. Carrier BF16, SwiGLU; y (n, d) is the sum over the k experts of each
+     * row, in the order of idx (n, k: ascending), with weight (n, k), rounded to BF16: the bits of the single rows. */
+    dsb_status (*fuse_experts)(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_err *err);
+    void (*experts_forward)(dsb_experts *e, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
+    void (*experts_release)(dsb_experts *e);
     /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
 

@@ -101,7 +101,8 @@ static dsb_kernel_row k_rows[] = {
 
 int dsb_kernel_list(const dsb_kernel_row **rows) {
     int n = (int)(sizeof k_rows / sizeof *k_rows);
-    for (int i = 0; i < n; i++) k_rows[i].available = strcmp(k_rows[i].isa, dsb_device()->isa) == 0 || dsb_backend_cpu(k_rows[i].isa) != NULL;
+    const dsb_backend *device = dsb_device(); /* none where DSBENCH_ISA is unknown: this list is what the message shows */
+    for (int i = 0; i < n; i++) k_rows[i].available = (device && strcmp(k_rows[i].isa, device->isa) == 0) || dsb_backend_cpu(k_rows[i].isa) != NULL;
     *rows = k_rows;
     return n;
 }

@@ -30,7 +30,7 @@ static bool type_of(const dsb_qtensor *q, dsb_packed *out) {
     } else if (f->codec == &dsb_codec_nf4) { /* its groups may run across rows */
         out->type = DSB_PACKED_nf4;
         out->n = q->asked > 0 ? common_divisor(q->asked, q->cols) : q->cols;
-    } else if (q->codes && q->affine != DSB_ZERO_REAL) {
+    } else if (q->codes) {
         out->type = f->qmax <= 7 ? DSB_PACKED_w4a16 : DSB_PACKED_w8a16;
         out->n = q->group;
     } else {
@@ -75,7 +75,7 @@ static void put_block(const dsb_qtensor *q, const dsb_packed *p, int64_t r, int6
         return;
     default:
         memcpy(b, &q->scales[group], sizeof *q->scales);
-        b[4] = (uint8_t)(int8_t)(q->affine ? q->zeros[group] : 0);
+        if (q->affine) memcpy(b + sizeof *q->scales, &q->zeros[group], sizeof *q->zeros);
         if (p->type == DSB_PACKED_w8a16) memcpy(codes, q->codes + at, (size_t)n);
         else
             for (int64_t i = 0; i < n; i++) put_nibble(codes, i, q->codes[at + i] + 8);

@@ -355,7 +355,7 @@ static dsb_status read_rotate(const where *w, const json_t *doc, dsb_recipe *r) 
     DSB_TRY(text(w, doc, "rotate", &name));
     r->rotate = strcmp(name, "hadamard") == 0;
     if (!r->rotate && strcmp(name, "none") != 0) return wrong(w, "rotate", name, "hadamard or none");
-    if (r->source && !*r->source) return wrong(w, "source", "empty", "a folder, or none");
+    if (r->source && !*r->source) return wrong(w, "source", "empty", "a folder, or none,");
     return r->rotate && r->source ? wrong(w, "source", r->source, "none beside \"rotate\", which folds the norms of the model's own checkpoint,") : DSB_OK;
 }
 

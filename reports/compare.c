@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "metrics/metric_table.h"
 #include "metrics/stats.h"
 #include "reports/summary.h"
@@ -63,6 +64,17 @@ static dsb_status differ(const char *what, const char *a, const char *b, dsb_err
     return dsb_fail(err, DSB_ECOMPARE, "not comparable: %s differs: %s against %s; compare runs of the same model, text and convention", what, a ? a : "none", b ? b : "none");
 }
 
+/* What the run's figures are relative to, as its suite says (`dsbench run --reference`). */
+static bool bf16_reference(const dsb_run_record *r) {
+    const char *v = NULL;
+    json_t *doc;
+    dsb_err ignored;
+    if (!r->suite_json || dsb_json_parse(&doc, "suite", r->suite_json, strlen(r->suite_json), &ignored)) return false;
+    bool bf16 = json_is_object(doc) && !dsb_json_string(doc, "suite", "reference", false, &v, &ignored) && v && !strcmp(v, "bf16");
+    json_decref(doc);
+    return bf16;
+}
+
 static dsb_status check_comparable(const dsb_run_data *a, const dsb_run_data *b, dsb_err *err) {
     const dsb_run_record *x = &a->run, *y = &b->run;
     if (!same_text(x->model.sha256, y->model.sha256)) return differ("the model (SHA-256)", x->model.sha256, y->model.sha256, err);
@@ -70,6 +82,9 @@ static dsb_status check_comparable(const dsb_run_data *a, const dsb_run_data *b,
     if (!same_text(x->dataset.sha256, y->dataset.sha256)) return differ("the text (SHA-256)", x->dataset.sha256, y->dataset.sha256, err);
     if (!x->dataset.sha256 && !same_text(x->dataset.path, y->dataset.path)) return differ("the text", x->dataset.path, y->dataset.path, err);
     if (!same_text(x->convention, y->convention)) return differ("the convention", x->convention, y->convention, err);
+    bool bf16 = bf16_reference(x);
+    if (bf16 != bf16_reference(y))
+        return dsb_fail(err, DSB_ECOMPARE, "not comparable: the reference's arithmetic differs: %s against %s products; compare runs of the same --reference", bf16 ? "bf16" : "f32", bf16 ? "f32" : "bf16");
     if (x->n_ctx != y->n_ctx) return dsb_fail(err, DSB_ECOMPARE, "not comparable: the context differs: %lld against %lld tokens; compare runs of the same context", (long long)x->n_ctx, (long long)y->n_ctx);
     /* Chunks are spread over the text: another number of them is other text under the same chunk's number. */
     if (x->n_chunk != y->n_chunk)

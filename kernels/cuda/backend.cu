@@ -7,7 +7,7 @@
 #include "kernels/cuda/plugin.h"
 
 cudaStream_t cu_stream;
-int cu_processors;
+int cu_processors, cu_capability;
 
 static struct {
     cudaError_t code;
@@ -32,7 +32,7 @@ static dsb_status fail(dsb_err *err, dsb_status code, const char *fmt, ...) {
     return code;
 }
 
-static dsb_status check(dsb_err *err) {
+dsb_status cu_check(dsb_err *err) {
     CU(cudaStreamSynchronize(cu_stream));
     if (!failed.code) return DSB_OK;
     if (failed.code == cudaErrorMemoryAllocation) return fail(err, DSB_ENOMEM, "GPU: out of memory (%s); fewer schemes, a smaller --context, or --memory would take less", failed.what);
@@ -49,7 +49,7 @@ void cu_drop(void *p) {
 
 static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err) {
     *out = NULL;
-    if (failed.code) return check(err);
+    if (failed.code) return cu_check(err);
     cudaError_t e = cudaMallocAsync(out, bytes ? bytes : 1, cu_stream);
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* not sticky: the caller may take less */
@@ -58,8 +58,8 @@ static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err)
         *out = NULL;
         return fail(err, DSB_ENOMEM, "GPU: %s: %.1f MB don't fit (%.0f of %.0f MB are free); fewer schemes or --memory take less", what, (double)bytes / 1e6, (double)have / 1e6, (double)all / 1e6);
     }
-    if (!cu_ok(e, "cudaMallocAsync")) return check(err);
-    return CU(cudaMemsetAsync(*out, 0, bytes, cu_stream)) ? DSB_OK : check(err);
+    if (!cu_ok(e, "cudaMallocAsync")) return cu_check(err);
+    return CU(cudaMemsetAsync(*out, 0, bytes, cu_stream)) ? DSB_OK : cu_check(err);
 }
 
 static void release(void *p) { cu_drop(p); }
@@ -108,7 +108,7 @@ dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t 
         CU_LAUNCHED("pack_panels");
     }
     cu_drop(raw);
-    return failed.code ? check(err) : DSB_OK;
+    return failed.code ? cu_check(err) : DSB_OK;
 }
 
 /* Where input k of a row lies among its padded codes. */
@@ -157,7 +157,7 @@ dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const
     cu_drop(raw);
     cu_drop(raw_scales);
     if (kind == DSB_W_I4) cu_drop(wide);
-    return failed.code ? check(err) : DSB_OK;
+    return failed.code ? cu_check(err) : DSB_OK;
 }
 
 void cu_unpack(dsb_wmat *w) {
@@ -201,6 +201,7 @@ static bool open_device(int device, char *why, size_t room) {
     if (!e) e = cudaStreamCreateWithFlags(&cu_stream, cudaStreamNonBlocking);
     if (e) snprintf(why, room, "GPU %d can't be used: %s", device, cudaGetErrorString(e));
     cu_processors = p.multiProcessorCount;
+    cu_capability = 10 * p.major + p.minor;
     return !e;
 }
 
@@ -229,7 +230,12 @@ const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
     table.copy = copy;
     table.zero = zero;
     table.sync = sync;
-    table.check = check;
+    table.check = cu_check;
+    if (cu_capability == 90) {
+        table.fuse_experts = cu_fuse_experts;
+        table.experts_forward = cu_experts_forward;
+        table.experts_release = cu_experts_release;
+    }
     table.pack_float = cu_pack_float;
     table.pack_int = cu_pack_int;
     table.unpack = cu_unpack;

@@ -14,7 +14,7 @@ extern "C" {
 }
 
 extern cudaStream_t cu_stream;
-extern int cu_processors;
+extern int cu_processors, cu_capability; /* of the opened device: multiprocessors; 80, 90, … */
 
 /* Remembers the first failure; true if all went well so far. */
 bool cu_ok(cudaError_t e, const char *what);
@@ -72,6 +72,11 @@ void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, 
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
+dsb_status cu_check(dsb_err *err);
+dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_err *err);
+void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
+void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
+void cu_experts_release(dsb_experts *m);
 void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
 void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */
 

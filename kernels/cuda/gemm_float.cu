@@ -89,6 +89,48 @@ template <class T, int R> __global__ static void __launch_bounds__(32) gemm_few(
         if (o < rows && i0 + i < n) y[(i0 + i) * rows + o] = acc[i];
 }
 
+/* ---- a matrix a head ---- */
+
+enum { HEADS = 64 };
+struct head_weights {
+    const void *data[HEADS];
+};
+
+/* x (n, heads, cols + tail) -> y (n, heads, rows + tail): a thread an output of head first + blockIdx.z, or one value of the tail. */
+template <class T> __global__ static void __launch_bounds__(64) gemm_each_head(head_weights w, int64_t first, int64_t heads, int64_t rows, int64_t cols, int64_t tail, const float *x, float *y) {
+    int64_t o = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, at = blockIdx.y * heads + first + blockIdx.z;
+    const float *from = x + at * (cols + tail);
+    float *to = y + at * (rows + tail), sum = 0;
+    if (o >= rows + tail) return;
+    if (o >= rows) {
+        to[o] = from[cols + o - rows];
+        return;
+    }
+    const T *panel = (const T *)w.data[blockIdx.z] + o / CU_PANEL * cols * CU_PANEL + o % CU_PANEL;
+#pragma unroll 8
+    for (int64_t k = 0; k < cols; k++) sum = fmaf(from[k], widen(panel[k * CU_PANEL]), sum);
+    to[o] = sum;
+}
+
+void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    for (int64_t h = 0; n > 0 && h < heads; h += HEADS) {
+        head_weights all;
+        int m = heads - h < HEADS ? (int)(heads - h) : HEADS;
+        for (int i = 0; i < m; i++) all.data[i] = w[h + i].data;
+        for (int64_t at = 0; at < n; at += 32768) { /* bounds the grid's y */
+            dim3 grid((unsigned)cu_ceil(w->rows + tail, 64), (unsigned)(n - at < 32768 ? n - at : 32768), (unsigned)m);
+            const float *from = x + at * heads * (w->cols + tail);
+            float *to = y + at * heads * (w->rows + tail);
+            if (w->kind == DSB_W_F32) gemm_each_head<float><<<grid, 64, 0, cu_stream>>>(all, h, heads, w->rows, w->cols, tail, from, to);
+            else if (w->kind == DSB_W_BF16) gemm_each_head<uint16_t><<<grid, 64, 0, cu_stream>>>(all, h, heads, w->rows, w->cols, tail, from, to);
+            else gemm_each_head<__half><<<grid, 64, 0, cu_stream>>>(all, h, heads, w->rows, w->cols, tail, from, to);
+            CU_LAUNCHED("gemm_each_head");
+        }
+    }
+}
+
+/* ---- one matrix ---- */
+
 template <class T> static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     const T *p = (const T *)w->data;
     if (x->n > FEW) {
@@ -108,21 +150,4 @@ void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
     if (w->kind == DSB_W_F32) gemm<float>(w, x, y);
     else if (w->kind == DSB_W_BF16) gemm<uint16_t>(w, x, y);
     else gemm<__half>(w, x, y);
-}
-
-/* Head after head; its values are gathered before the product and put in their place after it. */
-void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
-    size_t cols = (size_t)w->cols * sizeof(float), rows = (size_t)w->rows * sizeof(float), more = (size_t)tail * sizeof(float), x_row = (cols + more) * (size_t)heads, y_row = (rows + more) * (size_t)heads;
-    float *in = (float *)cu_take(cols * (size_t)n), *out = (float *)cu_take(rows * (size_t)n);
-    for (int64_t h = 0; h < heads && in && out; h++) {
-        const char *from = (const char *)x + (size_t)h * (cols + more);
-        char *to = (char *)y + (size_t)h * (rows + more);
-        dsb_act act = {n, w->cols, in, NULL, NULL};
-        CU(cudaMemcpy2DAsync(in, cols, from, x_row, cols, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
-        cu_gemm_float(&w[h], &act, out);
-        CU(cudaMemcpy2DAsync(to, y_row, out, rows, rows, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
-        if (tail) CU(cudaMemcpy2DAsync(to + rows, y_row, from + cols, x_row, more, (size_t)n, cudaMemcpyDeviceToDevice, cu_stream));
-    }
-    cu_drop(in);
-    cu_drop(out);
 }

@@ -282,14 +282,15 @@ static void pa_few(const dsb_attention_shape *a, const dsb_seq *seq, const float
 }
 
 static void pr_attention(const dsb_attention_shape *a, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out) {
+    enum { FEW_KEYS = 256 }; /* of sequences that are worth all threads one after the other */
     int64_t longest = 0, most = 0, group = a->heads / a->kv_heads;
     for (int64_t i = 0; i < n_seq; i++) {
         longest = seqs[i].n_kv > longest ? seqs[i].n_kv : longest;
         most = seqs[i].n_q > most ? seqs[i].n_q : most;
     }
     if (most == 0) return;
-    if (n_seq == 1 && most * group <= PA_BLOCK) {
-        pa_few(a, seqs, q, k, v, out);
+    if (most * group <= PA_BLOCK && (n_seq == 1 || longest >= FEW_KEYS)) {
+        for (int64_t i = 0; i < n_seq; i++) pa_few(a, &seqs[i], q, k, v, out);
         return;
     }
     /* Where heads are too few for the threads, each packs the keys of its share of the rows. */

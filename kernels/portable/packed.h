@@ -170,19 +170,18 @@ PK_SCALE(nf4) { *scale = pk_f32(b); }
 PK_CODE(nf4) { return vf_look(dsb_nf4_value, pk_from(b, i / 2, u / 2, u % 2 * 4)); }
 PK_TIMES(nf4)
 
-PK_INLINE vi pk_zero(const uint8_t *head) { return vi_sar(vi_shl(pk_byte(head, 4), 24), 24); }
 PK_TYPE(w4a16, 0, 8, 64)
 PK_SCALE(w4a16) {
     *scale = pk_f32(b);
-    *rest = vf_int(vi_sub(pk_zero(b), -8));
+    *rest = pk_f32(b + 4 * DSB_NR);
 }
-PK_CODE(w4a16) { return vf_nibble(pk_from(b, i / 2, u / 2, u % 2 * 4)); }
+PK_CODE(w4a16) { return vf_look(pk_q4_level, pk_from(b, i / 2, u / 2, u % 2 * 4)); }
 PK_LESS_ZERO(w4a16)
 
 PK_TYPE(w8a16, 0, 4, 64)
 PK_SCALE(w8a16) {
     *scale = pk_f32(b);
-    *rest = vf_int(pk_zero(b));
+    *rest = pk_f32(b + 4 * DSB_NR);
 }
 PK_CODE(w8a16) { return vf_int(pk_s8(b, i, u)); }
 PK_LESS_ZERO(w8a16)

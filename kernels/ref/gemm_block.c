@@ -4,7 +4,7 @@
 
 #include "kernels/ref/gemm.h"
 
-enum { PIECE = 256, PIECE_BYTES = PIECE + 8 };
+enum { PIECE = 256, PIECE_BYTES = PIECE + 16 };
 
 /* Bytes first .. first + n of the block of output j, whose panel's block begins at b. */
 static void take(const dsb_packed *p, const uint8_t *b, int64_t j, int64_t first, int64_t n, uint8_t *out) {

@@ -74,6 +74,7 @@ holds compare-schemes-json-has out '"verdict"'
 check compare-markdown 0 "$dsbench" compare first:dynamic-int8 second:dynamic-int8 --db a.db --format md
 refuse compare-other-context 3 'not comparable|context' "$dsbench" compare first other --db "$(cp a.db b.db && $main --db b.db --context 32 --schemes bf16 --repeats 0 --run-id other >/dev/null 2>&1 && echo b.db)"
 
+refuse compare-other-reference 3 "not comparable: the reference's arithmetic differs" "$dsbench" compare first bf --db "$(cp a.db c.db && $main --db c.db --schemes bf16 --repeats 0 --run-id bf --reference bf16 >/dev/null 2>&1 && echo c.db)"
 check resume-finished 0 "$dsbench" run --db a.db --resume first
 holds resume-finished-shows out 'Run first (done)'
 equal resume-adds-nothing "$(sql a.db 'SELECT count(*) FROM run')" 3

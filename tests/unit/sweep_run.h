@@ -36,6 +36,7 @@ typedef struct sr_run {
     int n_scheme;
     dsb_scheme_source sources[SR_SCHEMES];
     dsb_scheme schemes[SR_SCHEMES];
+    bool bf16_reference; /* of the next sweep */
     int32_t tokens[SR_CHUNKS * SR_CTX], targets[SR_CHUNKS * SR_CTX];
     dsb_calibration cal;
     dsb_cover_policy cover;
@@ -139,7 +140,7 @@ static inline void sr_sweep_chunks(sr_run *r, int first, int n_chunk, int cal_fi
     dsb_err err = {0};
     dsb_observer obs = {.ctx = r, .tensor = sr_on_tensor, .layer = sr_on_layer, .expert = sr_on_expert, .routing = sr_on_routing, .logits = sr_on_logits, .clip = sr_on_clip, .block_done = sr_on_block};
     dsb_sweep_plan plan = {.m = &r->m, .n_scheme = r->n_scheme, .schemes = r->schemes, .n_chunk = n_chunk, .n_ctx = SR_CTX, .tokens = r->tokens + first * SR_CTX, .targets = r->targets + first * SR_CTX,
-                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens + cal_first * SR_CTX, .cover = r->cover, .isolated_every = isolated_every, .obs = &obs};
+                           .n_cal_chunk = n_cal, .cal_tokens = r->tokens + cal_first * SR_CTX, .cover = r->cover, .bf16_reference = r->bf16_reference, .isolated_every = isolated_every, .obs = &obs};
     if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
 }
 /* Calibrates on the first n_cal chunks; isolated figures of chunks 0 and 2. */

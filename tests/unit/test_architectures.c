@@ -162,12 +162,42 @@ static void test_architectures__fewer_bits_cost_more(void **state) {
     }
 }
 
+/* The BF16 reference on models whose weights are BF16, and F32: close to the f32 one but not the same, and no scheme without calibration
+ * changes by a bit, those that keep its weights included. */
+static void test_architectures__the_references_arithmetic_is_its_own(void **state) {
+    static const char *const k_dir[] = {"deepseek_v2", "deepseek_v3", "olmoe"};
+    for (size_t i = 0; i < sizeof k_dir / sizeof *k_dir; i++) {
+        char dir[128];
+        snprintf(dir, sizeof dir, "tests/fixtures/architectures/%s", k_dir[i]);
+        sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
+        sr_add_preset(r, "bf16");
+        sr_add_preset(r, "int4-rtn");
+        sr_sweep(r, 0);
+        static dsb_logit_row before[3][SR_CHUNKS * SR_CTX];
+        dsb_moments router = r->router[0][r->m.config.n_layer - 1];
+        memcpy(before, r->rows, sizeof before);
+        dsb_calibration_release(&r->cal);
+        memset(r->seen, 0, sizeof r->seen);
+        r->bf16_reference = true;
+        sr_sweep(r, 0);
+        bool changed = false;
+        for (int j = 0; j < SR_CHUNKS * (SR_CTX - 1); j++) {
+            changed |= r->rows[0][j].nll_ref != before[0][j].nll_ref;
+            for (int s = 1; s <= 2; s++) assert_true(r->rows[s][j].nll_test == before[s][j].nll_test && r->rows[s][j].nll_ref == r->rows[0][j].nll_ref);
+        }
+        assert_true(changed);
+        assert_memory_equal(&router, &r->router[0][r->m.config.n_layer - 1], sizeof router);
+        sr_close(r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_architectures__both_drivers_agree_with_every_scheme),
         cmocka_unit_test(test_architectures__both_drivers_agree_on_stored_low_bits),
         cmocka_unit_test(test_architectures__another_checkpoint_is_read_whole),
         cmocka_unit_test(test_architectures__rows_that_do_not_divide_take_the_fallback),
+        cmocka_unit_test(test_architectures__the_references_arithmetic_is_its_own),
         cmocka_unit_test(test_architectures__fewer_bits_cost_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

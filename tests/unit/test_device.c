@@ -101,10 +101,10 @@ static int teardown(void **state) { return munmap(device, k_room) || munmap(real
 
 /* A sweep with calibration, then every scheme's session: all of a prompt, and one more token from the cache. */
 static sr_run *whole_run(const dsb_backend *be, const char *dir, float **logits) {
-    static const char *const k_scheme[] = {"static-int8", "sparse-expert", "int3-rtn", "qat-int4"};
+    static const char *const k_scheme[] = {"static-int8", "dynamic-int8", "sparse-expert", "int3-rtn", "qat-int4"};
     sr_run *r = sr_open_model(be, dir);
     int64_t v = r->m.config.vocab;
-    for (int i = 0; i < 3 + (dir == sr_model); i++) sr_add_preset(r, k_scheme[i]); /* the built-in model alone has a QAT export */
+    for (int i = 0; i < 4 + (dir == sr_model); i++) sr_add_preset(r, k_scheme[i]); /* the built-in model alone has a QAT export */
     sr_sweep(r, 1);
     *logits = calloc((size_t)((r->n_scheme + 1) * SR_CTX * v), sizeof **logits);
     for (int i = 0; i <= r->n_scheme; i++) {

@@ -57,6 +57,7 @@ static void block_case(const dsb_backend *be, const case_row *c, const float *w,
     dsb_wmat packed, plain;
     dsb_err err;
     if (dsb_quantize_rtn(&q, f, c->group, c->affine, w, rows, cols, &err)) fail_msg("%s", err.text);
+    for (int64_t i = 0; c->affine && i < q.rows * q.n_group; i++) q.zeros[i] += 0.37f * kc_unit(); /* zero points need not be whole */
     float *decoded = kc_memory((size_t)(rows * cols) * 4), *x = kc_ugly(n * cols), *want = kc_memory((size_t)(n * rows) * 4);
     kc_out y = kc_output((size_t)(n * rows) * 4);
     dsb_dequantize(&q, NULL, decoded);
@@ -143,9 +144,10 @@ static void test_kernels_block__every_code_decodes_as_its_definition(void **stat
         const dsb_packed_field *f;
         int n_field = dsb_packed_fields(how.type, &f);
         for (int64_t b = 0; b < ROWS * row; b += bytes) { /* scales: ordinary numbers, and subnormal halves */
-            float s = 0.01f * kc_unit();
+            float s = 0.01f * kc_unit(), zero = 8 * kc_unit();
             uint16_t h = b % 3 ? dsb_f32_to_f16(s) : (uint16_t)(kc_random() >> 25);
             if (dsb_packed_header(how.type)) memcpy(blocks + b, &s, 4);
+            if (dsb_packed_header(how.type) > 4) memcpy(blocks + b + 4, &zero, 4);
             for (int i = 0; i < n_field; i++)
                 if (f[i].width == 2) memcpy(blocks + b + f[i].at, &h, 2);
         }

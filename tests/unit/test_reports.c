@@ -359,17 +359,18 @@ static void test_compare__interval_is_paired_t_over_chunks(void **state) {
 static void test_compare__what_differs_is_refused(void **state) {
     struct {
         const char *id, *word;
-    } cases[] = { { "model", "model" }, { "text", "text" }, { "convention", "convention" }, { "context", "context" }, { "chunks", "chunks" } };
+    } cases[] = { { "model", "model" }, { "text", "text" }, { "convention", "convention" }, { "context", "context" }, { "chunks", "chunks" }, { "arithmetic", "the reference's arithmetic differs: f32 against bf16" } };
     dsb_err err = { 0 };
     dsb_text t;
     bool regressed;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         dsb_run_record run = synthetic_record(cases[i].id, 8, 16);
         if (i == 0) run.model.sha256 = "aaaa";
         if (i == 1) run.dataset.sha256 = "bbbb";
         if (i == 2) run.convention = "gptq";
         if (i == 3) run.n_ctx = 2048;
         if (i == 4) run.n_chunk /= 2;
+        if (i == 5) run.suite_json = "{\"reference\": \"bf16\"}";
         assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
         assert_int_equal(compared("demo", cases[i].id, &t, &regressed, &err), DSB_ECOMPARE);
         assert_int_equal(dsb_exit_code(DSB_ECOMPARE), 3);

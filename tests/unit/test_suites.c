@@ -59,6 +59,30 @@ static void test_suites__everything_has_every_preset(void **state) {
     dsb_arena_release(&arena);
 }
 
+static void test_suites__the_references_arithmetic_is_kept(void **state) {
+    dsb_arena arena;
+    dsb_suite s, again;
+    dsb_err err = {0};
+    const char *json;
+    json_t *doc = json_pack("{s:s}", "reference", "bf16");
+    dsb_arena_init(&arena);
+    assert_int_equal(dsb_suite_default(&s, &arena, "m", &err), DSB_OK);
+    assert_false(s.bf16_reference);
+    assert_int_equal(dsb_suite_apply(&s, &arena, "suite", doc, &err), DSB_OK);
+    assert_true(s.bf16_reference);
+    assert_int_equal(dsb_suite_json(&s, &arena, &json, &err), DSB_OK);
+    json_decref(doc);
+    assert_int_equal(dsb_json_parse(&doc, "suite", json, strlen(json), &err), DSB_OK);
+    assert_int_equal(dsb_suite_default(&again, &arena, "m", &err), DSB_OK);
+    assert_int_equal(dsb_suite_apply(&again, &arena, "suite", doc, &err), DSB_OK);
+    assert_true(again.bf16_reference);
+    json_object_set_new(doc, "reference", json_string("f16"));
+    assert_int_equal(dsb_suite_apply(&again, &arena, "suite", doc, &err), DSB_EINPUT);
+    assert_string_equal(err.text, "suite: \"reference\" is f16; f32 or bf16 is wanted");
+    json_decref(doc);
+    dsb_arena_release(&arena);
+}
+
 /* What a suite promises: a scheme for each format that isn't a float. */
 static void test_suites__formats_has_every_format(void **state) {
     const dsb_format *rows;
@@ -153,6 +177,7 @@ static void test_suites__a_name_is_a_file_or_one_that_is_shipped(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_suites__each_is_read_and_named_as_its_file),
+        cmocka_unit_test(test_suites__the_references_arithmetic_is_kept),
         cmocka_unit_test(test_suites__everything_has_every_preset),
         cmocka_unit_test(test_suites__formats_has_every_format),
         cmocka_unit_test(test_suites__calibration_keys_are_read_and_written),

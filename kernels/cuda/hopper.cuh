@@ -1,0 +1,63 @@
+/* Hopper's copy engine, barriers and warpgroup products in the few forms that grouped.cuh uses. Operands of a product lie in shared memory in
+ * rows of 128 bytes with the 128-byte swizzle that the copy engine writes; both are K-major. Source: PTX ISA, "wgmma", "cp.async.bulk.tensor". */
+#ifndef DSB_KERNELS_CUDA_HOPPER_CUH
+#define DSB_KERNELS_CUDA_HOPPER_CUH
+
+#include <cuda.h>
+#include <stdint.h>
+
+/* For a kernel launched while the one before it still runs (moe.cu's launch): lets the next one begin too, and waits for what came before. */
+__device__ static inline void hp_begin() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ static inline uint32_t hp_shared(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+__device__ static inline void hp_barrier_init(uint64_t *bar, int count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(hp_shared(bar)), "r"(count)); }
+__device__ static inline void hp_arrive(uint64_t *bar) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(hp_shared(bar)) : "memory"); }
+__device__ static inline void hp_expect(uint64_t *bar, uint32_t bytes) { asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(hp_shared(bar)), "r"(bytes) : "memory"); }
+__device__ static inline void hp_wait(uint64_t *bar, uint32_t parity) {
+    asm volatile("{\n.reg .pred done;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@done bra out;\nbra again;\nout:\n}" ::"r"(hp_shared(bar)), "r"(parity) : "memory");
+}
+/* A box of the map at (column, row), announced at bar. */
+__device__ static inline void hp_load(void *to, const CUtensorMap *map, int column, int row, uint64_t *bar) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(hp_shared(to)), "l"(map), "r"(column), "r"(row), "r"(hp_shared(bar)) : "memory");
+}
+
+__device__ static inline uint64_t hp_operand(const void *p) { return (uint64_t)((hp_shared(p) & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)64 << 32 | (uint64_t)1 << 62; }
+__device__ static inline void hp_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ static inline void hp_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> __device__ static inline void hp_wait_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+
+/* acc (64 x N, N/2 values a thread) = or += A (64 rows) · B (N rows)ᵀ over 32 bytes of K. */
+#define HP_S4(a, b, c, d) "%" #a ",%" #b ",%" #c ",%" #d
+#define HP_R4(i) "+r"(acc[i]), "+r"(acc[(i) + 1]), "+r"(acc[(i) + 2]), "+r"(acc[(i) + 3])
+#define HP_R16(i) HP_R4(i), HP_R4((i) + 4), HP_R4((i) + 8), HP_R4((i) + 12)
+#define HP_T16_0 HP_S4(0, 1, 2, 3) "," HP_S4(4, 5, 6, 7) "," HP_S4(8, 9, 10, 11) "," HP_S4(12, 13, 14, 15)
+#define HP_T16_1 HP_S4(16, 17, 18, 19) "," HP_S4(20, 21, 22, 23) "," HP_S4(24, 25, 26, 27) "," HP_S4(28, 29, 30, 31)
+#define HP_T16_2 HP_S4(32, 33, 34, 35) "," HP_S4(36, 37, 38, 39) "," HP_S4(40, 41, 42, 43) "," HP_S4(44, 45, 46, 47)
+#define HP_T16_3 HP_S4(48, 49, 50, 51) "," HP_S4(52, 53, 54, 55) "," HP_S4(56, 57, 58, 59) "," HP_S4(60, 61, 62, 63)
+#define HP_T16_4 HP_S4(64, 65, 66, 67) "," HP_S4(68, 69, 70, 71) "," HP_S4(72, 73, 74, 75) "," HP_S4(76, 77, 78, 79)
+#define HP_T16_5 HP_S4(80, 81, 82, 83) "," HP_S4(84, 85, 86, 87) "," HP_S4(88, 89, 90, 91) "," HP_S4(92, 93, 94, 95)
+#define HP_T16_6 HP_S4(96, 97, 98, 99) "," HP_S4(100, 101, 102, 103) "," HP_S4(104, 105, 106, 107) "," HP_S4(108, 109, 110, 111)
+#define HP_T16_7 HP_S4(112, 113, 114, 115) "," HP_S4(116, 117, 118, 119) "," HP_S4(120, 121, 122, 123) "," HP_S4(124, 125, 126, 127)
+#define HP_PRODUCT(n, list, a, b, p, ...)                                                                                                        \
+    template <> struct hp_product<n> {                                                                                                           \
+        __device__ static void run(uint32_t *acc, uint64_t x, uint64_t y, int add) {                                                             \
+            asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #p ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, %" #a ", %" #b ", add;\n}" \
+                         : __VA_ARGS__                                                                                                           \
+                         : "l"(x), "l"(y), "r"(add));                                                                                            \
+        }                                                                                                                                        \
+    }
+template <int N> struct hp_product;
+HP_PRODUCT(8, HP_S4(0, 1, 2, 3), 4, 5, 6, HP_R4(0));
+HP_PRODUCT(16, HP_S4(0, 1, 2, 3) "," HP_S4(4, 5, 6, 7), 8, 9, 10, HP_R4(0), HP_R4(4));
+HP_PRODUCT(32, HP_T16_0, 16, 17, 18, HP_R16(0));
+HP_PRODUCT(64, HP_T16_0 "," HP_T16_1, 32, 33, 34, HP_R16(0), HP_R16(16));
+HP_PRODUCT(128, HP_T16_0 "," HP_T16_1 "," HP_T16_2 "," HP_T16_3, 64, 65, 66, HP_R16(0), HP_R16(16), HP_R16(32), HP_R16(48));
+HP_PRODUCT(256, HP_T16_0 "," HP_T16_1 "," HP_T16_2 "," HP_T16_3 "," HP_T16_4 "," HP_T16_5 "," HP_T16_6 "," HP_T16_7, 128, 129, 130, HP_R16(0), HP_R16(16), HP_R16(32), HP_R16(48), HP_R16(64), HP_R16(80), HP_R16(96), HP_R16(112));
+
+#endif
