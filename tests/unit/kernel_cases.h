@@ -30,8 +30,12 @@ static inline float kc_unit(void) { return (float)((int32_t)(kc_random() >> 16) 
 /* Memory that ends where its page does, so that the processor sees a read or write past it; bytes before it are guarded until kc_free.
  * DSBENCH_TEST_SLACK: so many guarded bytes between, for emulators that read more than an instruction does. */
 static inline size_t kc_slack(void) {
-    const char *bytes = getenv("DSBENCH_TEST_SLACK");
-    return bytes ? (size_t)strtoul(bytes, NULL, 10) : 0;
+    const char *text = getenv("DSBENCH_TEST_SLACK");
+    char *end;
+    if (!text) return 0;
+    unsigned long bytes = strtoul(text, &end, 10);
+    if (*end || bytes > 4096) fail_msg("DSBENCH_TEST_SLACK=%s: a number of bytes up to 4096 is wanted", text);
+    return bytes;
 }
 typedef struct kc_map {
     uint8_t *at;
