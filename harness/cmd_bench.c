@@ -198,7 +198,8 @@ static void print_lines(const options *o, dsb_arena *arena, const shared *s, con
     const char *dirty = unclean(o, arena, rows), *mark = o->output == DSB_REPORT_MARKDOWN ? "- " : "";
     FILE *to = readers ? stdout : stderr;
     if (o->parsed.quiet && !readers) return;
-    if (readers) fprintf(to, "\n%smachine: %s; %d threads; read %.3g GB/s, triad %.3g GB/s; peaks f32 %.4g, bf16 %.4g, int8 %.4g GOP/s\n", mark, s->cpu, omp_get_max_threads(), s->roof.read_gbps, s->roof.triad_gbps, s->roof.f32_gflops, s->roof.bf16_gflops, s->roof.int8_gops);
+    if (readers && s->roof.read_gbps <= 0) fprintf(to, "\n%smachine: %s; %d threads; its ceilings are not measured on a GPU\n", mark, s->cpu, omp_get_max_threads());
+    else if (readers) fprintf(to, "\n%smachine: %s; %d threads; read %.3g GB/s, triad %.3g GB/s; peaks f32 %.4g, bf16 %.4g, int8 %.4g GOP/s\n", mark, s->cpu, omp_get_max_threads(), s->roof.read_gbps, s->roof.triad_gbps, s->roof.f32_gflops, s->roof.bf16_gflops, s->roof.int8_gops);
     for (const char *p = o->model.notes.data; p && *p; p = strchr(p, '\n') + 1) fprintf(to, "%s%.*s\n", mark, (int)strcspn(p, "\n"), p);
     if (dirty) fprintf(to, "%s%s\n", mark, dirty);
     else if (readers) fprintf(to, "%sclean: others took at most %g %% of all processors\n", mark, o->busy_limit);
