@@ -14,8 +14,8 @@ dsb_status dsb_calloc(void **out, size_t n, size_t size, const char *what, dsb_e
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (bytes == 0) bytes = ALIGN;
     bool huge = bytes >= HUGE_PAGE;
-    void *p = aligned_alloc(huge ? HUGE_PAGE : ALIGN, bytes);
-    if (!p) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for %zu bytes; use fewer chunks or schemes", what, bytes);
+    void *p; /* posix_memalign: C's aligned_alloc wants whole multiples of the alignment */
+    if (posix_memalign(&p, huge ? HUGE_PAGE : ALIGN, bytes)) return dsb_fail(err, DSB_ENOMEM, "%s: no memory for %zu bytes; use fewer chunks or schemes", what, bytes);
     /* Weights come and go by the megabyte: pages of 4 KiB would cost a fifth of a run. What is left over stays in small ones: no byte more. */
     if (huge) madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     memset(p, 0, bytes);
