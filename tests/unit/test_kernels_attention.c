@@ -124,6 +124,11 @@ static void test_kernels_attention__long_contexts_need_no_square_of_memory(void 
     struct rusage before, after;
     int threads = omp_get_max_threads();
     if (!strcmp(be->isa, "ref")) skip(); /* minutes */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    skip(); /* its shadow of each byte read is memory too */
+#endif
+#endif
     omp_set_num_threads(THREADS);
     make(&in, &p);
     float *out = calloc(N * 4, sizeof *out), want[4];
