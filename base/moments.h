@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "base/format.h"
+
 /* Sums over elements of reference x and test y, f64, in one fixed order. Derived figures: docs/METRICS.md, "Tensors and layers". */
 typedef struct dsb_moments {
     int64_t n, nonfinite; /* elements; those of y (or x) that are NaN or Inf: counted, kept out of the sums */
@@ -27,6 +29,18 @@ typedef struct dsb_logit_row {
 enum { DSB_MOMENT_BLOCK = 32768 };
 
 /* Adds b to a: chunks are added in their order, so that sums don't depend on threads. */
-void dsb_moments_add(dsb_moments *a, const dsb_moments *b);
+DSB_INLINE void dsb_moments_add(dsb_moments *a, const dsb_moments *b) {
+    /* Asked of the count, not of first_bad: a zeroed accumulator is a valid empty one. */
+    if (!a->nonfinite) a->first_bad = b->nonfinite ? a->n + b->first_bad : -1;
+    a->n += b->n;
+    a->nonfinite += b->nonfinite;
+    a->xx += b->xx;
+    a->yy += b->yy;
+    a->xy += b->xy;
+    a->dd += b->dd;
+    if (b->max_diff > a->max_diff) a->max_diff = b->max_diff;
+    if (b->max_x > a->max_x) a->max_x = b->max_x;
+    if (b->max_y > a->max_y) a->max_y = b->max_y;
+}
 
 #endif

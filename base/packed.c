@@ -31,6 +31,15 @@ static const struct row {
     [DSB_PACKED_w8a16] = {0, 8, 8, 0, {{0, 0}}},
 };
 
+bool dsb_packed_of_ggml(uint32_t ggml, dsb_packed_type *out) {
+    for (int i = 0; i < DSB_PACKED_COUNT; i++) {
+        if (!k_row[i].ggml || k_row[i].ggml != ggml) continue;
+        *out = (dsb_packed_type)i;
+        return true;
+    }
+    return false;
+}
+
 int dsb_packed_header(dsb_packed_type type) { return k_row[type].n ? 0 : k_row[type].bytes; }
 
 int64_t dsb_packed_bytes(const dsb_packed *p, int64_t n) {

@@ -5,6 +5,7 @@
 #ifndef DSB_BASE_PACKED_H
 #define DSB_BASE_PACKED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,8 @@ typedef struct dsb_packed {
     float global; /* NVFP4: multiplies all scales */
 } dsb_packed;
 
+/* The type of a ggml type's blocks; false: none of these. */
+bool dsb_packed_of_ggml(uint32_t ggml, dsb_packed_type *out);
 /* Bytes before the codes where a block is of any number of inputs; 0 where the type says how many. */
 int dsb_packed_header(dsb_packed_type type);
 /* Bytes of a block of n inputs, and of a row; codes after a header fill whole words of 4 bytes. */

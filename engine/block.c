@@ -205,6 +205,10 @@ static dsb_status read_input(const dsb_model *m, const dsb_linear *l, bool bf16,
     return DSB_OK;
 }
 
+static dsb_attention_shape shape_of(const dsb_config *c, const dsb_attn_weights *w) {
+    return (dsb_attention_shape){.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+}
+
 /* n new rows of one part behind those that each sequence of the cache has. */
 static void append(const dsb_model *m, const float *rows, int64_t width, int64_t n, int64_t n_seq, const dsb_kv_cache *kv, float *part) {
     int64_t each = n / n_seq;
@@ -231,7 +235,10 @@ static dsb_status attend_latent(const dsb_model *m, const dsb_attn_weights *w, c
     TAKE(WS_KV, qa, n * c->heads * width);
     TAKE(WS_LATENT, mean, n * c->heads * c->kv_lora);
     m->be->gemm_heads(w->absorbed_k, c->heads, q, n, c->rope_dim, qa);
-    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = 1, .qk_dim = width, .v_dim = c->kv_lora, .k_stride = width, .v_stride = width, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    dsb_attention_shape shape = shape_of(c, w);
+    shape.kv_heads = 1;
+    shape.qk_dim = shape.k_stride = shape.v_stride = width;
+    shape.v_dim = c->kv_lora;
     m->be->attention(&shape, seqs, n_seq, qa, kv->k, kv->k, mean);
     m->be->gemm_heads(w->absorbed_v, c->heads, mean, n, 0, att);
     if (w->absorbed_bias) m->be->add_bias(att, w->absorbed_bias, n, c->heads * c->v_dim);
@@ -289,7 +296,7 @@ static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool
     TAKE(WS_K, k, n * dsb_key_width(c));
     TAKE(WS_V, v, n * dsb_value_width(c));
     DSB_TRY(expand_latent(m, w, bf16, latent, k_pe, n, ws, k, v, err));
-    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    dsb_attention_shape shape = shape_of(c, w);
     if (!kv) m->be->attention(&shape, seqs, n_seq, q, k, v, att);
     for (int64_t i = 0; kv && i < n_seq; i++) { /* the cache was empty: each sequence's keys are its own rows here */
         dsb_seq own = {.q0 = seqs[i].q0, .n_q = seqs[i].n_q, .kv0 = seqs[i].q0, .n_kv = seqs[i].n_q};
@@ -317,7 +324,7 @@ static dsb_status attend_grouped(const dsb_model *m, const dsb_attn_weights *w, 
         append(m, v_new, dsb_value_width(c), n, n_seq, kv, kv->v);
     }
     if (kv) kv->len += n / n_seq;
-    dsb_attention_shape shape = {.heads = c->heads, .kv_heads = c->kv_heads, .qk_dim = c->nope + c->rope_dim, .v_dim = c->v_dim, .window = w->window, .scale = c->attention_scale, .sinks = w->sinks};
+    dsb_attention_shape shape = shape_of(c, w);
     m->be->attention(&shape, seqs, n_seq, q, k, v, att);
     return DSB_OK;
 }

@@ -256,8 +256,8 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, host_rows, host_weight);
     be->upload(rows, w->fused ? r->idx : host_rows, (size_t)(n * r->k) * sizeof *rows);
     be->upload(weight, w->fused ? r->weight : host_weight, (size_t)(n * r->k) * sizeof *weight);
-    be->zero(y, (size_t)(n * d) * sizeof *y);
     if (w->fused) be->experts_forward(w->fused, x, n, rows, weight, y);
+    else be->zero(y, (size_t)(n * d) * sizeof *y);
     for (int64_t e = 0; e < r->n_expert; e++) {
         int64_t at = start[e], count = start[e + 1] - at;
         if (count == 0) continue;

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "quantizers/codec.h"
+#include "quantizers/dot.h"
 
 enum { STEPS = 20, PIECE = 256 };
 static const double k_p = 0.7, k_beta = 10;
@@ -12,13 +13,6 @@ static const double k_p = 0.7, k_beta = 10;
 static float shrunk(float e) {
     double a = fabs((double)e), kept = a - pow(a, k_p - 1) / k_beta;
     return kept > 0 ? copysignf((float)kept, e) : 0;
-}
-
-/* Sum in eight lanes, the same on every machine. */
-static double sum_of(const float *x, int64_t n) {
-    double a[8] = {0};
-    for (int64_t i = 0; i < n; i++) a[i & 7] += (double)x[i];
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
 
 /* One step from `zero`: the mean |error| that it leaves, and the next. Few errors, if any, are so large that something of them is kept. */
@@ -38,8 +32,8 @@ DSB_CLONES static double step(const float *w, int64_t n, float scale, float zero
         }
         for (int64_t i = 0; any && i < size; i++)
             if (a[i] > large) z[i] += shrunk(e[i]) * inverse;
-        error += sum_of(a, size);
-        sum += sum_of(z, size);
+        error += dsb_sum_f(a, size);
+        sum += dsb_sum_f(z, size);
     }
     *next = (float)(sum / (double)n);
     return error / (double)n;

@@ -8,15 +8,10 @@
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
 static bool type_of(const dsb_qtensor *q, dsb_packed *out) {
-    static const struct {
-        uint32_t ggml;
-        dsb_packed_type type;
-    } k_ggml[] = {{2, DSB_PACKED_q4_0}, {6, DSB_PACKED_q5_0}, {8, DSB_PACKED_q8_0}, {20, DSB_PACKED_iq4_nl}, {10, DSB_PACKED_q2_K}, {11, DSB_PACKED_q3_K}, {12, DSB_PACKED_q4_K}, {13, DSB_PACKED_q5_K}, {14, DSB_PACKED_q6_K}};
     const dsb_format *f = q->format;
     *out = (dsb_packed){.n = f->block};
     if (f->ggml) {
-        for (size_t i = 0; i < sizeof k_ggml / sizeof *k_ggml; i++)
-            if (k_ggml[i].ggml == f->ggml) out->type = k_ggml[i].type;
+        if (!dsb_packed_of_ggml(f->ggml, &out->type)) return false;
     } else if (f->codec == &dsb_codec_mxfp4) {
         out->type = DSB_PACKED_mxfp4;
     } else if (f->codec == &dsb_codec_mxfp8) {

@@ -1,6 +1,5 @@
 /* Packed weights decoded in registers, 16 outputs in two vectors. */
 #include <immintrin.h>
-#include <string.h>
 
 #include "kernels/avx2/gemm.h"
 
@@ -27,17 +26,6 @@ static inline __attribute__((always_inline)) void vf_store(float *p, vf v) {
     _mm256_storeu_ps(p, v.a);
     _mm256_storeu_ps(p + 8, v.b);
 }
-VF vf_load_some(const float *p, int n) {
-    float t[DSB_NR] = {0};
-    if (n == DSB_NR) return vf_load(p);
-    memcpy(t, p, (size_t)n * sizeof *t);
-    return vf_load(t);
-}
-static inline __attribute__((always_inline)) void vf_store_some(float *p, vf v, int n) {
-    float t[DSB_NR];
-    vf_store(n == DSB_NR ? p : t, v);
-    if (n < DSB_NR) memcpy(p, t, (size_t)n * sizeof *t);
-}
 VI vi_u8(const uint8_t *p) { return (vi){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))}; }
 VI vi_word(const uint8_t *p) { return (vi){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
 VI vi_sar(vi v, int n) { return BOTH(vi, _mm256_srav_epi32, _mm256_set1_epi32(n)); }
@@ -50,6 +38,7 @@ VI vi_merge(int mask, vi a, vi b) { return vi_or(vi_and(a, mask), vi_and(b, ~mas
 VI vi_sub(vi v, int n) { return BOTH(vi, _mm256_sub_epi32, _mm256_set1_epi32(n)); }
 VI vi_max(vi v, int n) { return BOTH(vi, _mm256_max_epi32, _mm256_set1_epi32(n)); }
 VF vf_nibble(vi v) { return vf_int(vi_and(v, 15)); }
+#include "kernels/portable/some.h"
 
 /* Bit 3 of an index says which half of the table. */
 static inline __attribute__((always_inline)) __m256 look(__m256 low, __m256 high, __m256i v) {

@@ -96,7 +96,7 @@ void cu_attention(const dsb_attention_shape *shape_, const dsb_seq *seqs, int64_
             dim3 grid((unsigned)cu_ceil(most_q, QT), (unsigned)p.a.heads, (unsigned)m);
             p.seqs = dev + at + b;
             if (bytes > SHARED_MOST && !(p.scratch = (float *)cu_take(bytes * grid.x * grid.y))) break;
-            CU(cudaFuncSetAttribute(attend, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_MOST));
+            CU_SHARED_ONCE(attend, SHARED_MOST);
             attend<<<grid, THREADS, p.scratch ? 0 : bytes, cu_stream>>>(p);
             CU_LAUNCHED("attend");
             cu_drop(p.scratch);

@@ -111,11 +111,13 @@ dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t 
     return failed.code ? cu_check(err) : DSB_OK;
 }
 
-/* Where input k of a row lies among its padded codes. */
-__device__ static int64_t code_place(int64_t k, int64_t group, int64_t padded_group) { return k / group * padded_group + k % group; }
+__global__ static void pad_each(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int64_t padded_group, int64_t stride, int8_t *out) {
+    CU_EACH(at, rows * cols) out[at / cols * stride + at % cols / group * padded_group + at % cols % group] = codes[at];
+}
 
-__global__ static void pack_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int64_t padded_group, int64_t stride, int8_t *out) {
-    CU_EACH(at, rows * cols) out[at / cols * stride + code_place(at % cols, group, padded_group)] = codes[at];
+void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int8_t *out) {
+    pad_each<<<cu_grid(rows * cols, 256), 256, 0, cu_stream>>>(codes, rows, cols, group, cu_padded_group(group), cu_code_stride(cols, group), out);
+    CU_LAUNCHED("pad_codes");
 }
 
 /* Nibbles offset by 8: of each step of 32 codes the first 16 are the low ones of its 16 bytes. */
@@ -147,8 +149,7 @@ dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const
         cu_to_device(raw, codes, (size_t)n);
         cu_to_device(raw_scales, scales, (size_t)(rows * groups) * 4);
         zero(wide, (size_t)(padded * stride));
-        pack_codes<<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, group, cu_padded_group(group), stride, wide);
-        CU_LAUNCHED("pack_codes");
+        cu_pad_codes(raw, rows, cols, group, wide);
         if (kind == DSB_W_I4) pack_nibbles<<<cu_grid(padded * stride / 2, 256), 256, 0, cu_stream>>>(wide, padded * stride, (uint8_t *)out->data);
         CU_LAUNCHED("pack_nibbles");
         pack_scales<<<cu_grid(rows * groups, 256), 256, 0, cu_stream>>>(raw_scales, rows, groups, padded, out->scales);

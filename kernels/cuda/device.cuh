@@ -20,6 +20,12 @@ extern int cu_processors, cu_capability; /* of the opened device: multiprocessor
 bool cu_ok(cudaError_t e, const char *what);
 #define CU(call) cu_ok((call), #call)
 #define CU_LAUNCHED(what) cu_ok(cudaGetLastError(), what)
+/* Lets a kernel have so much dynamic shared memory; asked of the driver once. */
+#define CU_SHARED_ONCE(kernel, bytes)                                                                                                \
+    do {                                                                                                                             \
+        static bool ready;                                                                                                           \
+        if (!ready) ready = CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)));              \
+    } while (0)
 
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
@@ -61,6 +67,9 @@ __device__ static inline uint32_t cu_block_max(uint32_t v) {
     __syncthreads();
     return part[32];
 }
+
+/* Codes (rows, cols) to padded rows (cu_code_stride), whose padding is zero already. */
+void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int8_t *out);
 
 /* Rows by file. */
 dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);

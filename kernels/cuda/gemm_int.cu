@@ -98,10 +98,6 @@ template <bool NIBBLES> __global__ static void __launch_bounds__(THREADS) gemm(p
         }
 }
 
-__global__ static void pad_rows(const int8_t *q, int64_t n, int64_t cols, int64_t group, int64_t padded_group, int64_t stride, int8_t *out) {
-    CU_EACH(at, n * cols) out[at / cols * stride + at % cols / group * padded_group + at % cols % group] = q[at];
-}
-
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
     int64_t stride = cu_code_stride(w->cols, w->group), padded_group = cu_padded_group(w->group);
     product p = {(const uint8_t *)w->data, w->scales, x->scale, x->q, w->rows, cu_ceil(w->rows, BM) * BM, x->n, stride, cu_ceil(w->cols, w->group), (int)(padded_group / CU_STEP), y};
@@ -110,14 +106,14 @@ void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
         own = (int8_t *)cu_take((size_t)(x->n * stride));
         if (!own) return;
         CU(cudaMemsetAsync(own, 0, (size_t)(x->n * stride), cu_stream));
-        pad_rows<<<cu_grid(x->n * w->cols, 256), 256, 0, cu_stream>>>(x->q, x->n, w->cols, w->group, padded_group, stride, own);
-        CU_LAUNCHED("pad_rows");
+        cu_pad_codes(x->q, x->n, w->cols, w->group, own);
         p.x = own;
     }
     dim3 grid((unsigned)cu_ceil(w->rows, BM), (unsigned)cu_ceil(x->n, BN));
     bool nibbles = w->kind == DSB_W_I4;
     size_t shared = STAGES * (nibbles ? sizeof(stage<true>) : sizeof(stage<false>));
-    CU(cudaFuncSetAttribute(nibbles ? (const void *)gemm<true> : (const void *)gemm<false>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared));
+    CU_SHARED_ONCE(gemm<true>, STAGES * sizeof(stage<true>));
+    CU_SHARED_ONCE(gemm<false>, STAGES * sizeof(stage<false>));
     if (nibbles) gemm<true><<<grid, THREADS, shared, cu_stream>>>(p);
     else gemm<false><<<grid, THREADS, shared, cu_stream>>>(p);
     CU_LAUNCHED("gemm_int");

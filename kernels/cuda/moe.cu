@@ -110,7 +110,7 @@ __device__ static uint2 codes_of(const float v[8], float s, float inverse) {
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         float q = v[i] * inverse;
-        r[i] = (q + 12582912.0f) - 12582912.0f;
+        r[i] = pm_round_code(q);
         near |= fabsf(q - r[i]) > 0.4999f;
     }
     if (near)
@@ -271,8 +271,7 @@ template <class T> static void quantize_rows(bool few, const T *x, int64_t n, in
 }
 
 template <int N, bool FEW, bool GATED> static void product(dsb_experts *m, const gp_args &p, int log_tokens) {
-    static bool ready;
-    if (!ready) ready = CU(cudaFuncSetAttribute(gp_product<N, FEW, GATED>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)gp_shared<N>));
+    CU_SHARED_ONCE((gp_product<N, FEW, GATED>), gp_shared<N>);
     launch(FEW, "gp_product", gp_product<N, FEW, GATED>, cu_processors, GP_THREADS, gp_shared<N>, FEW ? m->few_weights[!GATED] : m->weights[!GATED], m->rows[!GATED][log_tokens], p);
 }
 

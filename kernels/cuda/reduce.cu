@@ -16,14 +16,12 @@ __device__ static double lane_tree(const double *lanes, int s) { return cu_tree(
 
 /* ---- moments ---- */
 
-enum { MOMENT_BLOCK = 32768 };
-
 __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const float *y, int64_t n, dsb_moments *out) {
     __shared__ double terms[4 * TILE], lanes[32], most_d[T];
     __shared__ float most_x[T], most_y[T];
     __shared__ unsigned long long first_bad;
     __shared__ int bad;
-    int64_t first = blockIdx.x * (int64_t)MOMENT_BLOCK, len = n - first < MOMENT_BLOCK ? n - first : MOMENT_BLOCK;
+    int64_t first = blockIdx.x * (int64_t)DSB_MOMENT_BLOCK, len = n - first < DSB_MOMENT_BLOCK ? n - first : DSB_MOMENT_BLOCK;
     double lane = 0, md = 0;
     float mx = 0, my = 0;
     if (threadIdx.x == 0) {
@@ -78,22 +76,8 @@ __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const 
     o->max_y = (double)my;
 }
 
-/* base/moments.h's sum; the plugin links nothing of the program. */
-static void add_moments(dsb_moments *a, const dsb_moments *b) {
-    if (!a->nonfinite) a->first_bad = b->nonfinite ? a->n + b->first_bad : -1;
-    a->n += b->n;
-    a->nonfinite += b->nonfinite;
-    a->xx += b->xx;
-    a->yy += b->yy;
-    a->xy += b->xy;
-    a->dd += b->dd;
-    if (b->max_diff > a->max_diff) a->max_diff = b->max_diff;
-    if (b->max_x > a->max_x) a->max_x = b->max_x;
-    if (b->max_y > a->max_y) a->max_y = b->max_y;
-}
-
 static void moments(const float *x, const float *y, int64_t n, dsb_moments *out) {
-    int64_t blocks = cu_ceil(n, MOMENT_BLOCK);
+    int64_t blocks = cu_ceil(n, DSB_MOMENT_BLOCK);
     memset(out, 0, sizeof *out);
     out->first_bad = -1;
     if (n == 0) return;
@@ -101,7 +85,7 @@ static void moments(const float *x, const float *y, int64_t n, dsb_moments *out)
     if (dev && part) {
         moment_blocks<<<(unsigned)blocks, T, 0, cu_stream>>>(x, y, n, dev);
         if (CU_LAUNCHED("moment_blocks")) cu_to_host(part, dev, (size_t)blocks * sizeof *part);
-        for (int64_t b = 0; b < blocks; b++) add_moments(out, &part[b]);
+        for (int64_t b = 0; b < blocks; b++) dsb_moments_add(out, &part[b]);
     } else {
         CU(cudaErrorMemoryAllocation);
     }
@@ -337,13 +321,6 @@ __global__ static void __launch_bounds__(T) second_pass(const float *ref, const 
     if (threadIdx.x < 4) out[4 * blockIdx.x + threadIdx.x] = lane_tree(lanes, threadIdx.x);
 }
 
-static int32_t overlap(const int32_t *a, const int32_t *b, int k) {
-    int32_t n = 0;
-    for (int i = 0; i < k; i++)
-        for (int j = 0; j < k; j++) n += a[i] == b[j];
-    return n;
-}
-
 static void finish(const sides *s, const double *ln, const double *sums, bool test, int32_t target, int64_t vocab, dsb_logit_row *o) {
     int m = vocab < TOP ? (int)vocab : TOP;
     memset(o, 0, sizeof *o);
@@ -361,8 +338,8 @@ static void finish(const sides *s, const double *ln, const double *sums, bool te
         o->nll_test = ln[1] - ((double)s->z_target[1] - (double)s->top[1]);
         o->p_test = s->at_target[1] / s->sum[1];
     }
-    o->overlap5 = overlap(s->best[0], s->best[1], m < 5 ? m : 5);
-    o->overlap10 = overlap(s->best[0], s->best[1], m);
+    o->overlap5 = pm_overlap(s->best[0], s->best[1], m < 5 ? m : 5);
+    o->overlap10 = pm_overlap(s->best[0], s->best[1], m);
     o->kld = sums[0];
     o->kld_reverse = sums[1];
     o->js = sums[2];

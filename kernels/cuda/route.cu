@@ -46,17 +46,7 @@ __device__ static void scores(dsb_scoring scoring, const float *logits, int n, f
 __device__ static void limit_groups(const dsb_router_shape &r, float *sel, float *figure, bool *kept) {
     int lane = threadIdx.x % 32, groups = (int)r.n_group, size = (int)(r.n_expert / r.n_group);
     for (int g = lane; g < groups; g += 32) {
-        float a = -INFINITY, b = -INFINITY;
-        for (int i = 0; i < size; i++) {
-            float v = sel[g * size + i];
-            if (v > a) {
-                b = a;
-                a = v;
-            } else if (v > b) {
-                b = v;
-            }
-        }
-        figure[g] = r.group_rank == DSB_GROUP_MAX || size < 2 ? a : a + b;
+        figure[g] = pm_group_figure(r.group_rank == DSB_GROUP_MAX, sel + g * size, size);
         kept[g] = false;
     }
     __syncwarp();
@@ -115,7 +105,7 @@ __global__ static void route(dsb_router_shape r, const float *logits, const floa
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores_out, int32_t *idx, float *weight, float *margin) {
     size_t bytes = (size_t)(WARPS * 4 * shape->n_expert) * sizeof(float);
     if (n == 0) return;
-    CU(cudaFuncSetAttribute(route, cudaFuncAttributeMaxDynamicSharedMemorySize, 96 << 10));
+    CU_SHARED_ONCE(route, 96 << 10);
     route<<<(unsigned)cu_ceil(n, WARPS), WARPS * 32, bytes, cu_stream>>>(*shape, logits, bias, n, scores_out, idx, weight, margin);
     CU_LAUNCHED("route");
 }

@@ -27,14 +27,13 @@ __device__ static float row_max(const float *row, int64_t cols) {
     for (int64_t k = threadIdx.x; k < cols; k += T) top = max(top, dsb_f32_bits(row[k]) & 0x7fffffffu);
     return dsb_f32_from_bits(cu_block_max(top));
 }
-__device__ static float round_code(float v) { return (v + 12582912.0f) - 12582912.0f; }
 
 __global__ static void quantize_rows(const float *x, int64_t cols, float most, int8_t *q, float *scale) {
     const float *row = x + blockIdx.x * cols;
     float top = row_max(row, cols), s = top <= FLT_MAX ? top / most : NAN;
     if (threadIdx.x == 0) scale[blockIdx.x] = s;
     for (int64_t k = threadIdx.x; k < cols; k += T) {
-        float r = round_code(row[k] / s);
+        float r = pm_round_code(row[k] / s);
         q[blockIdx.x * cols + k] = s > 0 ? (int8_t)(int32_t)(r > most ? most : r < -most ? -most : r) : 0;
     }
 }
@@ -45,18 +44,11 @@ __global__ static void quantize_fixed(const float *x, int64_t cols, float given,
     int c = 0;
     if (threadIdx.x == 0) scale[blockIdx.x] = finite ? given : NAN;
     for (int64_t k = threadIdx.x; k < cols; k += T) {
-        float v = finite && given > 0 ? row[k] / given : 0, r = round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
+        float v = finite && given > 0 ? row[k] / given : 0, r = pm_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
         c += r > 127.0f || r < -127.0f;
         q[blockIdx.x * cols + k] = (int8_t)(int32_t)(r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r);
     }
     if (c) atomicAdd(clipped, (unsigned long long)c);
-}
-
-__device__ static float e4m3(float v) {
-    float a = fabsf(v);
-    uint32_t u = dsb_f32_bits(a), rounded = (u + 0x7ffffu + (u >> 20 & 1u)) & 0xfff00000u;
-    float r = a < 0x1p-6f ? (a + 0x1p14f) - 0x1p14f : dsb_f32_from_bits(rounded);
-    return copysignf(r > 448.0f ? 448.0f : r, v);
 }
 
 __global__ static void fp8_rows(const float *x, int64_t cols, float given, float *y, unsigned long long *clipped) {
@@ -67,7 +59,7 @@ __global__ static void fp8_rows(const float *x, int64_t cols, float given, float
     for (int64_t k = threadIdx.x; k < cols; k += T) {
         float v = s > 0 ? row[k] / s : 0;
         c += fabsf(v) > 448.0f;
-        y[blockIdx.x * cols + k] = finite ? e4m3(v) * s : NAN;
+        y[blockIdx.x * cols + k] = finite ? pm_e4m3(v) * s : NAN;
     }
     if (c && finite && given > 0) atomicAdd(clipped, (unsigned long long)c);
 }

@@ -1,6 +1,5 @@
 /* Packed weights decoded in registers, 16 outputs in four vectors. */
 #include <arm_neon.h>
-#include <string.h>
 
 #include "kernels/neon/gemm.h"
 
@@ -30,17 +29,6 @@ VF vf_bits(vi v) { MADE(vf, vreinterpretq_f32_s32(v.q[i])); }
 static inline __attribute__((always_inline)) void vf_store(float *p, vf v) {
     for (int i = 0; i < NQ; i++) vst1q_f32(p + 4 * i, v.q[i]);
 }
-VF vf_load_some(const float *p, int n) {
-    float t[DSB_NR] = {0};
-    if (n == DSB_NR) return vf_load(p);
-    memcpy(t, p, (size_t)n * sizeof *t);
-    return vf_load(t);
-}
-static inline __attribute__((always_inline)) void vf_store_some(float *p, vf v, int n) {
-    float t[DSB_NR];
-    vf_store(n == DSB_NR ? p : t, v);
-    if (n < DSB_NR) memcpy(p, t, (size_t)n * sizeof *t);
-}
 VI vi_word(const uint8_t *p) { MADE(vi, vreinterpretq_s32_u8(vld1q_u8(p + 16 * i))); }
 VI vi_u8(const uint8_t *p) {
     uint8x16_t b = vld1q_u8(p);
@@ -58,6 +46,7 @@ VI vi_max(vi v, int n) { MADE(vi, vmaxq_s32(v.q[i], vdupq_n_s32(n))); }
 VI vi_ror(vi v, int n) { return vi_or(vi_shr(v, n & 31), vi_shl(v, 32 - (n & 31))); }
 VI vi_merge(int mask, vi a, vi b) { MADE(vi, vbslq_s32(vdupq_n_u32((uint32_t)mask), a.q[i], b.q[i])); }
 VF vf_nibble(vi v) { return vf_int(vi_and(v, 15)); }
+#include "kernels/portable/some.h"
 
 /* Four bytes of the table's 64 for each index. */
 VF vf_look(const float *table, vi v) {

@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) void add_f32(float32x4_t acc[MR][NQ
 }
 
 /* m <= MR rows against panel p. */
-static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wkind kind, int64_t p, const float *x, int m, float *y) {
+static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const dsb_wmat *w, int64_t p, const float *x, int m, float *y) {
     int64_t cols = w->cols, left = w->rows - p * DSB_NR, at = p * dsb_float_inputs(kind, cols) * DSB_NR;
     float32x4_t acc[MR][NQ];
     for (int r = 0; r < m; r++)
@@ -50,29 +50,11 @@ static inline __attribute__((always_inline)) void tile(const dsb_wmat *w, dsb_wk
     if (kind == DSB_W_BF16) add_pairs(acc, (const uint32_t *)w->data + at / 2, x, cols, m);
     if (kind == DSB_W_F16) add_f16(acc, (const uint16_t *)w->data + at, x, cols, m);
     for (int r = 0; r < m; r++) {
-        float t[DSB_NR], *to = y + r * w->rows + p * DSB_NR;
+        float t[DSB_NR], *to = y + r * w->rows;
         for (int q = 0; q < NQ; q++) vst1q_f32(left >= DSB_NR ? to + 4 * q : t + 4 * q, acc[r][q]);
         for (int64_t j = 0; left < DSB_NR && j < left; j++) to[j] = t[j];
     }
 }
 
-/* Rows first .. last against panel p; the weights of a panel stay in cache. */
-static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_wkind kind, int64_t p, const dsb_act *x, int64_t first, int64_t last, float *y) {
-    int64_t i = first;
-    for (; i + MR <= last; i += MR) tile(w, kind, p, x->f32 + i * w->cols, MR, y + i * w->rows);
-    for (; i + 2 <= last; i += 2) tile(w, kind, p, x->f32 + i * w->cols, 2, y + i * w->rows);
-    for (; i < last; i++) tile(w, kind, p, x->f32 + i * w->cols, 1, y + i * w->rows);
-}
-
-void dsb_gemm_float_neon(const dsb_wmat *w, const dsb_act *x, float *y) {
-    enum { ROWS = 96 }; /* rows a task: its inputs fit the second-level cache */
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 19)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t p = 0; p < panels; p++) {
-            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;
-            if (w->kind == DSB_W_F32) panel(w, DSB_W_F32, p, x, first, last, y);
-            if (w->kind == DSB_W_BF16) panel(w, DSB_W_BF16, p, x, first, last, y);
-            if (w->kind == DSB_W_F16) panel(w, DSB_W_F16, p, x, first, last, y);
-        }
-}
+#define PF_GEMM dsb_gemm_float_neon
+#include "kernels/portable/panels.h"

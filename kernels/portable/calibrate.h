@@ -4,14 +4,6 @@
 
 #include "kernels/portable/rows.h"
 
-/* To the nearest E4M3 value, ties to even; |v| stays at 448. Below 2^-6 steps are 2^-9: the last place of 2^14. */
-static inline float pr_e4m3(float v) {
-    float a = fabsf(v);
-    uint32_t u = dsb_f32_bits(a), rounded = (u + 0x7ffffu + (u >> 20 & 1u)) & 0xfff00000u;
-    float r = a < 0x1p-6f ? (a + 0x1p14f) - 0x1p14f : dsb_f32_from_bits(rounded);
-    return copysignf(r > 448.0f ? 448.0f : r, v);
-}
-
 static int64_t pr_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) {
     int64_t clipped = 0;
 #pragma omp parallel for schedule(static) reduction(+ : clipped) if (n * cols > PR_PARALLEL)
@@ -23,7 +15,7 @@ static int64_t pr_round_e4m3(const float *x, int64_t n, int64_t cols, float give
         for (int64_t k = 0; k < cols; k++) {
             float v = s > 0 ? row[k] / s : 0;
             c += fabsf(v) > 448.0f;
-            out[k] = finite ? pr_e4m3(v) * s : NAN;
+            out[k] = finite ? pm_e4m3(v) * s : NAN;
         }
         clipped += finite && given > 0 ? c : 0;
     }

@@ -23,13 +23,6 @@ static int pr_top(const float *z, int64_t n, int32_t top[PR_TOP]) {
     return m;
 }
 
-static int32_t pr_overlap(const int32_t *a, const int32_t *b, int k) {
-    int32_t n = 0;
-    for (int i = 0; i < k; i++)
-        for (int j = 0; j < k; j++) n += a[i] == b[j];
-    return n;
-}
-
 /* Adds n terms, the first of which is in lane 0. */
 static void pr_add_lanes(const double *x, int64_t n, double sum[8]) {
     double a[8];
@@ -110,8 +103,8 @@ static void pr_logit_row(const float *r, const float *t, int32_t target, int64_t
         out->nll_test = log(sum_t) - ((double)t[target] - top_t);
         out->p_test = et[target] / sum_t;
     }
-    out->overlap5 = pr_overlap(a, b, m < 5 ? m : 5);
-    out->overlap10 = pr_overlap(a, b, m);
+    out->overlap5 = pm_overlap(a, b, m < 5 ? m : 5);
+    out->overlap10 = pm_overlap(a, b, m);
     pr_softmaxes c = {.top_r = top_r, .top_t = top_t, .inv_r = 1.0 / sum_r, .inv_t = 1.0 / sum_t, .ln_r = log(sum_r), .ln_t = log(sum_t)};
     pr_divergences(r, t, n, &c, er, et, out);
 }

@@ -3,6 +3,8 @@
 #ifndef DSB_KERNELS_PORTABLE_MATH_H
 #define DSB_KERNELS_PORTABLE_MATH_H
 
+#include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -76,6 +78,39 @@ DSB_INLINE double pm_log(double x) {
     p = p * z + 1.0 / 5.0;
     p = p * z + 1.0 / 3.0;
     return ef * 6.93147180369123816490e-01 + (2.0 * s + (2.0 * s * z * p + ef * 1.90821492927058770002e-10));
+}
+
+/* To the nearest integer, half to even, |v| < 2^22. */
+DSB_INLINE float pm_round_code(float v) { return (v + 12582912.0f) - 12582912.0f; }
+
+/* To the nearest E4M3 value, ties to even; |v| stays at 448. Below 2^-6 steps are 2^-9: the last place of 2^14. */
+DSB_INLINE float pm_e4m3(float v) {
+    float a = fabsf(v);
+    uint32_t u = dsb_f32_bits(a), rounded = (u + 0x7ffffu + (u >> 20 & 1u)) & 0xfff00000u;
+    float r = a < 0x1p-6f ? (a + 0x1p14f) - 0x1p14f : dsb_f32_from_bits(rounded);
+    return copysignf(r > 448.0f ? 448.0f : r, v);
+}
+
+/* What a group of experts is ranked by: its best score, or the sum of its two best. */
+DSB_INLINE float pm_group_figure(bool best_alone, const float *sel, int64_t size) {
+    float a = -INFINITY, b = -INFINITY;
+    for (int64_t i = 0; i < size; i++) {
+        if (sel[i] > a) {
+            b = a;
+            a = sel[i];
+        } else if (sel[i] > b) {
+            b = sel[i];
+        }
+    }
+    return best_alone || size < 2 ? a : a + b;
+}
+
+/* How many of a's first k stand among b's. */
+DSB_INLINE int32_t pm_overlap(const int32_t *a, const int32_t *b, int k) {
+    int32_t n = 0;
+    for (int i = 0; i < k; i++)
+        for (int j = 0; j < k; j++) n += a[i] == b[j];
+    return n;
 }
 
 #endif

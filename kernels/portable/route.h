@@ -22,19 +22,6 @@ static void pr_scores(dsb_scoring scoring, const float *logits, int64_t n, float
     for (int64_t i = 0; i < n; i++) s[i] = (float)((double)s[i] / sum);
 }
 
-static float pr_group_figure(const dsb_router_shape *r, const float *sel, int64_t size) {
-    float a = -INFINITY, b = -INFINITY;
-    for (int64_t i = 0; i < size; i++) {
-        if (sel[i] > a) {
-            b = a;
-            a = sel[i];
-        } else if (sel[i] > b) {
-            b = sel[i];
-        }
-    }
-    return r->group_rank == DSB_GROUP_MAX || size < 2 ? a : a + b;
-}
-
 /* Index of the largest value not taken, ties to the lower index; -1 if all are taken or none compares (NaN). */
 static int64_t pr_best(const float *v, const bool *taken, int64_t n) {
     int64_t best = -1;
@@ -47,7 +34,7 @@ static int64_t pr_best(const float *v, const bool *taken, int64_t n) {
 static void pr_limit_groups(const dsb_router_shape *r, float *sel, float *figure, bool *kept) {
     int64_t size = r->n_expert / r->n_group;
     for (int64_t g = 0; g < r->n_group; g++) {
-        figure[g] = pr_group_figure(r, sel + g * size, size);
+        figure[g] = pm_group_figure(r->group_rank == DSB_GROUP_MAX, sel + g * size, size);
         kept[g] = false;
     }
     for (int64_t i = 0; i < r->topk_group; i++) kept[pr_best(figure, kept, r->n_group)] = true;

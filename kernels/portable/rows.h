@@ -15,8 +15,6 @@ enum { PR_PARALLEL = 1 << 16 }; /* below so many elements threads cost more than
 
 static double pr_tree(const double a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
 
-static inline float pr_round_code(float v) { return (v + 12582912.0f) - 12582912.0f; } /* half to even, |v| < 2^22 */
-
 /* The largest magnitude. Magnitudes are ordered as their bits are, NaN above Inf, so a NaN is not lost and the loop is integer arithmetic. */
 static float pr_row_max(const float *x, int64_t n) {
     uint32_t top = 0;
@@ -37,7 +35,7 @@ static inline void pr_quantize_rows(const float *x, int64_t n, int64_t cols, flo
         scale[i] = s;
         /* A subnormal scale is a coarse one: codes may pass the largest. */
         for (int64_t k = 0; k < cols; k++) {
-            float r = pr_round_code(row[k] / s);
+            float r = pm_round_code(row[k] / s);
             q[i * cols + k] = s > 0 ? (int8_t)(int32_t)(r > most ? most : r < -most ? -most : r) : 0;
         }
     }
@@ -62,7 +60,7 @@ static int64_t pr_quantize_static(const float *x, int64_t n, int64_t cols, float
         scale[i] = finite ? given : NAN;
         for (int64_t k = 0; k < cols; k++) {
             float v = some ? row[k] / given : 0;
-            float r = pr_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
+            float r = pm_round_code(v > 1e6f ? 1e6f : v < -1e6f ? -1e6f : v);
             c += (r > 127.0f) | (r < -127.0f);
             q[i * cols + k] = (int8_t)(int32_t)pr_clamp_code(r);
         }

@@ -1,7 +1,6 @@
 /* Vectors of 16 bytes, which every compiler maps on what its baseline has: a product and a sum, unfused; no 8-bit products. */
 #include "kernels/probe.h"
 
-
 enum { CHAINS = 8, LANES = 4 };
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef uint64_t words __attribute__((vector_size(16)));

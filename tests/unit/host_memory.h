@@ -48,15 +48,17 @@ static inline void hm_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     hm_drop((void *)a.q);
     hm_drop((void *)a.scale);
 }
-static inline void hm_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
+static inline void hm_quantize(void (*row)(const float *, int64_t, int64_t, int8_t *, float *), const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
     HM_IN(x, n * cols);
     HM_IN(q, n * cols);
     HM_IN(scale, n);
-    hm_real->quantize_dynamic(d_x, n, cols, d_q, d_scale);
+    row(d_x, n, cols, d_q, d_scale);
     HM_OUT(q, n * cols);
     HM_OUT(scale, n);
     HM_DROP(x);
 }
+static inline void hm_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { hm_quantize(hm_real->quantize_dynamic, x, n, cols, q, scale); }
+static inline void hm_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { hm_quantize(hm_real->quantize_int4, x, n, cols, q, scale); }
 static inline void hm_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) {
     HM_IN(q, n * cols);
     HM_IN(scale, n);
@@ -71,15 +73,6 @@ static inline void hm_gemm_heads(const dsb_wmat *w, int64_t heads, const float *
     HM_IN(y, n * heads * (w->rows + tail));
     hm_real->gemm_heads(w, heads, d_x, n, tail, d_y);
     HM_OUT(y, n * heads * (w->rows + tail));
-    HM_DROP(x);
-}
-static inline void hm_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) {
-    HM_IN(x, n * cols);
-    HM_IN(q, n * cols);
-    HM_IN(scale, n);
-    hm_real->quantize_int4(d_x, n, cols, d_q, d_scale);
-    HM_OUT(q, n * cols);
-    HM_OUT(scale, n);
     HM_DROP(x);
 }
 static inline int64_t hm_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
