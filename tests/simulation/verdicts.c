@@ -3,33 +3,21 @@
  * Exit 1 where one does that the method promises: see `promised`. */
 #include <stdlib.h>
 
+#include "tests/simulation/table.h"
 #include "tests/simulation/verdict_rates.h"
-
-static bool inside(int64_t k, int64_t n, double p) {
-    int64_t least, most;
-    binomial_bounds(n, p, 0.005, &least, &most);
-    return least <= k && k <= most;
-}
-
-static void cell(int64_t k, int64_t n, double p) { printf(" %.1f%s |", 100.0 * (double)k / (double)n, inside(k, n, p) ? "" : " *"); }
 
 int main(int argc, char **argv) {
     static const int64_t sizes[] = { 16, 32, 64, 256 };
-    int64_t pairs = argc > 1 ? strtol(argv[1], NULL, 10) : 1000, least, most;
+    int64_t pairs = argc > 1 ? strtol(argv[1], NULL, 10) : 1000;
     if (pairs < 1 || !read_real_differences()) return fprintf(stderr, "usage: verdicts [PAIRS], from the tree's root\n"), 2;
-    printf("%lld pairs a line; 99 %% bounds:", (long long)pairs);
-    for (int i = 0; i < 3; i++) {
-        static const double p[] = { 0.05, 0.8, 0.95 };
-        binomial_bounds(pairs, p[i], 0.005, &least, &most);
-        printf(" %g %%: %.1f to %.1f%s", 100 * p[i], 100.0 * (double)least / (double)pairs, 100.0 * (double)most / (double)pairs, i < 2 ? "," : ".\n\n");
-    }
+    table_bounds(pairs, "pairs");
     printf("| differences of chunks | chunks | false alarms | false praise | found | found next | false equivalence | interval holds |\n|---|---|---|---|---|---|---|---|\n");
     for (int kind = 0; kind < N_DIFFERENCES; kind++)
         for (int s = 0; s < 4; s++) {
             verdict_rates r = verdict_rates_of(kind, sizes[s], pairs);
             if (r.failed) return fprintf(stderr, "out of memory\n"), 4;
             printf("| %s | %lld |", difference_table[kind].name, (long long)sizes[s]);
-            cell(r.alarms, pairs, 0.05), cell(r.praises, pairs, 0.05), cell(r.found, pairs, 0.8), cell(r.found_next, pairs, 0.8), cell(r.equal, pairs, 0.05), cell(r.covered, pairs, 0.95);
+            table_cell(r.alarms, pairs, 0.05), table_cell(r.praises, pairs, 0.05), table_cell(r.found, pairs, 0.8), table_cell(r.found_next, pairs, 0.8), table_cell(r.equal, pairs, 0.05), table_cell(r.covered, pairs, 0.95);
             printf("\n");
             fflush(stdout);
         }
