@@ -128,4 +128,13 @@ dsb_status dsb_db_run_remove(dsb_db *db, const char *run_id, bool thin, dsb_err 
     return dsb_db_put_event(db, run_id, &e, err);
 }
 
+bool dsb_db_run_is_thin(dsb_db *db, const char *run_id) {
+    sqlite3_stmt *stmt = NULL;
+    if (dsb_db_prepare(db, &stmt, "SELECT 1 FROM layer_error WHERE run_id = ?1 LIMIT 1", NULL)) return false;
+    bind(stmt, 1, run_id);
+    bool thin = sqlite3_step(stmt) == SQLITE_DONE;
+    sqlite3_finalize(stmt);
+    return thin;
+}
+
 dsb_status dsb_db_shrink(dsb_db *db, dsb_err *err) { return dsb_db_exec(db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", "shrinking the database", err); }

@@ -24,6 +24,8 @@ dsb_status dsb_db_baseline_list(dsb_db *db, dsb_arena *arena, dsb_baseline **row
 /* Removes a run, or (thin) only what grows with layers × experts: its tensors, layers, experts, routing and details; figures, chunks and speed stay,
  * and an event says so. A pinned baseline can't be removed: DSB_EUSAGE. Inside the caller's transaction. */
 dsb_status dsb_db_run_remove(dsb_db *db, const char *run_id, bool thin, dsb_err *err);
+/* Whether its details are gone, or never were. */
+bool dsb_db_run_is_thin(dsb_db *db, const char *run_id);
 /* Gives freed pages back to the file system; outside any transaction. */
 dsb_status dsb_db_shrink(dsb_db *db, dsb_err *err);
 

@@ -20,8 +20,8 @@ void dsb_compare_grid(const dsb_comparison *c, dsb_arena *arena, dsb_grid *g) {
     for (int64_t i = 0; i < c->n_row; i++) {
         const dsb_compare_row *r = &c->rows[i];
         const dsb_judgement *j = &r->j;
-        bool speed = j->test == DSB_TEST_HISTORY, tested = j->test != DSB_TEST_NONE;
-        double diff = tested ? j->diff : r->head - r->base;
+        bool tested = j->test != DSB_TEST_NONE, speed = r->unit && !strcmp(r->unit, "tokens/s");
+        double diff = j->diff;
         dsb_grid_text(g, pair ? dsb_text_format(arena, "%.60s → %.60s", r->base_scheme, r->head_scheme) : r->head_scheme);
         dsb_grid_text(g, r->metric);
         dsb_grid_figure(g, r->base, "%.6g", r->base);

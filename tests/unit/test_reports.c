@@ -183,7 +183,7 @@ static void test_summary__warnings_are_shown(void **state) {
     }
     for (int form = DSB_REPORT_TEXT; form <= DSB_REPORT_JSON; form++) {
         dsb_text_init(&t);
-        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
+        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", NULL, &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
         if (form == DSB_REPORT_TEXT) assert_non_null(strstr(t.data, "\nwarning: bf16: two?lines\nwarning: again\n"));
         if (form == DSB_REPORT_MARKDOWN) assert_non_null(strstr(t.data, "\n- bf16: two?lines\n- again\n"));
         if (form != DSB_REPORT_JSON) assert_non_null(strstr(t.data, "and 2 more, in table event"));
@@ -231,7 +231,7 @@ static void test_reports__an_empty_run_is_shown(void **state) {
     dsb_text_init(&t);
     assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
     assert_int_equal(dsb_summary_print(db, "empty", DSB_REPORT_TEXT, &t, &err), DSB_OK);
-    assert_int_equal(dsb_html_report(db, "empty", &t, &err), DSB_OK);
+    assert_int_equal(dsb_html_report(db, "empty", NULL, &t, &err), DSB_OK);
     assert_non_null(strstr(t.data, "not a whole result"));
     dsb_text_release(&t);
 }
@@ -297,7 +297,7 @@ static void test_html__is_whole_self_contained_and_inert(void **state) {
     assert_int_equal(dsb_db_put_layer_error(db, "demo", &layer, &err), DSB_OK);
     assert_int_equal(dsb_db_put_event(db, "demo", &event, &err), DSB_OK);
     dsb_text_init(&t);
-    if (dsb_html_report(db, "demo", &t, &err)) fail_msg("%s", err.text);
+    if (dsb_html_report(db, "demo", NULL, &t, &err)) fail_msg("%s", err.text);
     assert_null(strstr(t.data, "<script"));
     assert_null(strstr(t.data, "src="));
     assert_null(strstr(t.data, "url(http"));
@@ -315,8 +315,8 @@ static void test_html__is_whole_self_contained_and_inert(void **state) {
     dsb_text_release(&t);
     char page[128];
     snprintf(page, sizeof page, "%s/page.html", dir);
-    assert_int_equal(dsb_html_write(db, "demo", page, &err), DSB_OK);
-    assert_int_equal(dsb_html_write(db, "demo", "/proc/no/page.html", &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_html_write(db, "demo", NULL, page, &err), DSB_OK);
+    assert_int_equal(dsb_html_write(db, "demo", NULL, "/proc/no/page.html", &err), DSB_EOUTPUT);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
