@@ -99,6 +99,19 @@ check-cuda: cuda tests $(BUILD)/experts_cuda ## the GPU against the CPU: rows, p
 	@$(BUILD)/experts_cuda check
 	@DSBENCH_TEST_DEVICE=cuda sh tests/run.sh $(BUILD) unit test_kernels test_kernels_gemm test_kernels_rows test_device
 
+SANITIZER ?= $(firstword $(shell command -v compute-sanitizer 2>/dev/null) $(wildcard /usr/local/cuda/bin/compute-sanitizer) compute-sanitizer)
+SANITIZER_TESTS ?= test_kernels test_kernels_gemm test_kernels_rows test_kernels_attention test_device
+check-cuda-sanitizer: cuda tests $(BUILD)/experts_cuda ## the same under compute-sanitizer: memory errors, and races in shared memory (needs a GPU)
+	@for tool in memcheck racecheck; do \
+	    echo "  $$tool"; \
+	    for t in $(SANITIZER_TESTS); do \
+	        DSBENCH_TEST_DEVICE=cuda DSBENCH_DATA=$(BUILD)/data $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/tests/$$t >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log || tail -n 20 $(BUILD)/$$tool.log; exit 1; }; \
+	        echo "    $$t: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	    done; \
+	    $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/experts_cuda check >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log; exit 1; }; \
+	    echo "    experts: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	done
+
 $(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
 	@echo "  LINK  $@"
 	@$(NVCC) --cudart static -shared -o $@ $^
@@ -174,6 +187,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all cuda check-cuda demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all cuda check-cuda check-cuda-sanitizer demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
 .DELETE_ON_ERROR:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <cuda_fp16.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/plugin.h"
@@ -20,6 +21,46 @@ bool cu_ok(cudaError_t e, const char *what) {
     failed.code = e;
     snprintf(failed.what, sizeof failed.what, "%s", what);
     return false;
+}
+
+/* ---- what runs, by name (`watch`): each call is waited for, so that none before it is left in the stream ---- */
+
+static bool watching;
+static dsb_watched watched_rows[96];
+static int n_watched;
+
+static double now_s() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void count(const char *name, double seconds, size_t bytes) {
+    int i = 0;
+    while (i < n_watched && strcmp(watched_rows[i].name, name) != 0) i++;
+    if (i == (int)(sizeof watched_rows / sizeof *watched_rows)) return;
+    if (i == n_watched) watched_rows[n_watched++] = {name, 0, 0, 0};
+    watched_rows[i].calls++;
+    watched_rows[i].seconds += seconds;
+    watched_rows[i].bytes += (double)bytes;
+}
+
+bool cu_launched(const char *what) {
+    if (!cu_ok(cudaGetLastError(), what)) return false;
+    if (!watching) return true;
+    double t = now_s();
+    bool ok = CU(cudaStreamSynchronize(cu_stream));
+    count(what, now_s() - t, 0);
+    return ok;
+}
+
+static void watch(bool on) {
+    watching = on;
+    if (on) n_watched = 0;
+}
+static int watched(const dsb_watched **rows) {
+    *rows = watched_rows;
+    return n_watched;
 }
 
 static dsb_status fail(dsb_err *err, dsb_status code, const char *fmt, ...) {
@@ -63,12 +104,13 @@ static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err)
 }
 
 static void release(void *p) { cu_drop(p); }
-void cu_to_device(void *dst, const void *src, size_t n) {
-    if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+static void transfer(void *dst, const void *src, size_t n, cudaMemcpyKind kind) {
+    double t = watching ? now_s() : 0;
+    if (n && CU(cudaMemcpyAsync(dst, src, n, kind, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+    if (watching) count(kind == cudaMemcpyHostToDevice ? "copies to the device" : "copies to the host", now_s() - t, n);
 }
-void cu_to_host(void *dst, const void *src, size_t n) {
-    if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
-}
+void cu_to_device(void *dst, const void *src, size_t n) { transfer(dst, src, n, cudaMemcpyHostToDevice); }
+void cu_to_host(void *dst, const void *src, size_t n) { transfer(dst, src, n, cudaMemcpyDeviceToHost); }
 static void copy(void *dst, const void *src, size_t n) {
     if (n) CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, cu_stream));
 }
@@ -244,7 +286,10 @@ const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
     table.gemm_heads = cu_gemm_heads;
     table.attention = cu_attention;
     table.route = cu_route;
+    table.watch = watch;
+    table.watched = watched;
     cu_rows_fill(&table);
     cu_reduce_fill(&table);
+    cu_probe_fill(&table);
     return &table;
 }

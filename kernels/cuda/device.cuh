@@ -19,7 +19,8 @@ extern int cu_processors, cu_capability; /* of the opened device: multiprocessor
 /* Remembers the first failure; true if all went well so far. */
 bool cu_ok(cudaError_t e, const char *what);
 #define CU(call) cu_ok((call), #call)
-#define CU_LAUNCHED(what) cu_ok(cudaGetLastError(), what)
+#define CU_LAUNCHED(what) cu_launched(what)
+bool cu_launched(const char *what); /* of the launch just made */
 /* Lets a kernel have so much dynamic shared memory; asked of the driver once. */
 #define CU_SHARED_ONCE(kernel, bytes)                                                                                                \
     do {                                                                                                                             \
@@ -87,6 +88,7 @@ void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t
 void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
 void cu_experts_release(dsb_experts *m);
 void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
+void cu_probe_fill(dsb_backend *b);   /* probe.cu: ceilings, clock, sensors */
 void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */
 
 #endif
