@@ -91,7 +91,7 @@ NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 CUDA_ARCH ?= 80 89 90a $(if $(findstring compute_100,$(shell $(NVCC) --list-gpu-arch 2>/dev/null)),100a)
 CUDA_SRC = $(wildcard kernels/cuda/*.cu)
 CUDA_OBJ = $(CUDA_SRC:%.cu=$(BUILD)/obj/%.cu.o)
-NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-fopenmp,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
 
 cuda: all $(BUILD)/libdsbench_cuda.so ## build the CUDA plugin (needs nvcc, no GPU)
 
@@ -112,15 +112,23 @@ check-cuda-sanitizer: cuda tests $(BUILD)/experts_cuda ## the same under compute
 	    echo "    experts: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
 	done
 
+# What the plugin has of base/: the program's own copy is not seen from there.
+CUDA_C = base/packed.c base/blocks.c base/ggml.c base/format.c
+CUDA_OBJ += $(CUDA_C:%.c=$(BUILD)/obj/pic/%.o)
+$(BUILD)/obj/pic/%.o: %.c $(wildcard base/*.h)
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<
+
 $(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -shared -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -shared -o $@ $^
 
 $(BUILD)/experts_cuda: $(BUILD)/obj/tests/cuda/experts.cu.o $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -o $@ $^
 
-$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/portable/math.h base/format.h
+$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/roofline.h kernels/portable/math.h kernels/portable/packed.h base/format.h base/blocks.h
 	@command -v $(NVCC) >/dev/null || { echo "nvcc is not installed: the CUDA Toolkit is wanted (or make NVCC=/path/to/nvcc)" >&2; exit 2; }
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"

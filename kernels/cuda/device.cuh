@@ -28,9 +28,13 @@ bool cu_launched(const char *what); /* of the launch just made */
         if (!ready) ready = CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)));              \
     } while (0)
 
+/* The row of the table: memory of the device, zeroed. */
+dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err);
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
 void cu_drop(void *p);
+/* New memory with these bytes, that arrive beside what cu_stream computes; freed by cu_drop. */
+dsb_status cu_send_beside(void **out, const void *src, size_t bytes, const char *what, dsb_err *err);
 void cu_to_device(void *dst, const void *src, size_t bytes);
 void cu_to_host(void *dst, const void *src, size_t bytes); /* waits */
 
@@ -75,10 +79,12 @@ void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group
 /* Rows by file. */
 dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+dsb_status cu_pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
 void cu_unpack(dsb_wmat *w);
 void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
+void cu_gemm_block(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
