@@ -60,6 +60,27 @@ static void write_origin(const dsb_run_record *run, dsb_arena *arena, dsb_text *
     dsb_text_put(script, " at screen 0.99,0.018 right font ',9' textcolor rgb '#8a8a8a'\n");
 }
 
+/* A heat map is one embedded picture with a pixel a cell: viewers are told not to smooth it. */
+static void keep_pixels(const dsb_text *svg, dsb_text *out) {
+    static const char mark[] = "<image ";
+    const char *at = svg->data, *next;
+    for (; at && (next = strstr(at, mark)); at = next + strlen(mark)) {
+        dsb_text_bytes(out, at, (size_t)(next - at));
+        dsb_text_put(out, "<image style='image-rendering:pixelated' ");
+    }
+    dsb_text_put(out, at ? at : "");
+}
+
+static dsb_status draw_script(const dsb_text *script, dsb_picture picture, dsb_text *out, dsb_err *err) {
+    dsb_text svg;
+    if (picture != DSB_PICTURE_SVG) return dsb_gnuplot_run(script->data, DSB_GNUPLOT_LIMIT_S, out, err);
+    dsb_text_init(&svg);
+    dsb_status s = dsb_gnuplot_run(script->data, DSB_GNUPLOT_LIMIT_S, &svg, err);
+    if (!s) keep_pixels(&svg, out);
+    dsb_text_release(&svg);
+    return s ? s : dsb_text_check(out, "a picture", err);
+}
+
 dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture picture, dsb_text *out, bool *drawn, dsb_err *err) {
     dsb_text script;
     dsb_arena arena;
@@ -73,7 +94,7 @@ dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture
     dsb_status st = dsb_text_check(&script, "a plot", err);
     if (!st && *drawn) {
         dsb_err why = { 0 };
-        st = dsb_gnuplot_run(script.data, DSB_GNUPLOT_LIMIT_S, out, &why);
+        st = draw_script(&script, picture, out, &why);
         if (st) dsb_fail(err, st, "plot %s: %s", plot->name, why.text);
     }
     dsb_arena_release(&arena);

@@ -117,7 +117,7 @@ bool dsb_plot_comparison(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         dsb_text_printf(script,
                         "set lmargin at screen 0.27\nset rmargin at screen 0.86\nset tmargin at screen %s\nset bmargin at screen 0.12\nset xtics auto\nset xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nunset grid\n"
                         "set palette defined (0 '#0b3c6f', 1 '#4f93c9', 2 '#f7f7f7', 3 '#e08a3c', 4 '#7a3206')\nset cbrange [%g:%g]\nset cblabel 'log10 of head / base'\n"
-                        "plot $layers using 1:2:3 with image pixels\n",
+                        "plot $layers using 1:2:3 with image\n",
                         n ? "0.345" : "0.92", (long long)dsb_run_layer_count(&c->head) - 1, (long long)rows - 1, -most, most);
     }
     dsb_text_put(script, "unset multiplot\n");

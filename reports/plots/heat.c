@@ -15,12 +15,17 @@ static double moved_percent(const dsb_routing_expert *e) {
     return hits > 0 && e->moved_away >= 0 && e->moved_to >= 0 ? 100.0 * (double)(e->moved_away + e->moved_to) / hits : NAN;
 }
 
+static bool same_layer(const dsb_routing_expert *a, const dsb_routing_expert *b) { return a->layer == b->layer && (a->scheme == b->scheme || !strcmp(a->scheme, b->scheme)); }
+
+/* As a share of what an even spread would give. Rows of one layer stand together, so the total is near by. */
 static double share_of_even(const dsb_run_data *d, const dsb_routing_expert *e) {
+    const dsb_routing_expert *first = e, *end = d->experts + d->n_expert_row;
     double sum = 0;
     int64_t n = 0;
-    for (int64_t i = 0; i < d->n_expert_row; i++)
-        if (d->experts[i].layer == e->layer && is_accumulated(&d->experts[i], e->scheme)) {
-            sum += (double)d->experts[i].hits_ref;
+    while (first > d->experts && same_layer(first - 1, e)) first--;
+    for (; first < end && same_layer(first, e); first++)
+        if (is_accumulated(first, e->scheme)) {
+            sum += (double)first->hits_ref;
             n++;
         }
     return sum > 0 ? (double)e->hits_ref * (double)n / sum : NAN;
@@ -96,7 +101,7 @@ bool dsb_plot_heat_drift(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         else dsb_text_put(script, "unset colorbox\nunset label 99\n");
         dsb_text_printf(script, "set xlabel %s\nset ylabel %s\n", i / columns == rows - 1 ? "'expert' offset 0,0.6" : "''", i % columns ? "''" : "'layer' offset 1.2,0");
         /* A value below the scale's end is drawn at the end: zero has no logarithm. */
-        dsb_text_printf(script, "plot $heat%d using 1:2:($3 < %g ? %g : $3) with image pixels\n", i, fmax(most / 1000, 1e-3), fmax(most / 1000, 1e-3));
+        dsb_text_printf(script, "plot $heat%d using 1:2:($3 < %g ? %g : $3) with image\n", i, fmax(most / 1000, 1e-3), fmax(most / 1000, 1e-3));
     }
     dsb_text_put(script, "unset multiplot\n");
     return true;
@@ -122,12 +127,12 @@ bool dsb_plot_heat_load(const dsb_summary *s, dsb_arena *arena, dsb_text *script
     dsb_text_put(script, "set multiplot layout 2,1 margins 0.08,0.85,0.11,0.93 spacing 0,0.17\n");
     dsb_text_put(script, sequential);
     dsb_plot_labels(script, "Load of each expert under the reference", "", "layer");
-    dsb_text_put(script, "set cblabel 'tokens, 1 = even share' offset 1.2,0\nset cbrange [0:*]\nplot $load using 1:2:3 with image pixels\n");
+    dsb_text_put(script, "set cblabel 'tokens, 1 = even share' offset 1.2,0\nset cbrange [0:*]\nplot $load using 1:2:3 with image\n");
     dsb_text_put(script, diverging);
     dsb_text_put(script, "set title 'Change of load under '.");
     dsb_gnuplot_quote(script, worst->scheme->name, 40);
     dsb_text_put(script, ".', the scheme that reroutes most'\n");
     dsb_plot_labels(script, NULL, "expert", "layer");
-    dsb_text_printf(script, "unset label 99\nset cblabel 'change of tokens, %%' offset 1.2,0\nset cbrange [%g:%g]\nplot $change using 1:2:3 with image pixels\nunset multiplot\n", -most, most);
+    dsb_text_printf(script, "unset label 99\nset cblabel 'change of tokens, %%' offset 1.2,0\nset cbrange [%g:%g]\nplot $change using 1:2:3 with image\nunset multiplot\n", -most, most);
     return true;
 }

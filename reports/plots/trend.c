@@ -86,13 +86,15 @@ static void plot_panel(const dsb_summary *s, const panel *p, bool speed, bool la
 }
 
 static bool trend(const dsb_summary *s, const panel *panels, int n, bool speed, dsb_arena *arena, dsb_text *script) {
-    int64_t found = 0;
+    const panel *shown[4];
+    int found = 0;
     if (!s->history || s->history->n < 2) return false;
-    for (int i = 0; i < n; i++) found += write_panel(s, &panels[i], speed, i, script);
+    for (int i = 0; i < n; i++)
+        if (write_panel(s, &panels[i], speed, found, script)) shown[found++] = &panels[i];
     if (!found) return false;
     write_dates(s->history, arena, script);
-    dsb_text_printf(script, "set xrange [-0.4:%lld.4]\nset bars 0.6\nset multiplot layout %d,1 margins 0.1,0.8,0.1,0.94 spacing 0,0.1\n", (long long)s->history->n - 1, n);
-    for (int i = 0; i < n; i++) plot_panel(s, &panels[i], speed, i == n - 1, i, arena, script);
+    dsb_text_printf(script, "set xrange [-0.4:%lld.4]\nset bars 0.6\nset multiplot layout %d,1 margins 0.1,0.8,0.1,0.94 spacing 0,0.1\n", (long long)s->history->n - 1, found);
+    for (int i = 0; i < found; i++) plot_panel(s, shown[i], speed, i == found - 1, i, arena, script);
     dsb_text_put(script, "unset multiplot\n");
     return true;
 }

@@ -53,7 +53,7 @@ static void test_plot__every_plot_draws_svg_png_and_letters(void **state) {
         dsb_err err = { 0 };
         const dsb_plot *plots;
         dsb_text_init(&t);
-        if (dsb_plot_run(db, "demo", NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
+        if (dsb_plot_run(db, "demo", NULL, NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
         for (int i = dsb_plot_list(&plots) - 1; i >= 0 && picture != DSB_PICTURE_TERMINAL; i--) {
             char file[128], head[8] = { 0 };
             snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, picture == DSB_PICTURE_PNG ? "png" : "svg");
