@@ -3,6 +3,10 @@
 #ifndef DSB_HARNESS_COMMANDS_H
 #define DSB_HARNESS_COMMANDS_H
 
+#include <stdbool.h>
+
+#include "base/status.h"
+
 /* name, one line of help */
 #define DSB_COMMANDS(X)                                                             \
     X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
@@ -25,5 +29,8 @@
 #define DSB_COMMAND_DECLARE(name, help) int dsb_cmd_##name(int argc, char **argv);
 DSB_COMMANDS(DSB_COMMAND_DECLARE)
 #undef DSB_COMMAND_DECLARE
+
+/* Prints a table of `dsbench list`. DSB_EUSAGE names those there are. */
+dsb_status dsb_list_table(const char *name, bool json, dsb_err *err);
 
 #endif
