@@ -7,8 +7,10 @@
 #define DSB_COMMANDS(X)                                                             \
     X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
     X(compare, "differences between two runs, or two schemes, with verdicts")       \
-    X(layers, "where the error arises: layers and tensors, worst first")            \
-    X(routing, "where the router picks other experts: layers and experts")          \
+    X(layers, "where the error arises: outputs of layers, worst first")             \
+    X(tensors, "weights before and after quantization, worst first")                \
+    X(routing, "where the router picks other experts, layer by layer")              \
+    X(experts, "experts whose output or tokens changed most, worst first")          \
     X(plot, "pictures of a run (svg, png, or in the terminal)")                     \
     X(report, "a run as one self-contained HTML page")                              \
     X(runs, "the runs stored in the database")                                      \
