@@ -7,7 +7,7 @@
 int dsb_cmd_compare(int argc, char **argv) {
     const char *format = NULL;
     const dsb_option options[] = {
-        { "format", 'f', DSB_OPT_STRING, &format, "FORMAT", "text (default), md or json", 0, 0 },
+        { "format", 'f', DSB_OPT_STRING, &format, "text|md|json", "how it is written (default text)", 0, 0 },
     };
     const dsb_usage usage = { "compare", "BASE HEAD", "Differences between two runs, or two schemes (RUN:scheme), paired by chunk. A run is an id, a prefix or `latest`.", 2, 2, DSB_OPTIONS(options),
                               "example: dsbench compare latest:bf16 latest:dynamic-int8\nexit: 0 no regression shown, 1 regressed, 2 bad input, 3 not comparable" };

@@ -59,7 +59,7 @@ int dsb_cmd_layers(int argc, char **argv) {
         { "scheme", 's', DSB_OPT_STRING, &f.scheme, "NAME", "only this scheme", 0, 0 },
         { "layer", 'l', DSB_OPT_INT, &f.layer, "N", "only this layer", 0, 1e9 },
         { "expert", 'e', DSB_OPT_INT, &f.expert, "N", "the weights of this expert, instead of layer outputs", 0, 1e9 },
-        { "kind", 'k', DSB_OPT_STRING, &f.kind, "KIND", "only isolated (the reference's input), block (isolated, but the block's own attention) or accumulated (the scheme's own)", 0, 0 },
+        { "kind", 'k', DSB_OPT_STRING, &f.kind, "isolated|block|accumulated", "only isolated (the reference's input), block (isolated, but the block's own attention) or accumulated (the scheme's own)", 0, 0 },
         { "tensors", 't', DSB_OPT_FLAG, &by_tensor, NULL, "weights before and after quantization, instead of layer outputs (dsbench tensors)", 0, 0 },
         { "sort", 0, DSB_OPT_STRING, &f.sort, "METRIC", "rank by nmse (default), rel_l2, sqnr_db, cosine, max_abs, f16_headroom_bits, saturation", 0, 0 },
         { "top", 'n', DSB_OPT_INT, &f.top, "N", "rows shown, worst first (default 20, 0 for all)", 0, 1e9 },

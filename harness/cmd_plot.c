@@ -33,7 +33,7 @@ int dsb_cmd_plot(int argc, char **argv) {
     const char *plot = NULL, *format = NULL, *dir = NULL;
     const dsb_option options[] = {
         { "plot", 'p', DSB_OPT_STRING, &plot, "NAME", "only this plot (`dsbench list plots` names them)", 0, 0 },
-        { "format", 'f', DSB_OPT_STRING, &format, "FORMAT", "svg (default), png, or terminal to draw with letters", 0, 0 },
+        { "format", 'f', DSB_OPT_STRING, &format, "svg|png|terminal", "svg (default), png, or in the terminal, with letters", 0, 0 },
         { "out", 'o', DSB_OPT_STRING, &dir, "DIR", "where the files go (default: here)", 0, 0 },
     };
     const dsb_usage usage = { "plot", "[RUN]", "Pictures of a run, one file a plot; the paths are printed. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),

@@ -1,4 +1,4 @@
-/* The commands. To add one: harness/cmd_NAME.c with dsb_cmd_NAME() and a line here; main.c and the tests read this list.
+/* The commands. To add one: harness/cmd_NAME.c with dsb_cmd_NAME() and a line here; main.c, man page, completion and the tests read this list.
  * argv[0] is the command's own name; the result is the process's exit code (docs/DESIGN.md §4). */
 #ifndef DSB_HARNESS_COMMANDS_H
 #define DSB_HARNESS_COMMANDS_H
@@ -20,10 +20,19 @@
     X(logits, "figures from two dumps of logits, of any engine")                    \
     X(tokenize, "token ids of a text")                                              \
     X(list, "the tables: schemes, formats, algorithms, activations, transforms, compensations, archs, kernels, metrics, plots") \
-    X(doctor, "what this machine has, and what is missing")
+    X(doctor, "what this machine has, and what is missing")                         \
+    X(completion, "a script that completes command lines in bash or zsh")           \
+    X(man, "the manual page")
 
 #define DSB_COMMAND_DECLARE(name, help) int dsb_cmd_##name(int argc, char **argv);
 DSB_COMMANDS(DSB_COMMAND_DECLARE)
 #undef DSB_COMMAND_DECLARE
+
+typedef struct dsb_command {
+    const char *name, *help;
+    int (*call)(int argc, char **argv);
+} dsb_command;
+/* Returns how many. */
+int dsb_command_list(const dsb_command **out);
 
 #endif
