@@ -15,7 +15,7 @@ static void help_print(FILE *to) {
     const dsb_command *commands;
     int n = dsb_command_list(&commands);
     fprintf(to, "usage: dsbench COMMAND [options]\n\nAccuracy and speed of quantized Mixture-of-Experts language models.\n\ncommands:\n");
-    for (int i = 0; i < n; i++) fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+    for (int i = 0; i < n; i++) fprintf(to, "  %-11s%s\n", commands[i].name, commands[i].help);
     fprintf(to, "\ndsbench COMMAND --help tells a command's options. Start with: dsbench run\n");
 }
 
