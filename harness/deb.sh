@@ -16,6 +16,7 @@ $make --no-print-directory BUILD="$build" DESTDIR="$root" PREFIX=/usr ZSHDIR=/us
 strip --strip-unneeded "$root/usr/bin/dsbench"
 doc=$root/usr/share/doc/dsbench
 install -D -m 644 LICENSE "$doc/copyright"
+printf '\nThe texts in /usr/share/dsbench/data are those of the Debian packages that datasets/fetch.sh names, under their own terms.\n' >>"$doc/copyright"
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 gzip -9n "$root/usr/share/man/man1/dsbench.1"
 

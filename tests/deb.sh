@@ -10,7 +10,7 @@ sources=/etc/apt/sources.list.d/debian.sources
 mirror=$(awk '/^URIs:/{ print $2; exit }' $sources 2>/dev/null || awk '/^deb /{ print $2; exit }' /etc/apt/sources.list)
 root=$(mktemp -d) || exit 4
 chmod 755 "$root"
-trap 'rm -rf --one-file-system "$root" "$root.log"' EXIT
+trap 'umount "$root/proc" "$root/dev" 2>/dev/null; rm -rf --one-file-system "$root" "$root.log"' EXIT
 trap 'exit 4' HUP INT TERM
 debootstrap --variant=minbase "$VERSION_CODENAME" "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 5 "$root.log" >&2; exit 4; }
 # apt as it is here: sources, keys, certificates, proxies.
@@ -20,6 +20,7 @@ cp /usr/share/keyrings/debian-archive-keyring.* "$root/usr/share/keyrings/" 2>/d
 cp /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null
 mkdir -p "$root/etc/ssl" && cp -rL /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null
 cp "$package" "$root/root/dsbench.deb"
+mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev" || exit 4
 
 inside() { chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 OMP_WAIT_POLICY=passive DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /root && $1" >"$root.log" 2>&1; }
 # told NAME COMMAND: it succeeds in there.
