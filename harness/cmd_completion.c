@@ -28,6 +28,7 @@ static void words_of(const char *text, value *v) {
     size_t used = 0;
     for (const char *p = text; *p;) {
         size_t n = strcspn(p, "|"), plain = strcspn(p, "|[ ");
+        while (*p == ' ') p++, n--, plain = strcspn(p, "|[ ");
         if (islower((unsigned char)*p) && used + plain + 2 < sizeof v->words) {
             if (used) v->words[used++] = ' ';
             memcpy(v->words + used, p, plain);
@@ -36,14 +37,14 @@ static void words_of(const char *text, value *v) {
         p += n + (p[n] == '|');
     }
     v->words[used] = 0;
-    v->kind = used ? WORDS : NOTHING;
+    if (v->kind == NOTHING && used) v->kind = WORDS;
 }
 
 static value value_of(const char *text) {
     value v = { .kind = NOTHING };
     if (strstr(text, "RUN") || strstr(text, "BASE")) v.kind = RUNS;
     else if (names_path(text) || !strcmp(text, "REF TEST")) v.kind = FILES;
-    else if (strchr(text, '|')) words_of(text, &v);
+    if (v.kind != FILES && strchr(text, '|')) words_of(text, &v); /* beside a RUN too: set RUN | show */
     return v;
 }
 
@@ -69,7 +70,7 @@ static void put_quoted(dsb_text *out, const char *text, const char *specials) {
 static void put_kind(dsb_text *out, const value *v, const char *variable) {
     static const char *const k_kind[] = { [NOTHING] = "nothing", [FILES] = "files", [WORDS] = "words", [LISTED] = "", [RUNS] = "runs" };
     dsb_text_printf(out, "%s=%s", variable, v->kind == LISTED ? v->words : k_kind[v->kind]);
-    if (v->kind == WORDS) dsb_text_printf(out, " words='%s'", v->words);
+    if (v->kind != LISTED && v->words[0]) dsb_text_printf(out, " words='%s'", v->words);
 }
 
 static void bash_command(void *ctx, const dsb_usage *u, const dsb_option *rows, int n_own, int n) {
@@ -96,7 +97,7 @@ static void zsh_value(dsb_text *out, const value *v) {
     if (v->kind == FILES) dsb_text_put(out, "_files");
     if (v->kind == WORDS) dsb_text_printf(out, "(%s)", v->words);
     if (v->kind == LISTED) dsb_text_printf(out, " _dsbench_list %s", v->words);
-    if (v->kind == RUNS) dsb_text_put(out, " _dsbench_runs");
+    if (v->kind == RUNS) dsb_text_printf(out, " _dsbench_runs %s", v->words);
 }
 
 static void zsh_option(dsb_text *out, const dsb_option *o, const char *name, bool equals) {
@@ -165,7 +166,7 @@ static void bash_script(dsb_text *out) {
                       "    case $kind in\n"
                       "    files) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
                       "    words) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-                      "    runs) COMPREPLY=($(compgen -W \"latest $(\"${COMP_WORDS[0]}\" runs --db \"$db\" --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p')\" -- \"$cur\")) ;;\n"
+                      "    runs) COMPREPLY=($(compgen -W \"$words latest $(\"${COMP_WORDS[0]}\" runs --db \"$db\" --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p')\" -- \"$cur\")) ;;\n"
                       "    nothing | '') ;;\n"
                       "    *) # names of a table, of which an option may take several with commas between\n"
                       "        case $cur in *,*) before=${cur%,*}, ;; esac\n"
@@ -187,7 +188,7 @@ static void zsh_script(dsb_text *out) {
                       "_dsbench_runs() {\n"
                       "    local -a runs\n"
                       "    local db=${words[(r)--db,-1][(w)2]:-dsbench.db}\n"
-                      "    runs=(latest ${(f)\"$(dsbench runs --db $db --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p')\"})\n"
+                      "    runs=($@ latest ${(f)\"$(dsbench runs --db $db --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p')\"})\n"
                       "    compadd -a runs\n"
                       "}\n"
                       "_dsbench() {\n"

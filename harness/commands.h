@@ -7,6 +7,8 @@
 #define DSB_COMMANDS(X)                                                             \
     X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
     X(compare, "differences between two runs, or two schemes, with verdicts")       \
+    X(baseline, "the run that nightly runs of a suite are judged against: set, show, list") \
+    X(nightly, "run a suite, judge it against its baseline, write report, JUnit and Markdown") \
     X(layers, "where the error arises: outputs of layers, worst first")             \
     X(tensors, "weights before and after quantization, worst first")                \
     X(routing, "where the router picks other experts, layer by layer")              \
