@@ -216,7 +216,5 @@ int dsb_cmd_completion(int argc, char **argv) {
     if (!strcmp(o.arg[0], "bash")) bash_script(&out);
     else if (!strcmp(o.arg[0], "zsh")) zsh_script(&out);
     else s = dsb_fail(&err, DSB_EUSAGE, "completion: unknown shell '%s'; bash or zsh is wanted", o.arg[0]);
-    if (!s) s = dsb_print(&out, &err);
-    dsb_text_release(&out);
-    return s ? dsb_command_fail(&err) : 0;
+    return dsb_print_and_end(&out, s, &err);
 }

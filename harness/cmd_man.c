@@ -92,7 +92,5 @@ int dsb_cmd_man(int argc, char **argv) {
     if (o.help) return 0;
     dsb_text_init(&out);
     page(&out);
-    s = dsb_print(&out, &err);
-    dsb_text_release(&out);
-    return s ? dsb_command_fail(&err) : 0;
+    return dsb_print_and_end(&out, DSB_OK, &err);
 }

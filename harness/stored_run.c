@@ -18,6 +18,25 @@ void dsb_stored_run_close(dsb_stored_run *r) {
     dsb_arena_release(&r->arena);
 }
 
+int dsb_stored_run_command(const dsb_usage *usage, int argc, char **argv, dsb_stored_run_show *show, const void *what) {
+    dsb_parsed o;
+    dsb_err err = { 0 };
+    dsb_stored_run r = { 0 };
+    dsb_status s = dsb_options_parse(usage, argc, argv, &o, &err);
+    if (s) return dsb_command_fail(&err);
+    if (o.help) return 0;
+    s = dsb_stored_run_open(&r, o.db, o.n_arg ? o.arg[0] : NULL, &err);
+    if (!s) s = show(&r, what, o.json, &err);
+    dsb_stored_run_close(&r);
+    return s ? dsb_command_fail(&err) : 0;
+}
+
+int dsb_print_and_end(dsb_text *text, dsb_status s, dsb_err *err) {
+    if (!s) s = dsb_print(text, err);
+    dsb_text_release(text);
+    return s ? dsb_command_fail(err) : 0;
+}
+
 dsb_status dsb_print(const dsb_text *text, dsb_err *err) {
     DSB_TRY(dsb_text_check(text, "the output", err));
     if (text->size) fwrite(text->data, 1, text->size, stdout);

@@ -19,10 +19,10 @@ cp -r /etc/apt/. "$root/etc/apt/"
 cp /usr/share/keyrings/debian-archive-keyring.* "$root/usr/share/keyrings/" 2>/dev/null
 cp /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null
 mkdir -p "$root/etc/ssl" && cp -rL /etc/ssl/certs "$root/etc/ssl/" 2>/dev/null
-cp "$package" "$root/root/dsbench.deb"
+cp "$package" "$root/srv/dsbench.deb"
 mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev" || exit 4
 
-inside() { chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 OMP_WAIT_POLICY=passive DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /root && $1" >"$root.log" 2>&1; }
+inside() { chroot "$root" /usr/bin/env -i HOME=/srv LANG=C.UTF-8 OMP_WAIT_POLICY=passive DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c "cd /srv && $1" >"$root.log" 2>&1; }
 # told NAME COMMAND: it succeeds in there.
 told() {
     if inside "$2"; then passed=$((passed + 1)); echo "ok $1"; else failed=$((failed + 1)); echo "FAILED $1: $(tail -n 3 "$root.log")"; fi
