@@ -35,7 +35,7 @@ int dsb_cmd_plot(int argc, char **argv) {
     bool list = false;
     const dsb_option options[] = {
         { "plot", 'p', DSB_OPT_STRING, &plot, "NAME", "only this plot (`dsbench list plots` names them)", 0, 0 },
-        { "format", 'f', DSB_OPT_STRING, &format, "FORMAT", "svg (default), png, pdf, or terminal to draw with letters", 0, 0 },
+        { "format", 'f', DSB_OPT_STRING, &format, "svg|png|pdf|terminal", "svg (default), png, pdf, or in the terminal, with letters", 0, 0 },
         { "base", 'b', DSB_OPT_STRING, &base, "RUN", "the run beside it, for the plots that compare", 0, 0 },
         { "list", 0, DSB_OPT_FLAG, &list, NULL, "the plots there are, and what each needs", 0, 0 },
         { "out", 'o', DSB_OPT_STRING, &dir, "DIR", "where the files go (default: here)", 0, 0 },

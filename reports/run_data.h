@@ -30,6 +30,8 @@ enum { DSB_WARNINGS_SHOWN = 12 };
 bool dsb_event_is_warning(const dsb_event *e);
 /* What a scheme reports of itself: what compensation won. */
 bool dsb_event_is_note(const dsb_event *e);
+/* Whether no note of the same scheme comes after this one. */
+bool dsb_event_is_last_note(const dsb_run_data *d, const dsb_event *e);
 
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);

@@ -79,12 +79,21 @@ static void axes(const dsb_run_data *d, int64_t most_x, int64_t most_y, dsb_text
 static const char sequential[] = "set palette defined (0 '#fff7e0', 1 '#fdd49e', 2 '#f4944f', 3 '#c8452c', 4 '#6b1010')\n";
 static const char diverging[] = "set palette defined (0 '#0b3c6f', 1 '#4f93c9', 2 '#f7f7f7', 3 '#e08a3c', 4 '#7a3206')\n";
 
+/* Whether fewer than PANELS schemes send more tokens elsewhere: where there are too many for a picture it shows the worst. */
+static bool among_worst(const dsb_summary *s, const dsb_digest *d) {
+    int worse = 0;
+    for (int64_t i = 0; i < s->n; i++) worse += dsb_plot_shown(&s->schemes[i]) && (s->schemes[i].selection_change > d->selection_change || (s->schemes[i].selection_change == d->selection_change && &s->schemes[i] < d));
+    return worse < PANELS;
+}
+
 bool dsb_plot_heat_drift(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     const dsb_digest *shown[PANELS];
-    int n = 0;
-    for (int64_t i = 0; i < s->n && n < PANELS; i++) {
+    int n = 0, n_scheme = 0;
+    for (int64_t i = 0; i < s->n; i++) {
         char block[32];
         if (!dsb_plot_shown(&s->schemes[i])) continue;
+        n_scheme++;
+        if (n == PANELS || !among_worst(s, &s->schemes[i])) continue;
         snprintf(block, sizeof block, "$heat%d", n);
         if (write_cells(s->data, s->schemes[i].scheme->name, moved_value, block, arena, script)) shown[n++] = &s->schemes[i];
     }
@@ -95,7 +104,8 @@ bool dsb_plot_heat_drift(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     double most = 0;
     for (int64_t i = 0; i < s->data->n_expert_row; i++) most = fmax(most, moved_percent(&s->data->experts[i]));
     dsb_text_printf(script, "set logscale cb\nset cbrange [%g:%g]\nset cblabel 'tokens that left or joined, %%, log scale' offset 0.5,0\n", fmax(most / 1000, 1e-3), fmax(most, 2e-3));
-    dsb_text_printf(script, "set multiplot layout %d,%d title 'Tokens that left or joined each expert: expert across, layer down' margins 0.06,0.86,0.12,0.87 spacing 0.045,0.13\n", rows, columns);
+    dsb_text_printf(script, "set multiplot layout %d,%d title 'Tokens that left or joined each expert: expert across, layer down%s' margins 0.06,0.86,0.13,0.87 spacing 0.045,0.13\n", rows, columns,
+                    n < n_scheme ? dsb_text_format(arena, "; the %d of %d schemes that reroute most", n, n_scheme) : "");
     for (int i = 0; i < n; i++) {
         dsb_text_put(script, "set title ");
         dsb_gnuplot_quote(script, shown[i]->scheme->name, 30);
@@ -127,7 +137,7 @@ bool dsb_plot_heat_load(const dsb_summary *s, dsb_arena *arena, dsb_text *script
     for (int64_t i = 0; i < d->n_expert_row; i++)
         if (is_accumulated(&d->experts[i], worst->scheme->name)) most = fmax(most, fabs(load_change_percent(d, &d->experts[i])));
     axes(d, 16, 8, script);
-    dsb_text_put(script, "set multiplot layout 2,1 margins 0.08,0.85,0.11,0.93 spacing 0,0.17\n");
+    dsb_text_put(script, "set multiplot layout 2,1 margins 0.08,0.85,0.14,0.93 spacing 0,0.17\n");
     dsb_text_put(script, sequential);
     dsb_plot_labels(script, "Load of each expert under the reference", "", "layer");
     dsb_text_put(script, "set cblabel 'tokens, 1 = even share' offset 1.2,0\nset cbrange [0:*]\nplot $load using 1:2:3 with image\n");
