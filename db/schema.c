@@ -128,4 +128,8 @@ static const char version_3[] =
     " host_id INTEGER NOT NULL REFERENCES host (id), model_id INTEGER NOT NULL REFERENCES model (id)) STRICT;"
     "CREATE INDEX bench_created ON bench (created_utc);";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3 };
+/* The run that nightly runs of a suite are judged against. */
+static const char version_4[] =
+    "CREATE TABLE baseline (name TEXT PRIMARY KEY NOT NULL, run_id TEXT NOT NULL REFERENCES run (id), set_utc TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4 };

@@ -14,7 +14,7 @@ static dsb_status picture_parse(const char *name, dsb_picture *out, dsb_err *err
     return DSB_OK;
 }
 
-static dsb_status draw(const dsb_parsed *o, const char *format, const char *plot, const char *dir, dsb_text *out, dsb_err *err) {
+static dsb_status draw(const dsb_parsed *o, const char *format, const char *plot, const char *base, const char *dir, dsb_text *out, dsb_err *err) {
     dsb_picture picture = DSB_PICTURE_SVG;
     const char *id;
     dsb_db *db = NULL;
@@ -23,17 +23,18 @@ static dsb_status draw(const dsb_parsed *o, const char *format, const char *plot
     dsb_arena_init(&arena);
     dsb_status s = dsb_db_open(&db, o->db, false, err);
     if (!s) s = dsb_db_run_resolve(db, &arena, o->n_arg ? o->arg[0] : "latest", &id, err);
-    if (!s) s = dsb_plot_run(db, id, plot, picture, dir ? dir : ".", out, err);
+    if (!s) s = dsb_plot_run(db, id, base, plot, picture, dir ? dir : ".", out, err);
     dsb_db_close(db);
     dsb_arena_release(&arena);
     return s;
 }
 
 int dsb_cmd_plot(int argc, char **argv) {
-    const char *plot = NULL, *format = NULL, *dir = NULL;
+    const char *plot = NULL, *format = NULL, *dir = NULL, *base = NULL;
     const dsb_option options[] = {
         { "plot", 'p', DSB_OPT_STRING, &plot, "NAME", "only this plot (`dsbench list plots` names them)", 0, 0 },
         { "format", 'f', DSB_OPT_STRING, &format, "FORMAT", "svg (default), png, or terminal to draw with letters", 0, 0 },
+        { "base", 'b', DSB_OPT_STRING, &base, "RUN", "the run beside it, for the plots that compare", 0, 0 },
         { "out", 'o', DSB_OPT_STRING, &dir, "DIR", "where the files go (default: here)", 0, 0 },
     };
     const dsb_usage usage = { "plot", "[RUN]", "Pictures of a run, one file a plot; the paths are printed. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
@@ -45,7 +46,7 @@ int dsb_cmd_plot(int argc, char **argv) {
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
     dsb_text_init(&out);
-    s = draw(&o, format, plot, dir, &out, &err);
+    s = draw(&o, format, plot, base, dir, &out, &err);
     if (dsb_print(&out, &print) && !s) { /* pictures that were drawn are told even if another failed */
         s = print.code;
         err = print;

@@ -7,6 +7,8 @@
 #define DSB_COMMANDS(X)                                                             \
     X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
     X(compare, "differences between two runs, or two schemes, with verdicts")       \
+    X(baseline, "the run that nightly runs of a suite are judged against: set, show, list") \
+    X(nightly, "run a suite, judge it against its baseline, write report, JUnit and Markdown") \
     X(layers, "where the error arises: layers and tensors, worst first")            \
     X(routing, "where the router picks other experts: layers and experts")          \
     X(plot, "pictures of a run (svg, png, or in the terminal)")                     \

@@ -266,3 +266,15 @@ const char *dsb_name_nearest(const char *name, const char *const *names, int n) 
     }
     return best;
 }
+
+const char *dsb_command_line(dsb_arena *arena, int argc, char **argv) {
+    size_t n = 16;
+    for (int i = 0; i < argc; i++) n += strlen(argv[i]) + 1;
+    char *text = malloc(n);
+    if (!text) return NULL;
+    int at = snprintf(text, n, "dsbench");
+    for (int i = 0; i < argc; i++) at += snprintf(text + at, n - (size_t)at, " %s", argv[i]);
+    const char *kept = dsb_arena_strdup(arena, text);
+    free(text);
+    return kept;
+}

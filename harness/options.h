@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 enum { DSB_OPT_LIST_MAX = 64 };
@@ -50,6 +51,8 @@ dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_
 dsb_status dsb_isa_check(const char *from, const char *isa, dsb_err *err);
 /* Prints "dsbench: <text>" on stderr and returns the exit code; for a command's last line. */
 int dsb_command_fail(const dsb_err *err);
+/* The command line as typed, in the arena; before dsb_options_parse, which reorders argv. */
+const char *dsb_command_line(dsb_arena *arena, int argc, char **argv);
 /* The name nearest to `name` by edits, or NULL if none is near enough to suggest. */
 const char *dsb_name_nearest(const char *name, const char *const *names, int n);
 

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "reports/compare.h"
 #include "reports/gnuplot.h"
+#include "reports/history.h"
 #include "reports/plots/plots.h"
 
 static const dsb_plot plots[] = {
@@ -18,6 +20,9 @@ static const dsb_plot plots[] = {
     { "heat_load", "Load of each expert, and how it changes", dsb_plot_heat_load },
     { "expert_error", "Error of each expert's output", dsb_plot_expert_error },
     { "throughput", "Prefill and decode speed", dsb_plot_throughput },
+    { "trend", "Accuracy over the suite's runs, with steps (two runs or more)", dsb_plot_trend },
+    { "trend_speed", "Speed over the suite's runs on this host, with change points (two runs or more)", dsb_plot_trend_speed },
+    { "comparison", "Change of figures and layers against another run (--base RUN)", dsb_plot_comparison },
 };
 
 int dsb_plot_list(const dsb_plot **rows) {
@@ -108,15 +113,22 @@ static dsb_status chosen(const dsb_plot *only, const dsb_summary *s, dsb_picture
     return first;
 }
 
-dsb_status dsb_plot_run(dsb_db *db, const char *run_id, const char *name, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err) {
+dsb_status dsb_plot_run(dsb_db *db, const char *run_id, const char *base, const char *name, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err) {
     const dsb_plot *only = name ? dsb_plot_find(name) : NULL;
     if (name && !only) return dsb_fail(err, DSB_EUSAGE, "--plot %s: no such plot; `dsbench list plots` names them", name);
     dsb_arena arena;
     dsb_run_data data;
     dsb_summary summary;
+    dsb_history history;
+    dsb_comparison comparison;
+    dsb_compare_request q = { base, run_id, NULL };
     dsb_arena_init(&arena);
     dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
     if (!s) s = dsb_summary_make(&data, &arena, &summary, err);
+    if (!s) s = dsb_history_load(db, &arena, run_id, NULL, &history, err);
+    if (!s && base) s = dsb_compare_make(db, &arena, &q, &comparison, err);
+    summary.history = &history;
+    summary.comparison = base ? &comparison : NULL;
     size_t before = out->size;
     if (!s) s = chosen(only, &summary, picture, dir, out, err);
     if (!s && out->size == before) s = dsb_fail(err, DSB_EINPUT, "run %s has no data for %s; choose another plot or run", run_id, name ? name : "any plot");

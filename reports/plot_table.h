@@ -19,8 +19,9 @@ const dsb_plot *dsb_plot_find(const char *name);
 
 /* One picture. *drawn is false, and nothing is appended, where the run has no data for it. DSB_EOUTPUT as dsb_gnuplot_run. */
 dsb_status dsb_plot_draw(const dsb_plot *plot, const dsb_summary *s, dsb_picture picture, dsb_text *out, bool *drawn, dsb_err *err);
-/* All plots (or the one named) of a run as files dir/NAME.svg or .png, or all one after another to `out` for the terminal.
+/* base: a run beside it, for the plots that compare; NULL: none.
+ * All plots (or the one named) of a run as files dir/NAME.svg or .png, or all one after another to `out` for the terminal.
  * Goes on after a plot that fails; returns the first failure. Written paths, one a line, are appended to `out`. */
-dsb_status dsb_plot_run(dsb_db *db, const char *run_id, const char *name, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err);
+dsb_status dsb_plot_run(dsb_db *db, const char *run_id, const char *base, const char *name, dsb_picture picture, const char *dir, dsb_text *out, dsb_err *err);
 
 #endif

@@ -33,6 +33,9 @@ bool dsb_event_is_note(const dsb_event *e);
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
 
+/* The same without experts, details and coverage, which grow with layers × experts. */
+dsb_status dsb_run_figures_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);
+
 /* Rows of one expert stand together in key order: the isolated one's nmse for an accumulated one (NAN: none). */
 double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *accumulated);
 
@@ -40,6 +43,8 @@ double dsb_run_expert_nmse(const dsb_run_data *d, const dsb_routing_expert *accu
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme);
 const dsb_quality *dsb_run_quality(const dsb_run_data *d, const char *scheme, const char *metric);
 const dsb_chunk_quality *dsb_run_chunk(const dsb_run_data *d, const char *scheme, int64_t chunk);
+/* All of a scheme's, ascending; *n 0 where there is none. */
+const dsb_chunk_quality *dsb_run_chunks(const dsb_run_data *d, const char *scheme, int64_t *n);
 double dsb_run_value(const dsb_run_data *d, const char *scheme, const char *metric);
 const dsb_layer_error *dsb_run_layer(const dsb_run_data *d, const char *scheme, int64_t layer, const char *point, const char *kind);
 double dsb_run_routing(const dsb_run_data *d, const char *scheme, int64_t layer, const char *kind, const char *metric);

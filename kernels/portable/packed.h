@@ -4,16 +4,16 @@
  *   vf_fma (a·b + c) vf_fms (a·b − c) vf_int (from vi) vf_bits (the same bits) vf_nibble (low 4 bits) vf_look (table[low 4 bits]);
  *   vi_word (16 words) vi_u8 (16 bytes) vi_shr vi_sar vi_shl vi_ror (bits to the left come back at the right: by -4 is 4 to the left)
  *   vi_merge (bits of the first where mask, else of the second) vi_and vi_or vi_sub vi_max
- *   PK_GEMM: the product's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
+ *   PK_PLAN: the plan's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
  * Values are those of dsb_packed_decode: where it rounds twice and this once, the first result is exact (FP16 times small integers). */
 #ifndef DSB_KERNELS_PORTABLE_PACKED_H
 #define DSB_KERNELS_PORTABLE_PACKED_H
 
 #include "base/blocks.h"
 #include "base/ggml.h"
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-#ifdef PK_GEMM
+#ifdef PK_PLAN
 #define PK_INLINE static inline __attribute__((always_inline))
 enum { PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead; rows whose sums stay in registers */
 
@@ -323,17 +323,12 @@ static void pk_few(const dsb_wmat *w, const dsb_act *x, int64_t p, int64_t end, 
     }
 }
 
-void PK_GEMM(const dsb_wmat *w, const dsb_act *x, float *y) {
-    bool few = x->n <= PK_FEW;
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), at_once = few ? PK_WIDE : PK_PAIR, steps = dsb_ceil_div(panels, at_once), blocks = dsb_ceil_div(x->n, PK_BLOCK);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 18)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t s = 0; s < steps; s++) {
-            int64_t p = s * at_once, end = p + at_once < panels ? p + at_once : panels, first = b * PK_BLOCK, last = first + PK_BLOCK < x->n ? first + PK_BLOCK : x->n;
-            if (few) pk_few(w, x, p, end, y);
-            else pk_rows(w, x, p, (int)(end - p), first, last, y);
-        }
+static void pk_run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    if (j->x->n <= PK_FEW) pk_few(j->w, j->x, p, end, j->y);
+    else pk_rows(j->w, j->x, p, (int)(end - p), first, last, j->y);
 }
+
+void PK_PLAN(pr_job *j) { pr_cut(j, PK_BLOCK, j->x->n <= PK_FEW ? PK_WIDE : PK_PAIR, pk_run); }
 
 #endif
 

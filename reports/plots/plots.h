@@ -25,6 +25,9 @@ bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
 bool dsb_plot_perplexity(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
 bool dsb_plot_kld(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
 bool dsb_plot_throughput(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
+bool dsb_plot_trend(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
+bool dsb_plot_trend_speed(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
+bool dsb_plot_comparison(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
 bool dsb_plot_expert_error(const dsb_summary *s, dsb_arena *arena, dsb_text *script);
 
 #endif
