@@ -132,4 +132,4 @@ static const char version_3[] =
 static const char version_4[] =
     "CREATE TABLE baseline (name TEXT PRIMARY KEY NOT NULL, run_id TEXT NOT NULL REFERENCES run (id), set_utc TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4 };
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4, dsb_db_views };
