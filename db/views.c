@@ -1,4 +1,4 @@
-/* Version 5 of the record: views for the common questions, and `about`, what every table and column means and in which unit. Their comments are kept
+/* Version 6 of the record: views for the common questions, and `about`, what every table and column means and in which unit. Their comments are kept
  * in the file and shown by any SQLite browser. Examples: docs/database.md. */
 #include "db/schema.h"
 

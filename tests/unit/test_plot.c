@@ -53,7 +53,7 @@ static void test_plot__every_plot_draws_svg_png_and_letters(void **state) {
         dsb_err err = { 0 };
         const dsb_plot *plots;
         dsb_text_init(&t);
-        if (dsb_plot_run(db, "demo", NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
+        if (dsb_plot_run(db, "demo", NULL, NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
         for (int i = dsb_plot_list(&plots) - 1; i >= 0 && picture != DSB_PICTURE_TERMINAL; i--) {
             char file[128], head[8] = { 0 };
             snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, picture == DSB_PICTURE_PNG ? "png" : "svg");
@@ -96,7 +96,7 @@ static void test_plot__names_are_inert(void **state) {
     }
     dsb_text t;
     dsb_text_init(&t);
-    if (dsb_plot_run(db, run.id, NULL, DSB_PICTURE_SVG, dir, &t, &err)) fail_msg("%s", err.text);
+    if (dsb_plot_run(db, run.id, NULL, NULL, DSB_PICTURE_SVG, dir, &t, &err)) fail_msg("%s", err.text);
     const char *const drawn[] = { "pareto", "perplexity", "error", "heat_drift", "expert_error", "throughput" };
     for (int i = 0; i < 6; i++) {
         char file[128];
@@ -126,7 +126,7 @@ static void test_plot__a_missing_or_failing_gnuplot_is_a_message(void **state) {
     setenv("DSBENCH_GNUPLOT", "/no/such/gnuplot", 1);
     assert_int_equal(dsb_gnuplot_run("plot x\n", 10, &t, &err), DSB_EOUTPUT);
     assert_non_null(strstr(err.text, "apt-get install gnuplot-nox"));
-    assert_int_equal(dsb_plot_run(db, "demo", NULL, DSB_PICTURE_SVG, dir, &t, &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, NULL, DSB_PICTURE_SVG, dir, &t, &err), DSB_EOUTPUT);
     assert_non_null(strstr(err.text, "not found"));
     setenv("DSBENCH_GNUPLOT", "/bin/false", 1); /* ends without reading: no SIGPIPE for us */
     char *big = malloc(1 << 20);
@@ -169,11 +169,11 @@ static void test_plot__unknown_plot_and_no_data_are_told(void **state) {
     dsb_err err = { 0 };
     dsb_run_record run = synthetic_record("empty", 2, 2);
     dsb_text_init(&t);
-    assert_int_equal(dsb_plot_run(db, "demo", "nope", DSB_PICTURE_SVG, dir, &t, &err), DSB_EUSAGE);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, "nope", DSB_PICTURE_SVG, dir, &t, &err), DSB_EUSAGE);
     assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
-    assert_int_equal(dsb_plot_run(db, "empty", "pareto", DSB_PICTURE_SVG, dir, &t, &err), DSB_EINPUT);
+    assert_int_equal(dsb_plot_run(db, "empty", NULL, "pareto", DSB_PICTURE_SVG, dir, &t, &err), DSB_EINPUT);
     assert_non_null(strstr(err.text, "no data"));
-    assert_int_equal(dsb_plot_run(db, "demo", "pareto", DSB_PICTURE_SVG, "/proc/no", &t, &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, "pareto", DSB_PICTURE_SVG, "/proc/no", &t, &err), DSB_EOUTPUT);
     dsb_text_release(&t);
 }
 
