@@ -20,6 +20,7 @@
     X(plot, "pictures of a run (svg, png, or in the terminal)")                     \
     X(report, "a run as one self-contained HTML page")                              \
     X(runs, "the runs stored in the database")                                      \
+    X(export, "a table or view of the record as CSV")                               \
     X(bench, "speed of a model's formats, or of kernels, beside what this machine can do") \
     X(trace, "dump activations, routing and logits of given tokens")                \
     X(tensor, "quantize and dequantize the tensors of a file")                      \
