@@ -171,6 +171,9 @@ typedef struct dsb_backend {
 
     /* Reductions that metrics need. `x` NULL means zeros. */
     void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
+    /* *sum, which stays where it is, has these figures added by the time settle returns, calls in their order; NULL: a device that makes nobody wait. */
+    void (*moments_later)(const float *x, const float *y, int64_t n, dsb_moments *sum);
+    void (*settle)(void);
     float (*absmax)(const float *x, int64_t n); /* NaN if one is NaN; 0 if n is 0 */
     void (*histogram)(const float *x, int64_t n, uint64_t *bins); /* bins (DSB_BINS) host += magnitudes of finite values */
     /* Sums of calibration, in f64, rows ascending: of x, |x|, x² and the largest |x| of each column; and xᵀx (cols, cols), whole. Outputs are on the host and are added to. */

@@ -93,6 +93,49 @@ static void moments(const float *x, const float *y, int64_t n, dsb_moments *out)
     cu_drop(dev);
 }
 
+/* ---- moments that nobody waits for: partials stay on the device until `settle` ---- */
+
+enum { LATER = 1 << 15, LATER_CALLS = 1 << 13 };
+static struct {
+    dsb_moments *part; /* device, (LATER) */
+    int64_t n_part;
+    int n;
+    struct {
+        dsb_moments *sum;
+        int64_t first, n;
+    } call[LATER_CALLS];
+} later;
+
+static void settle(void) {
+    dsb_moments *host = later.n_part ? (dsb_moments *)malloc((size_t)later.n_part * sizeof *host) : NULL;
+    if (host) cu_to_host(host, later.part, (size_t)later.n_part * sizeof *host);
+    else if (later.n_part) CU(cudaErrorMemoryAllocation);
+    for (int i = 0; i < later.n && host; i++) {
+        dsb_moments one = {};
+        for (int64_t b = 0; b < later.call[i].n; b++) dsb_moments_add(&one, &host[later.call[i].first + b]);
+        dsb_moments_add(later.call[i].sum, &one);
+    }
+    free(host);
+    later.n = 0;
+    later.n_part = 0;
+}
+
+static void moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    int64_t blocks = cu_ceil(n, DSB_MOMENT_BLOCK);
+    if (!later.part) later.part = (dsb_moments *)cu_take(LATER * sizeof *later.part);
+    if (blocks > LATER || !later.part || n == 0) { /* as it comes: an absurd length, or a failure */
+        dsb_moments one;
+        settle();
+        moments(x, y, n, &one);
+        return dsb_moments_add(sum, &one);
+    }
+    if (later.n == LATER_CALLS || later.n_part + blocks > LATER) settle();
+    moment_blocks<<<(unsigned)blocks, T, 0, cu_stream>>>(x, y, n, later.part + later.n_part);
+    CU_LAUNCHED("moment_blocks");
+    later.call[later.n++] = {sum, later.n_part, blocks};
+    later.n_part += blocks;
+}
+
 __global__ static void largest(const float *x, int64_t n, uint32_t *top) {
     uint32_t m = 0;
     CU_EACH(i, n) m = max(m, dsb_f32_bits(x[i]) & 0x7fffffffu);
@@ -373,6 +416,8 @@ static void logit_rows(const float *ref, const float *test, const int32_t *targe
 
 void cu_reduce_fill(dsb_backend *b) {
     b->moments = moments;
+    b->moments_later = moments_later;
+    b->settle = settle;
     b->absmax = absmax;
     b->histogram = histogram;
     b->channel_sums = channel_sums;

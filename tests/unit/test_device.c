@@ -77,6 +77,20 @@ static void d_gather(const float *src, const int32_t *idx, int64_t n, int64_t d,
 static void d_scatter_add(float *acc, const int32_t *idx, const float *w, const float *x, int64_t n, int64_t d) { cpu->scatter_add(D(acc), D(idx), D(w), D(x), n, d); }
 static void d_route(const dsb_router_shape *shape, const float *z, const float *bias, int64_t n, float *scores, int32_t *idx, float *w, float *margin) { cpu->route(shape, D(z), D(bias), n, D(scores), D(idx), D(w), D(margin)); }
 static void d_moments(const float *x, const float *y, int64_t n, dsb_moments *out) { host(out); cpu->moments(D(x), D(y), n, out); }
+/* Figures come when the device settles, no earlier. */
+static struct {
+    dsb_moments one, *sum;
+} owed[8192];
+static int n_owed;
+static void d_settle(void) {
+    for (int i = 0; i < n_owed; i++) dsb_moments_add(owed[i].sum, &owed[i].one);
+    n_owed = 0;
+}
+static void d_moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    if (n_owed == 8192) d_settle();
+    cpu->moments(D(x), D(y), n, &owed[n_owed].one);
+    owed[n_owed++].sum = sum;
+}
 static float d_absmax(const float *x, int64_t n) { return cpu->absmax(D(x), n); }
 static void d_channel_sums(const float *x, int64_t n, int64_t cols, double *sum, double *sum_abs, double *sum_sq, float *top) {
     host(sum);
@@ -99,7 +113,7 @@ static dsb_backend device_backend(void) {
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
-                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts};
+                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle};
 }
 
 static int setup(void **state) {
