@@ -22,8 +22,28 @@ void sw_settle(const sweep *sw) {
     if (sw->be->settle) sw->be->settle();
 }
 
+/* Codes that a device found are known to be of numbers only now. */
+static dsb_status check_tensor(const sweep *sw, int scheme, const dsb_tensor_event *e, dsb_err *err) {
+    if (!e->rule || !e->rule->format || e->moments.nonfinite == 0) return DSB_OK;
+    int64_t at = e->moments.first_bad;
+    return dsb_fail(err, DSB_EINPUT, "%s: tensor %s.weight: element (%lld, %lld) of (%lld, %lld) is not finite; finite weights are wanted", sw->plan->schemes[scheme].source->dir, e->spec->stem, (long long)(at / e->spec->cols), (long long)(at % e->spec->cols), (long long)e->spec->rows, (long long)e->spec->cols);
+}
+
+dsb_status sw_tell_tensors(sweep *sw, dsb_err *err) {
+    int n = sw->n_tensor;
+    sw->n_tensor = 0;
+    for (int i = 0; i < n; i++) {
+        dsb_tensor_event *e = &sw->tensor[i].e;
+        e->spec = &sw->tensor[i].spec;
+        DSB_TRY(check_tensor(sw, sw->tensor[i].scheme, e, err));
+        DSB_TRY(sw->plan->obs->tensor(sw->plan->obs->ctx, sw->tensor[i].scheme, e, err));
+    }
+    return DSB_OK;
+}
+
 dsb_status sw_tell(sweep *sw, dsb_err *err) {
     sw_settle(sw);
+    DSB_TRY(sw_tell_tensors(sw, err));
     for (int i = 0; i < sw->n_event; i++) {
         dsb_layer_event *e = &sw->event[i].e;
         e->moments = &sw->event[i].moments;

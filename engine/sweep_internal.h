@@ -76,6 +76,12 @@ typedef struct sweep {
         dsb_moments moments;
     } event[SW_EVENTS]; /* whose figures the device may still owe */
     int n_event;
+    struct {
+        dsb_tensor_event e;
+        dsb_linear_spec spec;
+        int scheme;
+    } tensor[SW_EVENTS];
+    int n_tensor;
 } sweep;
 
 /* Tiles of the sweep's own workspace. */
@@ -131,8 +137,9 @@ int64_t sw_rotation(const sweep *sw, int scheme);
 /* *sum += figures of y against x, at the latest when the device has settled. */
 void sw_moments(const sweep *sw, const float *x, const float *y, int64_t n, dsb_moments *sum);
 void sw_settle(const sweep *sw);
-/* Hands out the layer events that wait. */
+/* Hands out the events that wait: of tensors, then of layers. */
 dsb_status sw_tell(sweep *sw, dsb_err *err);
+dsb_status sw_tell_tensors(sweep *sw, dsb_err *err);
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
 /* A part of a weight or all of it, without telling the observer; event as dsb_load_scheme's. */
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);

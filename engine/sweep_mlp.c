@@ -227,6 +227,7 @@ static dsb_status load_int4(sweep *sw, const dsb_linear_spec specs[3], dsb_ffn_w
     dsb_status s = DSB_OK;
     for (int i = 0; i < 3 && !s; i++) {
         s = dsb_load_reference(&sw->loader, &specs[i], part(ref, i), err);
+        if (!s) s = dsb_load_reference(&sw->loader, &specs[i], NULL, err); /* w_ref too */
         if (!s) s = dsb_quantize_rtn(&q, dsb_format_find("int4"), 32, false, sw->loader.w_ref, specs[i].rows, specs[i].cols, err);
         if (s) break;
         dsb_dequantize(&q, NULL, deq);
@@ -493,7 +494,7 @@ static dsb_status finish_pass(sweep *sw, int64_t layer, const sw_pass *pass, dsb
 }
 
 static dsb_status expert_events(sweep *sw, const mlp *b, dsb_err *err) {
-    sw_settle(sw);
+    DSB_TRY(sw_tell(sw, err));
     for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
         int64_t at, n = expert_rows(&b->routes.iso, e, &at);
         for (int s = 0; s < sw->plan->n_scheme && n > 0; s++) {
