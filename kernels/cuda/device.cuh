@@ -30,6 +30,22 @@ bool cu_launched(const char *what); /* of the launch just made */
 
 /* The row of the table: memory of the device, zeroed. */
 dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err);
+/* A launch; where `overlap`, one that may begin while the kernel before it ends (which waits for it by itself, hp_wait_before). Not for a product of many
+ * tokens: blocks that begin one after another no longer read the same weights at the same time. */
+template <class... P, class... A> static void cu_launch(bool overlap, const char *what, void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A... args) {
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t c = {};
+    c.gridDim = dim3((unsigned)blocks);
+    c.blockDim = dim3((unsigned)threads);
+    c.dynamicSmemBytes = shared;
+    c.stream = cu_stream;
+    c.attrs = &early;
+    c.numAttrs = overlap;
+    cu_ok(cudaLaunchKernelEx(&c, kernel, (P)args...), what);
+}
+
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
 void cu_drop(void *p);

@@ -19,6 +19,7 @@ struct gp_args {
     uint16_t *out;         /* BF16, out_cols a row */
     int n_expert, slots, weight_rows, loops; /* loops: GP_K bytes of K each */
     int out_cols;
+    const uint8_t *chunks; /* of nibbles (nibbles.cuh) */
 };
 
 /* N: the short side's rows of a tile: weights, or tokens if few. */
@@ -125,7 +126,7 @@ __device__ static inline uint4 gp_transpose(uint32_t a, uint32_t b, uint32_t c, 
 }
 
 template <int KIND> __device__ static inline float gp_value(uint32_t acc, float w_scale, float x_scale) {
-    return KIND == HP_I8 ? (float)(int32_t)acc * w_scale * x_scale : KIND == HP_BF16 ? dsb_f32_from_bits(acc) : dsb_f32_from_bits(acc) * w_scale * x_scale;
+    return KIND == HP_I8 ? (float)(int32_t)acc * w_scale * x_scale : KIND == HP_BF16 ? dsb_f32_from_bits(acc) : KIND == HP_SUM ? dsb_f32_from_bits(acc) * x_scale : dsb_f32_from_bits(acc) * w_scale * x_scale;
 }
 
 /* What a warpgroup's threads read about a tile before its product, so that the wait lies behind it. */
@@ -156,7 +157,7 @@ template <int KIND, int N, bool FEW, int H> __device__ static gp_rows<H> gp_prep
     for (int h = 0; h < H; h++) {
         int row = (FEW ? t.weight : t.token) + in + h / 2 * 64 + h % 2 * 8;
         bool real = row < (FEW ? p.weight_rows : t.end);
-        r.scale[h] = real && KIND != HP_BF16 ? (FEW ? ws : p.x_scale)[row] : 0;
+        r.scale[h] = real && KIND != HP_BF16 && KIND != HP_SUM ? (FEW ? ws : p.x_scale)[row] : 0;
         r.to[h] = !real ? -1 : FEW || !p.place ? row : p.place[row];
     }
     asm volatile("bar.sync %0, 128;" ::"r"(1 + wg) : "memory");
@@ -184,7 +185,7 @@ template <int KIND, int N, bool GATED> __device__ static void gp_finish_many(con
                     g[i] = gp_round(gp_value<KIND>(acc[4 * j + i], i % 2 ? a.y : a.x, r.scale[2 * half + i / 2]));
                     u[i] = gp_round(gp_value<KIND>(acc[4 * j + 4 + i], i % 2 ? b.y : b.x, r.scale[2 * half + i / 2]));
                 }
-                gp_silu<KIND == HP_I8>(g, s);
+                gp_silu<KIND == HP_I8 || KIND == HP_SUM>(g, s);
                 for (int h = 0; h < 2; h++) v[h][w - w0] = gp_pair(s[2 * h] * u[2 * h], s[2 * h + 1] * u[2 * h + 1]);
             } else {
                 for (int h = 0; h < 2; h++) v[h][w - w0] = gp_pair(gp_value<KIND>(acc[4 * j + 2 * h], a.x, r.scale[2 * half + h]), gp_value<KIND>(acc[4 * j + 2 * h + 1], a.y, r.scale[2 * half + h]));
@@ -214,7 +215,7 @@ template <int KIND, int N, bool GATED> __device__ static void gp_finish_few(cons
             hi[i] = gp_value<KIND>(acc[of + 2], r.scale[1], side->n_scale[column]);
             if (GATED) lo[i] = gp_round(lo[i]), hi[i] = gp_round(hi[i]);
         }
-        if (GATED) gp_silu<KIND == HP_I8>(lo, s);
+        if (GATED) gp_silu<KIND == HP_I8 || KIND == HP_SUM>(lo, s);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             uint16_t *to = p.out + (int64_t)row[i] * p.out_cols + at;

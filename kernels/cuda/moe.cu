@@ -4,13 +4,16 @@
 #include <cudaTypedefs.h>
 #include <stdlib.h>
 
-#include "kernels/cuda/grouped.cuh"
+#include "kernels/cuda/nibbles.cuh"
 
 struct dsb_experts {
-    hp_kind kind;
-    int64_t width;                    /* bytes of a weight and of an activation */
+    hp_kind kind;                     /* of the activations, and of the weights unless those are */
+    bool nibbles;
+    nb_kind form;
+    int group;
+    int64_t width;                    /* bytes of an activation, and of a weight */
     int64_t n_expert, k, d, ff, room; /* room: rows the buffers hold */
-    uint8_t *w1, *w2;                 /* (n_expert, 2 ff, d): 8 rows of gate, 8 of up, ...; (n_expert, d, ff) */
+    uint8_t *w1, *w2;                 /* (n_expert, 2 ff, d): 8 rows of gate, 8 of up, ...; (n_expert, d, ff); nibbles: in chunks */
     float *s1, *s2;
     uint8_t *q, *q2;                  /* permuted rows: (room, d), (room, ff); BF16: h is the latter */
     float *qs, *qs2;
@@ -257,20 +260,42 @@ void cu_experts_release(dsb_experts *m) {
     free(m);
 }
 
-static dsb_experts *experts_open(hp_kind kind, int64_t n_expert, int64_t k, int64_t d, int64_t ff) {
+/* What a matrix is to these kernels. */
+struct form {
+    hp_kind kind;
+    bool nibbles;
+    nb_kind nibble;
+    int group;
+};
+
+static bool takes(const dsb_wmat *w, dsb_experts_act act, form *f) {
+    bool chunks = w->cols % NB_K == 0 && w->rows % GP_M == 0 && (w->group == 32 || w->group == 128);
+    *f = {HP_BF16, w->kind == DSB_W_I4 || w->kind == DSB_W_BLOCK, NB_INT4, (int)w->group};
+    if (w->kind == DSB_W_I8 && w->group >= w->cols && act == DSB_EXPERTS_INT8) *f = {HP_I8};
+    else if (w->kind == DSB_W_BLOCK && w->packed.type == DSB_PACKED_fp8_e4m3 && w->packed.n >= w->cols && act == DSB_EXPERTS_E4M3) *f = {HP_E4M3};
+    else if (w->kind == DSB_W_BF16 && act == DSB_EXPERTS_PLAIN) *f = {HP_BF16};
+    else if (w->kind == DSB_W_I4 && chunks && act == DSB_EXPERTS_INT8) f->kind = HP_I8, f->nibble = NB_INT4_INT8;
+    else if (w->kind == DSB_W_BLOCK && w->packed.type == DSB_PACKED_w4a16 && chunks && act == DSB_EXPERTS_PLAIN) f->nibble = NB_INT4;
+    else if (w->kind == DSB_W_BLOCK && w->packed.type == DSB_PACKED_mxfp4 && chunks && act == DSB_EXPERTS_PLAIN) f->nibble = NB_E2M1;
+    else return false;
+    return true;
+}
+
+static dsb_experts *experts_open(const form *f, int64_t n_expert, int64_t k, int64_t d, int64_t ff) {
     dsb_experts *m = NULL;
-    if (cu_capability != 90 || d % 16 || ff % 16 || d > 8192 || ff > 8192 || k > 32 || n_expert > GP_EXPERTS || !(m = (dsb_experts *)calloc(1, sizeof *m))) return NULL;
-    *m = (dsb_experts){.kind = kind, .width = kind == HP_BF16 ? 2 : 1, .n_expert = n_expert, .k = k, .d = d, .ff = ff};
-    m->w1 = (uint8_t *)cu_take((size_t)(n_expert * 2 * ff * d * m->width));
-    m->w2 = (uint8_t *)cu_take((size_t)(n_expert * d * ff * m->width));
+    if (cu_capability != 90 || d % 16 || ff % 16 || d > 8192 || ff > 8192 || k > 32 || n_expert > GP_EXPERTS || (f->nibbles && ff % 64) || !(m = (dsb_experts *)calloc(1, sizeof *m))) return NULL;
+    *m = (dsb_experts){.kind = f->kind, .nibbles = f->nibbles, .form = f->nibble, .group = f->group, .width = f->kind == HP_BF16 ? 2 : 1, .n_expert = n_expert, .k = k, .d = d, .ff = ff};
+    int64_t bytes = f->nibbles ? n_expert * (2 * ff / GP_M) * (d / NB_K) * nb_chunk(f->nibble, f->group) : n_expert * 2 * ff * d * m->width;
+    m->w1 = (uint8_t *)cu_take((size_t)bytes);
+    m->w2 = (uint8_t *)cu_take((size_t)(bytes / 2));
     m->first = (int32_t *)cu_take((size_t)(2 * n_expert + 2) * 4);
     bool ok = m->w1 && m->w2 && m->first;
-    if (kind != HP_BF16) {
+    if (f->kind != HP_BF16 && !f->nibbles) {
         m->s1 = (float *)cu_take((size_t)(n_expert * 2 * ff) * 4);
         m->s2 = (float *)cu_take((size_t)(n_expert * d) * 4);
         ok = ok && m->s1 && m->s2;
     }
-    ok = ok && describe(&m->weights[0], m->w1, n_expert * 2 * ff, d * m->width, GP_M) && describe(&m->weights[1], m->w2, n_expert * d, ff * m->width, GP_M);
+    ok = ok && (f->nibbles || (describe(&m->weights[0], m->w1, n_expert * 2 * ff, d * m->width, GP_M) && describe(&m->weights[1], m->w2, n_expert * d, ff * m->width, GP_M)));
     if (ok) return m;
     cu_experts_release(m);
     return NULL;
@@ -308,25 +333,38 @@ static void load_matrix(dsb_experts *m, const dsb_wmat *w, int turn, uint8_t *to
     cu_drop(plain);
 }
 
-static bool takes(const dsb_wmat *w, dsb_experts_act act, hp_kind *kind) {
-    if (w->kind == DSB_W_I8 && w->group >= w->cols && act == DSB_EXPERTS_INT8) *kind = HP_I8;
-    else if (w->kind == DSB_W_BLOCK && w->packed.type == DSB_PACKED_fp8_e4m3 && w->packed.n >= w->cols && act == DSB_EXPERTS_E4M3) *kind = HP_E4M3;
-    else if (w->kind == DSB_W_BF16 && act == DSB_EXPERTS_PLAIN) *kind = HP_BF16;
-    else return false;
-    return true;
+static nb_source source_of(const dsb_wmat *w) {
+    if (w->kind == DSB_W_I4) return {(const uint8_t *)w->data, w->scales, cu_code_stride(w->cols, w->group), 0, cu_ceil(w->rows, CU_TILE_ROWS) * CU_TILE_ROWS};
+    int64_t stride = (int64_t)w->bytes / w->rows;
+    return {(const uint8_t *)w->data, NULL, stride, stride / (w->cols / w->group), 0};
+}
+
+/* False where a zero point doesn't fit. */
+static bool load_nibbles(dsb_experts *m, const dsb_wmat *w) {
+    int64_t one = m->ff / GP_M * (m->d / NB_K) * nb_chunk(m->form, m->group);
+    int32_t bad = 0, *mark = m->first; /* free before the first pass */
+    CU(cudaMemsetAsync(mark, 0, sizeof *mark, cu_stream));
+    for (int64_t e = 0; e < m->n_expert; e++, w += 3) {
+        cu_nibbles_pack(m->form, m->group, source_of(&w[0]), source_of(&w[1]), 2 * m->ff, m->d, m->w1 + e * 2 * one, mark);
+        cu_nibbles_pack(m->form, m->group, source_of(&w[2]), {}, m->d, m->ff, m->w2 + e * one, mark);
+    }
+    cu_to_host(&bad, mark, sizeof bad);
+    return !bad;
 }
 
 dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_experts_act act, dsb_err *err) {
     int64_t d = w[0].cols, ff = w[0].rows;
-    hp_kind kind = HP_I8, first = HP_I8;
+    form first, f;
     *out = NULL;
-    for (int64_t i = 0; i < 3 * n_expert; i++) {
-        if (!takes(&w[i], act, &kind) || w[i].rows != (i % 3 == 2 ? d : ff) || w[i].cols != (i % 3 == 2 ? ff : d)) return DSB_OK;
-        if (i == 0) first = kind;
-        if (kind != first) return DSB_OK;
+    if (!takes(&w[0], act, &first)) return DSB_OK;
+    for (int64_t i = 0; i < 3 * n_expert; i++)
+        if (!takes(&w[i], act, &f) || f.kind != first.kind || f.nibbles != first.nibbles || f.nibble != first.nibble || f.group != first.group || w[i].rows != (i % 3 == 2 ? d : ff) || w[i].cols != (i % 3 == 2 ? ff : d)) return DSB_OK;
+    dsb_experts *m = experts_open(&first, n_expert, k, d, ff);
+    if (m && m->nibbles && !load_nibbles(m, w)) {
+        cu_experts_release(m);
+        m = NULL;
     }
-    dsb_experts *m = experts_open(kind, n_expert, k, d, ff);
-    for (int64_t e = 0; m && e < n_expert; e++) {
+    for (int64_t e = 0; m && !m->nibbles && e < n_expert; e++) {
         for (int which = 0; which < 2; which++) load_matrix(m, &w[3 * e + which], 2, m->w1 + (e * 2 * ff + 8 * which) * d * m->width, m->s1 + e * 2 * ff + 8 * which);
         load_matrix(m, &w[3 * e + 2], 1, m->w2 + e * d * ff * m->width, m->s2 + e * d);
     }
@@ -354,40 +392,28 @@ static bool make_room(dsb_experts *m, int64_t rows) {
 
 /* ---- a forward pass ---- */
 
-/* A launch; where `overlap`, one that may begin while the kernel before it ends (every kernel here waits for it by itself). Not for a product of many
- * tokens: blocks that begin one after another no longer read the same weights at the same time. */
-template <class... P, class... A> static void launch(bool overlap, const char *what, void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A... args) {
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t c = {};
-    c.gridDim = dim3((unsigned)blocks);
-    c.blockDim = dim3((unsigned)threads);
-    c.dynamicSmemBytes = shared;
-    c.stream = cu_stream;
-    c.attrs = &early;
-    c.numAttrs = overlap;
-    cu_ok(cudaLaunchKernelEx(&c, kernel, (P)args...), what);
-}
-
 template <class T, int KIND> static void quantize_rows(const T *x, int64_t n, int64_t cols, int64_t copies, const int32_t *row_of_slot, uint8_t *q, float *scale) {
-    if (cols <= 2048 && n > 4 * cu_processors) launch(true, "quantize", quantize<T, KIND, 32>, cu_ceil(n, 4), 128, 0, x, n, cols, copies, row_of_slot, q, scale);
-    else launch(true, "quantize", quantize<T, KIND, 128>, n, 128, 0, x, n, cols, copies, row_of_slot, q, scale);
+    if (cols <= 2048 && n > 4 * cu_processors) cu_launch(true, "quantize", quantize<T, KIND, 32>, cu_ceil(n, 4), 128, 0, x, n, cols, copies, row_of_slot, q, scale);
+    else cu_launch(true, "quantize", quantize<T, KIND, 128>, n, 128, 0, x, n, cols, copies, row_of_slot, q, scale);
 }
 
 template <int KIND, int N, bool GATED> static void few_tokens(dsb_experts *m, const gp_args &p) {
     CU_SHARED_ONCE((gp_few<KIND, N, GATED>), gp_shared<N>);
-    launch(true, "gp_few", gp_few<KIND, N, GATED>, cu_processors, GP_THREADS, gp_shared<N>, m->weights[!GATED], m->rows[!GATED][N / 8], p);
+    cu_launch(true, "gp_few", gp_few<KIND, N, GATED>, cu_processors, GP_THREADS, gp_shared<N>, m->weights[!GATED], m->rows[!GATED][N / 8], p);
 }
 template <int KIND, bool GATED> static void many_tokens(dsb_experts *m, const gp_args &p) {
     CU_SHARED_ONCE((gp_many<KIND, GATED>), gp_shared<256>);
-    launch(false, "gp_many", gp_many<KIND, GATED>, cu_processors, GP_THREADS, gp_shared<256>, m->weights[!GATED], m->rows[!GATED][64 / 8], p);
+    cu_launch(false, "gp_many", gp_many<KIND, GATED>, cu_processors, GP_THREADS, gp_shared<256>, m->weights[!GATED], m->rows[!GATED][64 / 8], p);
 }
 
 /* Tiles by how many tokens an expert gets on average: one tile should hold nearly every expert's. */
 enum { MANY_EACH = 131 };
 template <int KIND, bool GATED> static void product(dsb_experts *m, const gp_args &p, int64_t slots) {
     int64_t each = cu_ceil(slots, m->n_expert);
+    if (m->nibbles) {
+        int n = each > 52 ? 128 : each > 24 ? 64 : each > 5 ? 32 : 8;
+        return cu_nibbles_product(m->form, m->group, n, GATED, m->rows[!GATED][n / 8], p);
+    }
     if (each > MANY_EACH) many_tokens<KIND, GATED>(m, p);
     else if (each > 102) few_tokens<KIND, 160, GATED>(m, p);
     else if (each > 52) few_tokens<KIND, 128, GATED>(m, p);
@@ -402,18 +428,18 @@ template <int KIND, class T> static void forward(dsb_experts *m, const T *x, int
     int32_t *count = m->first + m->n_expert + 1;
     bool least = slots <= PLAN_SLOTS && slots <= MANY_EACH * m->n_expert;
     if (least) {
-        launch(true, "plan_and_quantize", plan_and_quantize<T, KIND>, n, 128, 0, x, slots, d, m->k, idx, m->slot_of_row, m->q, m->qs);
+        cu_launch(true, "plan_and_quantize", plan_and_quantize<T, KIND>, n, 128, 0, x, slots, d, m->k, idx, m->slot_of_row, m->q, m->qs);
     } else {
-        if (slots > 4096) launch(true, "count_experts", count_experts, m->n_expert, 1024, 0, idx, slots, count);
-        launch(true, "place_rows", place_rows, m->n_expert, slots > 1024 ? 1024 : 256, 0, idx, slots, slots > 4096 ? count : NULL, m->first, m->slot_of_row, m->row_of_slot);
+        if (slots > 4096) cu_launch(true, "count_experts", count_experts, m->n_expert, 1024, 0, idx, slots, count);
+        cu_launch(true, "place_rows", place_rows, m->n_expert, slots > 1024 ? 1024 : 256, 0, idx, slots, slots > 4096 ? count : NULL, m->first, m->slot_of_row, m->row_of_slot);
         quantize_rows<T, KIND>(x, n, d, m->k, m->row_of_slot, m->q, m->qs);
     }
-    gp_args up = {least ? NULL : m->first, least ? idx : NULL, m->s1, m->qs, NULL, m->h, (int)m->n_expert, (int)slots, (int)(2 * ff), (int)cu_ceil(d * m->width, GP_K), (int)ff};
+    gp_args up = {least ? NULL : m->first, least ? idx : NULL, m->s1, m->qs, NULL, m->h, (int)m->n_expert, (int)slots, (int)(2 * ff), (int)(m->nibbles ? d / NB_K : cu_ceil(d * m->width, GP_K)), (int)ff, m->w1};
     product<KIND, true>(m, up, slots);
     if (KIND != HP_BF16) quantize_rows<uint16_t, KIND>(m->h, slots, ff, 1, NULL, m->q2, m->qs2);
-    gp_args down = {up.first, up.idx, m->s2, m->qs2, m->slot_of_row, m->part, (int)m->n_expert, (int)slots, (int)d, (int)cu_ceil(ff * m->width, GP_K), (int)d};
+    gp_args down = {up.first, up.idx, m->s2, m->qs2, m->slot_of_row, m->part, (int)m->n_expert, (int)slots, (int)d, (int)(m->nibbles ? ff / NB_K : cu_ceil(ff * m->width, GP_K)), (int)d, m->w2};
     product<KIND, false>(m, down, slots);
-    launch(true, "combine", combine<T>, cu_grid(n * (d / 8), 128), 128, 0, m->part, weight, n, m->k, d, y);
+    cu_launch(true, "combine", combine<T>, cu_grid(n * (d / 8), 128), 128, 0, m->part, weight, n, m->k, d, y);
 }
 
 template <class T> static void forward_any(dsb_experts *m, const T *x, int64_t n, const int32_t *idx, const float *weight, T *y) {

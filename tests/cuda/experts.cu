@@ -21,7 +21,7 @@ struct shape {
     int experts, k, d, ff;
     std::vector<int> tokens;
 };
-static const shape k_check[] = {{"small", 4, 2, 64, 32, {1, 5, 40, 300}}, {"narrow", 64, 6, 256, 112, {1, 8, 64, 500, 3000}}, {"seven", 7, 3, 2048, 1408, {1, 9, 100, 600}}};
+static const shape k_check[] = {{"small", 4, 2, 64, 32, {1, 5, 40, 300}}, {"narrow", 64, 6, 256, 128, {1, 8, 64, 500, 3000}}, {"seven", 7, 3, 2048, 1408, {1, 9, 100, 600}}};
 static const shape k_bench[] = {{"v2-lite", 64, 6, 2048, 1408, {1, 8, 64, 512, 4096, 16384}}, {"v3", 256, 8, 7168, 2048, {1, 8, 64, 512, 4096, 16384}}};
 
 static const dsb_backend *be;
@@ -58,9 +58,21 @@ template <class T> struct buffer {
 struct format {
     const char *name;
     dsb_experts_act act;
-    double bits, bound; /* of a weight; of the difference's RMS against the RMS, 0: none */
+    double bits, bound; /* of a weight's code; of the difference's RMS against the RMS, 0: none */
+    dsb_wkind kind;
+    dsb_packed packed;
+    int64_t group;
 };
-static const format k_formats[] = {{"int8", DSB_EXPERTS_INT8, 8, 0}, {"fp8", DSB_EXPERTS_E4M3, 8, 0x1p-5}, {"bf16", DSB_EXPERTS_PLAIN, 16, 0x1p-8}};
+static const format k_formats[] = {
+    {"int8", DSB_EXPERTS_INT8, 8, 0, DSB_W_I8},
+    {"fp8", DSB_EXPERTS_E4M3, 8, 0x1p-5, DSB_W_BLOCK, {DSB_PACKED_fp8_e4m3}},
+    {"bf16", DSB_EXPERTS_PLAIN, 16, 0x1p-8, DSB_W_BF16},
+    {"w4a16", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 128},
+    {"w4a16-32", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 32},
+    {"mxfp4", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_mxfp4}, 32},
+    {"w4a8", DSB_EXPERTS_INT8, 4, 0, DSB_W_I4, {}, 128},
+    {"w4a8-32", DSB_EXPERTS_INT8, 4, 0, DSB_W_I4, {}, 32},
+};
 
 /* An expert's matrix as the fused experts take it, and as the single rows multiply it. */
 struct matrix {
@@ -69,8 +81,7 @@ struct matrix {
 
 static void free_matrix(matrix *m) {
     if (m->rows.data && m->rows.data != m->fused.data) be->unpack(&m->rows);
-    if (m->fused.kind == DSB_W_BLOCK) cu_drop(m->fused.data);
-    else be->unpack(&m->fused);
+    be->unpack(&m->fused);
 }
 
 /* rows too: also what the single rows need. */
@@ -78,34 +89,45 @@ static matrix make_matrix(const format &f, int64_t rows, int64_t cols, bool both
     matrix m = {};
     dsb_err err;
     dsb_status st = DSB_OK;
-    std::vector<float> w(rows * cols), scale(rows);
-    for (auto &v : w) v = bell() / sqrtf((float)cols);
+    int64_t group = f.group ? f.group : cols, groups = cols / group;
+    std::vector<float> w(rows * cols), scale(rows * groups);
     for (auto &v : scale) v = (1.0f + unit() * 0.5f) * 4.3f / sqrtf((float)cols);
-    if (f.act == DSB_EXPERTS_INT8) {
+    if (f.kind == DSB_W_I8 || f.kind == DSB_W_I4) {
+        int top = f.kind == DSB_W_I8 ? 127 : 7;
         std::vector<int8_t> codes(rows * cols);
-        for (auto &c : codes) c = (int8_t)((int)(next() % 255) - 127);
-        for (auto &v : scale) v *= 0.6f / (74.0f * 4.3f);
-        st = be->pack_int(&m.fused, DSB_W_I8, codes.data(), scale.data(), cols, rows, cols, &err);
+        for (auto &c : codes) c = (int8_t)((int)(next() % (2 * top + 1)) - top);
+        for (auto &v : scale) v *= 0.24f / top;
+        st = be->pack_int(&m.fused, f.kind, codes.data(), scale.data(), group, rows, cols, &err);
         m.rows = m.fused;
-    } else if (f.act == DSB_EXPERTS_E4M3) {
-        m.fused = {DSB_W_BLOCK, rows, cols};
-        m.fused.packed = {DSB_PACKED_fp8_e4m3, cols};
-        int64_t bytes = 4 + cols;
-        std::vector<uint8_t> raw(rows * bytes);
-        m.fused.bytes = raw.size();
-        for (int64_t r = 0; r < rows; r++) {
-            float s = scale[r] / 448;
-            memcpy(&raw[r * bytes], &s, 4);
-            for (int64_t c = 0; c < cols; c++) {
-                float &v = w[r * cols + c];
-                raw[r * bytes + 4 + c] = dsb_f32_to_e4m3(v / s);
-                v = pm_e4m3(v / s) * s;
+    } else if (f.kind == DSB_W_BLOCK) {
+        static const float e2m1[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+        dsb_packed how = {f.packed.type, group};
+        int head = how.type == DSB_PACKED_w4a16 ? 8 : how.type == DSB_PACKED_mxfp4 ? 1 : 4;
+        int64_t block = head + (int64_t)(group * f.bits / 8);
+        std::vector<uint8_t> raw(rows * groups * block);
+        for (int64_t b = 0; b < rows * groups; b++) {
+            uint8_t *to = &raw[b * block];
+            float zero = (float)((int)(next() % 7) - 3), s = scale[b] / (how.type == DSB_PACKED_w4a16 ? 20 : 448), *v = &w[b * group];
+            int exponent = 121 + (int)(next() % 3);
+            if (how.type == DSB_PACKED_mxfp4) *to = (uint8_t)exponent;
+            else memcpy(to, &s, 4);
+            if (how.type == DSB_PACKED_w4a16) memcpy(to + 4, &zero, 4);
+            for (int64_t i = 0; i < group; i++) {
+                if (how.type == DSB_PACKED_fp8_e4m3) {
+                    float value = bell() / sqrtf((float)cols);
+                    to[head + i] = dsb_f32_to_e4m3(value / s);
+                    v[i] = pm_e4m3(value / s) * s;
+                    continue;
+                }
+                int code = next() % 16;
+                to[head + i / 2] |= (uint8_t)(code << i % 2 * 4);
+                v[i] = how.type == DSB_PACKED_mxfp4 ? (code & 8 ? -1 : 1) * ldexpf(e2m1[code & 7], exponent - 127) : ((float)(code - 8) - zero) * s;
             }
         }
-        m.fused.data = cu_take(raw.size());
-        cu_to_device(m.fused.data, raw.data(), raw.size());
-        if (both) st = be->pack_float(&m.rows, DSB_W_F32, w.data(), rows, cols, &err);
+        st = be->pack_blocks(&m.fused, &how, raw.data(), rows, cols, &err);
+        if (!st && both) st = be->pack_float(&m.rows, DSB_W_F32, w.data(), rows, cols, &err);
     } else {
+        for (auto &v : w) v = bell() / sqrtf((float)cols);
         st = be->pack_float(&m.fused, DSB_W_BF16, w.data(), rows, cols, &err);
         m.rows = m.fused;
     }
@@ -197,7 +219,7 @@ static int check(const shape &s, const format &f) {
         }
         be->experts_forward(m, x.p, n, idx.p, weight.p, y.p);
         bool again = y.host() == got, ok = again && (f.bound > 0 ? sqrt(error / all) <= f.bound : differ == 0);
-        printf("%s %-5s %-8s %5d tokens: %zu of %zu values differ from the single rows, RMS %.2g of theirs%s\n", ok ? "ok" : "FAILED", f.name, s.name, n, differ, got.size(), sqrt(error / all), again ? "" : "; a second run differs");
+        printf("%s %-8s %-8s %5d tokens: %zu of %zu values differ from the single rows, RMS %.2g of theirs%s\n", ok ? "ok" : "FAILED", f.name, s.name, n, differ, got.size(), sqrt(error / all), again ? "" : "; a second run differs");
         bad += !ok;
     }
     be->experts_release(m);
@@ -247,7 +269,7 @@ static void measure(const shape &s, const format &f) {
         std::vector<char> hit(s.experts);
         for (int e : in.idx) hit[e] = 1;
         double t = us[us.size() / 2], each = 3.0 * s.d * s.ff, ops = 2.0 * n * s.k * each, bytes = (double)std::count(hit.begin(), hit.end(), 1) * each * f.bits / 8;
-        printf("%-8s %-5s %6d tokens %9.1f us (%.1f to %.1f) %7.1f TOPS, weights %.2f TB/s\n", s.name, f.name, n, t, us.front(), us.back(), ops / t / 1e6, bytes / t / 1e6);
+        printf("%-8s %-8s %6d tokens %9.1f us (%.1f to %.1f) %7.1f TOPS, weights %.2f TB/s\n", s.name, f.name, n, t, us.front(), us.back(), ops / t / 1e6, bytes / t / 1e6);
         fflush(stdout);
         cudaGraphExecDestroy(run);
         cudaGraphDestroy(graph);
@@ -268,11 +290,11 @@ int main(int argc, char **argv) {
     for (const format &f : k_formats) {
         if (argc > 2 && strcmp(argv[2], f.name)) continue;
         for (const shape &s : k_check)
-            if (what == "check") bad += check(s, f), n += (int)s.tokens.size();
+            if (what == "check" && s.ff % (f.bits < 8 ? 128 : 1) == 0) bad += check(s, f), n += (int)s.tokens.size();
         for (const shape &s : k_bench)
             if (what == s.name) measure(s, f), n++;
     }
-    if (n == 0) return printf("usage: %s [check|v2-lite|v3] [int8|fp8|bf16]\n", argv[0]), 2;
+    if (n == 0) return printf("usage: %s [check|v2-lite|v3] [FORMAT]\n", argv[0]), 2;
     if (what == "check") printf("%d passed, %d failed\n", n - bad, bad);
     return bad > 0;
 }
