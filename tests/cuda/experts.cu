@@ -58,20 +58,20 @@ template <class T> struct buffer {
 struct format {
     const char *name;
     dsb_experts_act act;
-    double bits, bound; /* of a weight's code; of the difference's RMS against the RMS, 0: none */
+    double bits, read, bound; /* of a weight's code; the same with its scale, as the kernels read it; of the difference's RMS against the RMS, 0: none */
     dsb_wkind kind;
     dsb_packed packed;
     int64_t group;
 };
 static const format k_formats[] = {
-    {"int8", DSB_EXPERTS_INT8, 8, 0, DSB_W_I8},
-    {"fp8", DSB_EXPERTS_E4M3, 8, 0x1p-5, DSB_W_BLOCK, {DSB_PACKED_fp8_e4m3}},
-    {"bf16", DSB_EXPERTS_PLAIN, 16, 0x1p-8, DSB_W_BF16},
-    {"w4a16", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 128},
-    {"w4a16-32", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 32},
-    {"mxfp4", DSB_EXPERTS_PLAIN, 4, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_mxfp4}, 32},
-    {"w4a8", DSB_EXPERTS_INT8, 4, 0, DSB_W_I4, {}, 128},
-    {"w4a8-32", DSB_EXPERTS_INT8, 4, 0, DSB_W_I4, {}, 32},
+    {"int8", DSB_EXPERTS_INT8, 8, 8, 0, DSB_W_I8},
+    {"fp8", DSB_EXPERTS_E4M3, 8, 8, 0x1p-5, DSB_W_BLOCK, {DSB_PACKED_fp8_e4m3}},
+    {"bf16", DSB_EXPERTS_PLAIN, 16, 16, 0x1p-8, DSB_W_BF16},
+    {"w4a16", DSB_EXPERTS_PLAIN, 4, 4.375, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 128},
+    {"w4a16-32", DSB_EXPERTS_PLAIN, 4, 5.5, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_w4a16}, 32},
+    {"mxfp4", DSB_EXPERTS_PLAIN, 4, 5, 0x1p-8, DSB_W_BLOCK, {DSB_PACKED_mxfp4}, 32},
+    {"w4a8", DSB_EXPERTS_INT8, 4, 4.25, 0, DSB_W_I4, {}, 128},
+    {"w4a8-32", DSB_EXPERTS_INT8, 4, 5, 0, DSB_W_I4, {}, 32},
 };
 
 /* An expert's matrix as the fused experts take it, and as the single rows multiply it. */
@@ -268,7 +268,7 @@ static void measure(const shape &s, const format &f) {
         std::sort(us.begin(), us.end());
         std::vector<char> hit(s.experts);
         for (int e : in.idx) hit[e] = 1;
-        double t = us[us.size() / 2], each = 3.0 * s.d * s.ff, ops = 2.0 * n * s.k * each, bytes = (double)std::count(hit.begin(), hit.end(), 1) * each * f.bits / 8;
+        double t = us[us.size() / 2], each = 3.0 * s.d * s.ff, ops = 2.0 * n * s.k * each, bytes = (double)std::count(hit.begin(), hit.end(), 1) * each * f.read / 8;
         printf("%-8s %-8s %6d tokens %9.1f us (%.1f to %.1f) %7.1f TOPS, weights %.2f TB/s\n", s.name, f.name, n, t, us.front(), us.back(), ops / t / 1e6, bytes / t / 1e6);
         fflush(stdout);
         cudaGraphExecDestroy(run);
