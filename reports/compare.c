@@ -226,6 +226,12 @@ static bool moved(const dsb_comparison *c, const char *bs, const char *hs) {
     return false;
 }
 
+bool dsb_compare_moved(const dsb_comparison *c) {
+    for (int64_t i = 0; i < c->n_row; i++)
+        if (c->rows[i].j.test == DSB_TEST_CHUNKS && !c->rows[i].j.identical) return true;
+    return false;
+}
+
 static dsb_status find_causes(work *w) {
     dsb_comparison *c = w->c;
     DSB_TRY(dsb_arena_take(w->arena, (void **)&c->blames, (size_t)(c->head.n_scheme + 1) * DSB_BLAME_LAYERS, sizeof *c->blames, "a comparison", w->err));

@@ -40,6 +40,8 @@ typedef struct dsb_comparison {
 
 /* All in the arena. DSB_ECOMPARE names what differs: model, text, convention, context, number of chunks, or no scheme in common. */
 dsb_status dsb_compare_make(dsb_db *db, dsb_arena *arena, const dsb_compare_request *request, dsb_comparison *out, dsb_err *err);
+/* Some figure over chunks is another one. */
+bool dsb_compare_moved(const dsb_comparison *c);
 /* "regressed", "inconclusive", "improved", "equivalent": of the gating metrics together. */
 const char *dsb_compare_verdict(const dsb_comparison *c);
 /* One sentence: the verdict, what regressed and where it comes from. In the arena. */
@@ -50,7 +52,7 @@ dsb_status dsb_compare_write(const dsb_comparison *c, dsb_arena *arena, dsb_repo
 dsb_status dsb_compare_junit(const dsb_comparison *c, dsb_arena *arena, bool strict, dsb_text *out, dsb_err *err);
 /* The table of rows, as HTML and Markdown show it too. */
 void dsb_compare_grid(const dsb_comparison *c, dsb_arena *arena, dsb_grid *out);
-/* The table of causes; without rows where nothing changed. */
-void dsb_compare_causes(const dsb_comparison *c, dsb_arena *arena, dsb_grid *out);
+/* The table of causes; without rows where nothing changed. Of the `most` largest (0: all), in the order of the schemes. */
+void dsb_compare_causes(const dsb_comparison *c, int64_t most, dsb_arena *arena, dsb_grid *out);
 
 #endif
