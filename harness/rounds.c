@@ -27,13 +27,11 @@ typedef struct call {
 static const char *preset_names(const dsb_suite *suite, dsb_arena *arena) {
     const dsb_preset_row *rows;
     char names[NAMES] = "";
+    size_t used = 0;
     int n = dsb_preset_list(&rows);
     for (int i = 0; i < suite->n_scheme; i++)
         for (int k = 0; k < n; k++)
-            if (!strcmp(rows[k].name, suite->recipes[i]->name) && strlen(names) + strlen(rows[k].name) + 2 < sizeof names) {
-                if (names[0]) strcat(names, ",");
-                strcat(names, rows[k].name);
-            }
+            if (!strcmp(rows[k].name, suite->recipes[i]->name) && used + strlen(rows[k].name) + 2 < sizeof names) used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? "," : "", rows[k].name);
     return names[0] ? dsb_arena_strdup(arena, names) : NULL;
 }
 
