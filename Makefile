@@ -95,7 +95,7 @@ NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 CUDA_ARCH ?= 80 89 90a $(if $(findstring compute_100,$(shell $(NVCC) --list-gpu-arch 2>/dev/null)),100a)
 CUDA_SRC = $(wildcard kernels/cuda/*.cu)
 CUDA_OBJ = $(CUDA_SRC:%.cu=$(BUILD)/obj/%.cu.o)
-NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-fopenmp,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
 
 cuda: all $(BUILD)/libdsbench_cuda.so ## build the CUDA plugin (needs nvcc, no GPU)
 
@@ -103,15 +103,36 @@ check-cuda: cuda tests $(BUILD)/experts_cuda ## the GPU against the CPU: rows, p
 	@$(BUILD)/experts_cuda check
 	@DSBENCH_TEST_DEVICE=cuda sh tests/run.sh $(BUILD) unit test_kernels test_kernels_gemm test_kernels_rows test_device
 
+SANITIZER ?= $(firstword $(shell command -v compute-sanitizer 2>/dev/null) $(wildcard /usr/local/cuda/bin/compute-sanitizer) compute-sanitizer)
+SANITIZER_TESTS ?= test_kernels test_kernels_gemm test_kernels_rows test_kernels_attention test_device
+check-cuda-sanitizer: cuda tests $(BUILD)/experts_cuda ## the same under compute-sanitizer: memory errors, and races in shared memory (needs a GPU)
+	@for tool in memcheck racecheck; do \
+	    echo "  $$tool"; \
+	    for t in $(SANITIZER_TESTS); do \
+	        DSBENCH_TEST_DEVICE=cuda DSBENCH_DATA=$(BUILD)/data $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/tests/$$t >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log || tail -n 20 $(BUILD)/$$tool.log; exit 1; }; \
+	        echo "    $$t: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	    done; \
+	    $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/experts_cuda check >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log; exit 1; }; \
+	    echo "    experts: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	done
+
+# What the plugin has of base/: the program's own copy is not seen from there.
+CUDA_C = base/packed.c base/blocks.c base/ggml.c base/format.c
+CUDA_OBJ += $(CUDA_C:%.c=$(BUILD)/obj/pic/%.o)
+$(BUILD)/obj/pic/%.o: %.c $(wildcard base/*.h)
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<
+
 $(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -shared -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -shared -o $@ $^
 
 $(BUILD)/experts_cuda: $(BUILD)/obj/tests/cuda/experts.cu.o $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -o $@ $^
 
-$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/portable/math.h base/format.h
+$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/roofline.h kernels/portable/math.h kernels/portable/packed.h base/format.h base/blocks.h
 	@command -v $(NVCC) >/dev/null || { echo "nvcc is not installed: the CUDA Toolkit is wanted (or make NVCC=/path/to/nvcc)" >&2; exit 2; }
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"
@@ -196,6 +217,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all cuda check-cuda demo check check-all bench golden data tests simulate asan ubsan tsan machines fuzz fuzz-programs lint format sizes install manual deb check-deb clean help needs FORCE
+.PHONY: all cuda check-cuda check-cuda-sanitizer demo check check-all bench golden data tests simulate asan ubsan tsan machines fuzz fuzz-programs lint format sizes install manual deb check-deb clean help needs FORCE
 .DELETE_ON_ERROR:
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(SIMULATIONS:=.d) $(FUZZ:=.d)

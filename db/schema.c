@@ -132,4 +132,13 @@ static const char version_3[] =
 static const char version_4[] =
     "CREATE TABLE baseline (name TEXT PRIMARY KEY NOT NULL, run_id TEXT NOT NULL REFERENCES run (id), set_utc TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4 };
+/* What a GPU's sensors said meanwhile, and its ceiling of FP8. */
+static const char version_5[] =
+    "ALTER TABLE bench ADD COLUMN fp8_gflops REAL;"
+    "ALTER TABLE bench ADD COLUMN sm_mhz REAL;"
+    "ALTER TABLE bench ADD COLUMN power_w REAL;"
+    "ALTER TABLE bench ADD COLUMN temperature_c REAL;"
+    "ALTER TABLE bench ADD COLUMN energy_j REAL;"
+    "ALTER TABLE bench ADD COLUMN device_bytes INTEGER;";
+
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4, version_5 };

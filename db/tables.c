@@ -133,7 +133,8 @@ static const dsb_column bench[] = {
     TEXT(T, bench), TEXT(T, created_utc), TEXT(T, command_line), TEXT(T, build_version), TEXT(T, build_hash), TEXT(T, isa), TEXT(T, device), COUNT(T, threads), TEXT(T, kind), TEXT(T, name), TEXT(T, phase),
     TEXT(T, shape), TEXT(T, routing), COUNT(T, n_token), COUNT(T, depth), COUNT(T, batch), COUNT(T, repeats), REAL(T, seconds), REAL(T, seconds_min), REAL(T, seconds_max), REAL(T, tps),
     REAL(T, p50_ms), REAL(T, p99_ms), REAL(T, gops), REAL(T, gbps), REAL(T, roofline_percent), TEXT(T, bound), REAL(T, busy_percent), REAL(T, steal_percent), INT(T, clean), REAL(T, read_gbps),
-    REAL(T, triad_gbps), REAL(T, f32_gflops), REAL(T, bf16_gflops), REAL(T, int8_gops), TEXT(T, kernel),
+    REAL(T, triad_gbps), REAL(T, f32_gflops), REAL(T, bf16_gflops), REAL(T, int8_gops), REAL(T, fp8_gflops), REAL(T, sm_mhz),
+    REAL(T, power_w), REAL(T, temperature_c), REAL(T, energy_j), COUNT(T, device_bytes), TEXT(T, kernel),
 };
 
 const dsb_table dsb_table_run = TABLE("run", run, dsb_run_record, NULL, NULL);

@@ -1,10 +1,12 @@
 #include "engine/model.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/rotate.h"
 #include "quantizers/quantize_rule.h"
 
@@ -83,6 +85,7 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     dsb_loader kept = *l;
     dsb_loader_release(l);
     l->model = kept.model;
+    l->times = kept.times;
     l->refit = kept.refit;
     l->bf16_reference = kept.bf16_reference;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
@@ -94,6 +97,11 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
 static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_spec *spec, dsb_err *err) { return *buffer ? DSB_OK : DSB_NEW(*buffer, l->room, spec->stem, err); }
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
+
+/* Adds the time since `start` to one of the loader's. */
+static void spend(dsb_loader *l, double start, size_t at) {
+    if (l->times) *(double *)((char *)l->times + at) += dsb_now_s() - start;
+}
 
 static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spec, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
@@ -155,7 +163,9 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
         l->ref_stem[0] = 0;
         l->kept_known = false;
+        double start = dsb_now_s();
         DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
+        spend(l, start, offsetof(dsb_load_times, read_s));
         l->ref_bytes = codes.stored_bytes;
         dsb_qtensor_release(&codes);
         memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
@@ -355,6 +365,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     dsb_rotation turn;
     dsb_status st = dsb_rotation_find(&turn, l->model, s, spec, err);
     const float *deq = own;
+    double start = dsb_now_s();
     if (st) {
         dsb_qtensor_release(&codes);
         return st;
@@ -377,6 +388,8 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     dsb_qtensor_release(&codes);
     if (!st && !out->borrowed) st = dsb_load_bias(l->model, s, spec, out, err);
     dsb_rotation_release(&turn);
+    spend(l, start, offsetof(dsb_load_times, quantize_s));
+    start = dsb_now_s();
     if (st) return st;
     if (!told) return DSB_OK;
     event->kernel = out->w.kernel;
@@ -389,6 +402,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         return DSB_OK;
     }
     add_moments(l->w_ref, deq, n, &event->moments);
+    spend(l, start, offsetof(dsb_load_times, compare_s));
     if (kept) l->kept = event->moments;
     l->kept_known |= kept;
     return DSB_OK;

@@ -88,9 +88,15 @@ typedef struct dsb_tensor_event {
     dsb_compensated won; /* by compensation */
 } dsb_tensor_event;
 
+/* What loading took of the host's time. */
+typedef struct dsb_load_times {
+    double read_s, quantize_s, compare_s; /* a checkpoint's weights to f32; packing included; figures against the reference's */
+} dsb_load_times;
+
 /* Host buffers for one tensor at a time. */
 typedef struct dsb_loader {
     const dsb_model *model;
+    dsb_load_times *times; /* borrowed, added to; or NULL */
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
     bool bf16_reference; /* the reference's weights, but the router's, are held as BF16 and take BF16 inputs */

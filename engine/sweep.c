@@ -40,6 +40,7 @@ void sw_phase(sweep *sw) {
     dsb_loader_release(&sw->loader);
     dsb_loader_init(&sw->loader, sw->m);
     sw->loader.bf16_reference = sw->plan->bf16_reference;
+    sw->loader.times = sw->plan->times;
     dsb_workspace_release(&sw->ws);
     dsb_workspace_init(&sw->ws, sw->be);
 }
@@ -131,6 +132,7 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     dsb_workspace_init(&sw->host, NULL);
     dsb_loader_init(&sw->loader, sw->m);
     sw->loader.bf16_reference = sw->plan->bf16_reference;
+    sw->loader.times = sw->plan->times;
     if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
     DSB_TRY(choose_isolated(sw, err));
     if (!sw_choose(sw, &sw->how)) return too_little(sw, err);

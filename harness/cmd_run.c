@@ -12,6 +12,7 @@ typedef struct options {
     const char *model, *reference, *text, *field, *task, *calibration, *schemes, *convention, *out, *run_id, *resume, *memory;
     dsb_opt_list recipes, sources;
     int64_t n_ctx, n_chunk, repeats;
+    bool profile;
 } options;
 
 static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, const char *file, dsb_err *err) {
@@ -74,7 +75,7 @@ static dsb_status resume(const options *o, const dsb_parsed *p, dsb_arena *arena
     if (!st) st = dsb_suite_apply(&s, arena, "the stored suite", doc, err);
     json_decref(doc);
     if (!st && s.text && strcmp(s.text, "-") == 0) st = dsb_fail(err, DSB_EUSAGE, "run %s read its text from standard input, which is gone; make a new run", id);
-    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .stored = &rec, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = id, .command_line = rec.command_line, .stored = &rec, .json = p->json, .quiet = p->quiet, .profile = o->profile, .threads = p->threads};
     if (!st) st = parse_memory(o->memory, &q.memory, err);
     return st ? st : dsb_run_execute(&q, arena, err);
 }
@@ -89,7 +90,7 @@ static dsb_status execute(const options *o, const dsb_parsed *p, const char *typ
     if (o->resume && (p->n_arg || given(o))) return dsb_fail(err, DSB_EUSAGE, "run: --resume takes the whole suite from the stored run; beside it only --out, --db, --threads, --memory, --json and --quiet are wanted");
     if (o->resume) return resume(o, p, arena, err);
     DSB_TRY(make_suite(&s, arena, o, p->n_arg > 0 ? p->arg[0] : NULL, err));
-    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = typed, .json = p->json, .quiet = p->quiet, .threads = p->threads};
+    dsb_run_request q = {.suite = &s, .db = p->db, .out = o->out, .run_id = o->run_id, .command_line = typed, .json = p->json, .quiet = p->quiet, .profile = o->profile, .threads = p->threads};
     DSB_TRY(parse_memory(o->memory, &q.memory, err));
     return dsb_run_execute(&q, arena, err);
 }
@@ -114,6 +115,7 @@ int dsb_cmd_run(int argc, char **argv) {
         {"convention", 0, DSB_OPT_STRING, &o.convention, "llama|gptq|sliding", "which positions are scored", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "repeats of the speed measurement; 0: none", 0, 32},
         {"memory", 0, DSB_OPT_STRING, &o.memory, "LIMIT", "memory to keep to, such as 4G (default: what is available)", 0, 0},
+        {"profile", 0, DSB_OPT_FLAG, &o.profile, NULL, "what the sweep takes of device and host, on standard error; each kernel is waited for, which slows it down", 0, 0},
         {"out", 0, DSB_OPT_STRING, &o.out, "DIR", "folder for report.html and the plots", 0, 0},
         {"run-id", 0, DSB_OPT_STRING, &o.run_id, "NAME", "the run's name (default: made from the time)", 0, 0},
         {"resume", 0, DSB_OPT_STRING, &o.resume, "RUN", "finish an interrupted run; a finished one is shown", 0, 0},

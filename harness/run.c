@@ -16,6 +16,7 @@
 #include "harness/host.h"
 #include "harness/memory_plan.h"
 #include "harness/output.h"
+#include "harness/profile.h"
 #include "harness/record.h"
 #include "harness/scheme_source.h"
 #include "harness/throughput.h"
@@ -235,7 +236,14 @@ static dsb_status sweep(run *r, dsb_recorder *rec, dsb_err *err) {
     dsb_recorder_observer(rec, &obs);
     dsb_sweep_plan plan = sweep_plan(r);
     plan.obs = &obs;
-    DSB_TRY(dsb_sweep_run(&plan, &r->cal, err));
+    dsb_load_times times = {0};
+    double start = dsb_now_s();
+    plan.times = &times;
+    if (r->q->profile && r->m.be->watch) r->m.be->watch(true);
+    dsb_status s = dsb_sweep_run(&plan, &r->cal, err);
+    if (r->q->profile && r->m.be->watch) r->m.be->watch(false);
+    if (!s && r->q->profile) s = dsb_profile_print(r->m.be, dsb_now_s() - start, &times, r->arena, err);
+    if (s) return s;
     return dsb_recorder_finish(rec, &r->cal, err);
 }
 

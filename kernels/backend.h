@@ -39,6 +39,13 @@ typedef struct dsb_act {
     const float *scale; /* (n): dynamic, or the static one repeated */
 } dsb_act;
 
+/* One product of a list: y (n, rows) = x · Wᵀ. */
+typedef struct dsb_product {
+    const dsb_wmat *w;
+    const dsb_act *x;
+    float *y;
+} dsb_product;
+
 /* One run of rows that attend to one another: causal, query i of n_q sees keys 0 .. n_kv - n_q + i. */
 typedef struct dsb_seq {
     int64_t q0, n_q;   /* rows of q and of the output */
@@ -73,6 +80,21 @@ enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
 typedef struct dsb_experts dsb_experts; /* a backend's own */
+struct dsb_roofline;                    /* kernels/roofline.h */
+
+/* A GPU and its sensors, as they are now; NAN or 0 where they are not known. */
+typedef struct dsb_device_facts {
+    char name[96], note[128]; /* note: why there are no sensors; or empty */
+    int64_t cache_bytes, memory_bytes, used_bytes;
+    double sm_mhz, power_w, temperature_c, energy_j; /* energy: since the driver began */
+} dsb_device_facts;
+
+/* Calls of one kernel, or of copies one way, and what they took one by one. */
+typedef struct dsb_watched {
+    const char *name;
+    int64_t calls;
+    double seconds, bytes; /* bytes: of copies */
+} dsb_watched;
 
 typedef struct dsb_backend {
     const char *name; /* "cpu", "cuda" */
@@ -98,6 +120,8 @@ typedef struct dsb_backend {
 
     /* y (n, rows) = x · Wᵀ. Integer kinds need x.q, the others x.f32. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
+    /* Products that don't read one another's outputs, as one list of tasks for all threads; the bits are gemm's. NULL: a device without. */
+    void (*gemm_list)(const dsb_product *list, int64_t n);
     /* A matrix a head, all of one shape and of float kinds. x: (n, heads, cols + tail), y: (n, heads, rows + tail): each head's first values are
      * multiplied, the tail is copied. */
     void (*gemm_heads)(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
@@ -163,7 +187,21 @@ typedef struct dsb_backend {
     void (*gram)(const float *x, int64_t n, int64_t cols, double *gram);
     /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
+
+    /* A device's own clock, sensors and ceilings; NULL: a CPU. */
+    void (*clock_begin)(void);
+    double (*clock_end)(void); /* waits; seconds the device took since clock_begin */
+    void (*facts)(dsb_device_facts *out);
+    void (*ceilings)(struct dsb_roofline *out);
+    /* on: from now on each kernel and copy is waited for and counted by its name, which slows all down. watched: what was counted since. */
+    void (*watch)(bool on);
+    int (*watched)(const dsb_watched **rows);
 } dsb_backend;
+
+static inline void dsb_products(const dsb_backend *be, const dsb_product *list, int64_t n) {
+    if (be->gemm_list) be->gemm_list(list, n);
+    for (int64_t i = 0; !be->gemm_list && i < n; i++) be->gemm(list[i].w, list[i].x, list[i].y);
+}
 
 /* The CPU's best backend here, or the named level ("ref", "avx2", "avx512", "neon"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);
@@ -173,6 +211,8 @@ const dsb_backend *dsb_backend_cpu(const char *isa);
 dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err);
 /* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
 const dsb_backend *dsb_device(void);
+/* As --device names it: "cpu", "cuda:0". */
+const char *dsb_device_name(void);
 
 /* The kernel table, for `dsbench list kernels`: best first, reference last. */
 typedef struct dsb_kernel_row {

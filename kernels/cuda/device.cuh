@@ -19,7 +19,8 @@ extern int cu_processors, cu_capability; /* of the opened device: multiprocessor
 /* Remembers the first failure; true if all went well so far. */
 bool cu_ok(cudaError_t e, const char *what);
 #define CU(call) cu_ok((call), #call)
-#define CU_LAUNCHED(what) cu_ok(cudaGetLastError(), what)
+#define CU_LAUNCHED(what) cu_launched(what)
+bool cu_launched(const char *what); /* of the launch just made */
 /* Lets a kernel have so much dynamic shared memory; asked of the driver once. */
 #define CU_SHARED_ONCE(kernel, bytes)                                                                                                \
     do {                                                                                                                             \
@@ -27,9 +28,13 @@ bool cu_ok(cudaError_t e, const char *what);
         if (!ready) ready = CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)));              \
     } while (0)
 
+/* The row of the table: memory of the device, zeroed. */
+dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err);
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
 void cu_drop(void *p);
+/* New memory with these bytes, that arrive beside what cu_stream computes; freed by cu_drop. */
+dsb_status cu_send_beside(void **out, const void *src, size_t bytes, const char *what, dsb_err *err);
 void cu_to_device(void *dst, const void *src, size_t bytes);
 void cu_to_host(void *dst, const void *src, size_t bytes); /* waits */
 
@@ -74,10 +79,12 @@ void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group
 /* Rows by file. */
 dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+dsb_status cu_pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
 void cu_unpack(dsb_wmat *w);
 void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
+void cu_gemm_block(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
@@ -87,6 +94,7 @@ void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t
 void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
 void cu_experts_release(dsb_experts *m);
 void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
+void cu_probe_fill(dsb_backend *b);   /* probe.cu: ceilings, clock, sensors */
 void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */
 
 #endif

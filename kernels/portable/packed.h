@@ -4,17 +4,20 @@
  *   vf_fma (a·b + c) vf_fms (a·b − c) vf_int (from vi) vf_bits (the same bits) vf_nibble (low 4 bits) vf_look (table[low 4 bits]);
  *   vi_word (16 words) vi_u8 (16 bytes) vi_shr vi_sar vi_shl vi_ror (bits to the left come back at the right: by -4 is 4 to the left)
  *   vi_merge (bits of the first where mask, else of the second) vi_and vi_or vi_sub vi_max
- *   PK_GEMM: the product's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
+ *   A device that decodes a row of its own a thread defines PK_LANES 1, PK_INLINE and PK_TABLE, gets the types alone, and layout is then the raw row's.
+ *   PK_PLAN: the plan's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
  * Values are those of dsb_packed_decode: where it rounds twice and this once, the first result is exact (FP16 times small integers). */
 #ifndef DSB_KERNELS_PORTABLE_PACKED_H
 #define DSB_KERNELS_PORTABLE_PACKED_H
 
 #include "base/blocks.h"
 #include "base/ggml.h"
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-#ifdef PK_GEMM
+#ifdef PK_PLAN
 #define PK_INLINE static inline __attribute__((always_inline))
+#define PK_TABLE static const float
+#define PK_LANES DSB_NR
 enum { PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead; rows whose sums stay in registers */
 
 /* Where values go: into a tile [k][16], or times x into a sum a panel. */
@@ -31,14 +34,17 @@ PK_INLINE void pk_put(pk_sink *s, int m, int j, int64_t k, vf w) {
     for (int r = 0; r < m; r++) s->sum[r][j] = vf_fma(vf_set(s->x[r * s->cols + k]), w, s->sum[r][j]);
 }
 
+#endif
+
+#if defined PK_PLAN || defined PK_LANES
 /* Of the 16 blocks of a panel: the half or byte field at i; of the word at byte `word`, its byte u: bits from `shift` on with all that is above,
  * or `mask` of them; the word turned so that its bit `shift` (which may be negative) is the lowest; the byte as the highest of a word, whatever is below; with its sign. */
-PK_INLINE vf pk_half(const uint8_t *b, int64_t i) { return vf_half(b + i * DSB_NR); }
-PK_INLINE vi pk_byte(const uint8_t *b, int64_t i) { return vi_u8(b + i * DSB_NR); }
-PK_INLINE vi pk_from(const uint8_t *b, int64_t word, int u, int shift) { return vi_shr(vi_word(b + word * DSB_NR), u * 8 + shift); }
-PK_INLINE vi pk_turned(const uint8_t *b, int64_t word, int u, int shift) { return vi_ror(vi_word(b + word * DSB_NR), u * 8 + shift); }
+PK_INLINE vf pk_half(const uint8_t *b, int64_t i) { return vf_half(b + i * PK_LANES); }
+PK_INLINE vi pk_byte(const uint8_t *b, int64_t i) { return vi_u8(b + i * PK_LANES); }
+PK_INLINE vi pk_from(const uint8_t *b, int64_t word, int u, int shift) { return vi_shr(vi_word(b + word * PK_LANES), u * 8 + shift); }
+PK_INLINE vi pk_turned(const uint8_t *b, int64_t word, int u, int shift) { return vi_ror(vi_word(b + word * PK_LANES), u * 8 + shift); }
 PK_INLINE vi pk_bits(const uint8_t *b, int64_t word, int u, int shift, int mask) { return vi_and(pk_from(b, word, u, shift), mask); }
-PK_INLINE vi pk_top(const uint8_t *b, int64_t word, int u) { return vi_shl(vi_word(b + word * DSB_NR), 24 - u * 8); }
+PK_INLINE vi pk_top(const uint8_t *b, int64_t word, int u) { return vi_shl(vi_word(b + word * PK_LANES), 24 - u * 8); }
 PK_INLINE vi pk_s8(const uint8_t *b, int64_t word, int u) { return vi_sar(pk_top(b, word, u), 24); }
 
 /* A byte that is the highest of its word: the fields moved to f32's places, then the exponent's bias made up by an exact product. */
@@ -46,8 +52,8 @@ PK_INLINE vf pk_e4m3(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 4), (int
 PK_INLINE vf pk_e5m2(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 3), (int)0x8fe00000)), vf_set(0x1p112f)); }
 PK_INLINE vf pk_e8m0(vi c) { return vf_bits(vi_max(vi_shl(c, 23), 0x00400000)); } /* 0 is 2^-127, a subnormal */
 
-static const float pk_q4_level[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-static const float pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+PK_TABLE pk_q4_level[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+PK_TABLE pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /* Each type: the scale (and what goes with it) of group g of a block, the code of input i + u of the group (i begins a word,
  * u is within it), the value. PK_GROUP_…: inputs of a group; 0: all there are, and codes are apart from what is before them. PK_UNIT_…: inputs of a word;
@@ -173,7 +179,7 @@ PK_TIMES(nf4)
 PK_TYPE(w4a16, 0, 8, 64)
 PK_SCALE(w4a16) {
     *scale = pk_f32(b);
-    *rest = pk_f32(b + 4 * DSB_NR);
+    *rest = pk_f32(b + 4 * PK_LANES);
 }
 PK_CODE(w4a16) { return vf_look(pk_q4_level, pk_from(b, i / 2, u / 2, u % 2 * 4)); }
 PK_LESS_ZERO(w4a16)
@@ -181,11 +187,14 @@ PK_LESS_ZERO(w4a16)
 PK_TYPE(w8a16, 0, 4, 64)
 PK_SCALE(w8a16) {
     *scale = pk_f32(b);
-    *rest = pk_f32(b + 4 * DSB_NR);
+    *rest = pk_f32(b + 4 * PK_LANES);
 }
 PK_CODE(w8a16) { return vf_int(pk_s8(b, i, u)); }
 PK_LESS_ZERO(w8a16)
 
+#endif
+
+#ifdef PK_PLAN
 /* Outputs of panel p. */
 PK_INLINE int pk_width(const dsb_wmat *w, int64_t p) { return w->rows - p * DSB_NR < DSB_NR ? (int)(w->rows - p * DSB_NR) : DSB_NR; }
 
@@ -323,17 +332,12 @@ static void pk_few(const dsb_wmat *w, const dsb_act *x, int64_t p, int64_t end, 
     }
 }
 
-void PK_GEMM(const dsb_wmat *w, const dsb_act *x, float *y) {
-    bool few = x->n <= PK_FEW;
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), at_once = few ? PK_WIDE : PK_PAIR, steps = dsb_ceil_div(panels, at_once), blocks = dsb_ceil_div(x->n, PK_BLOCK);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 18)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t s = 0; s < steps; s++) {
-            int64_t p = s * at_once, end = p + at_once < panels ? p + at_once : panels, first = b * PK_BLOCK, last = first + PK_BLOCK < x->n ? first + PK_BLOCK : x->n;
-            if (few) pk_few(w, x, p, end, y);
-            else pk_rows(w, x, p, (int)(end - p), first, last, y);
-        }
+static void pk_run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    if (j->x->n <= PK_FEW) pk_few(j->w, j->x, p, end, j->y);
+    else pk_rows(j->w, j->x, p, (int)(end - p), first, last, j->y);
 }
+
+void PK_PLAN(pr_job *j) { pr_cut(j, PK_BLOCK, j->x->n <= PK_FEW ? PK_WIDE : PK_PAIR, pk_run); }
 
 #endif
 

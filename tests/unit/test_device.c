@@ -4,6 +4,8 @@
 
 #include "host_memory.h"
 
+#include "harness/bench_case.h"
+
 #include <sys/mman.h>
 
 static const size_t k_room = (size_t)1 << 32; /* reserved: pages cost memory only when touched */
@@ -76,6 +78,15 @@ static void d_scatter_add(float *acc, const int32_t *idx, const float *w, const 
 static void d_route(const dsb_router_shape *shape, const float *z, const float *bias, int64_t n, float *scores, int32_t *idx, float *w, float *margin) { cpu->route(shape, D(z), D(bias), n, D(scores), D(idx), D(w), D(margin)); }
 static void d_moments(const float *x, const float *y, int64_t n, dsb_moments *out) { host(out); cpu->moments(D(x), D(y), n, out); }
 static float d_absmax(const float *x, int64_t n) { return cpu->absmax(D(x), n); }
+static void d_channel_sums(const float *x, int64_t n, int64_t cols, double *sum, double *sum_abs, double *sum_sq, float *top) {
+    host(sum);
+    cpu->channel_sums(D(x), n, cols, sum, sum_abs, sum_sq, top);
+}
+static void d_gram(const float *x, int64_t n, int64_t cols, double *gram) {
+    host(gram);
+    cpu->gram(D(x), n, cols, gram);
+}
+static void d_facts(dsb_device_facts *out) { *out = (dsb_device_facts){.name = "test", .cache_bytes = 1 << 12}; }
 static void d_logit_rows(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out) {
     host(target);
     host(out);
@@ -88,7 +99,7 @@ static dsb_backend device_backend(void) {
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
-                         .logit_rows = d_logit_rows};
+                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts};
 }
 
 static int setup(void **state) {
@@ -148,6 +159,20 @@ static void test_device__nor_in_other_architectures(void **state) {
     check_model("tests/fixtures/architectures/glm4_moe");
 }
 
+/* A benchmark of each kernel gives a device's rows its own memory, and finds plain C's figures there. */
+static void test_device__every_bench_case_lies_in_its_memory(void **state) {
+    const dsb_kernel_case *k;
+    dsb_backend be = device_backend();
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
+        dsb_bench_case c;
+        dsb_err err = {0};
+        dsb_case_shape shape = {.n = 5, .rows = k[i].product ? 24 : 1, .cols = 32};
+        if (k[i].kind == DSB_W_BLOCK) continue;
+        if (dsb_bench_case_open(&c, &k[i], &be, &shape, 0, &err) || dsb_bench_case_verify(&c, &err)) fail_msg("%s", err.text);
+        dsb_bench_case_close(&c);
+    }
+}
+
 static const char *const k_every[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 /* The reference, integer schemes, calibration, routing and metrics: all bits are the CPU's. */
@@ -168,6 +193,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__every_bench_case_lies_in_its_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__a_gpu_gives_the_cpus_bits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
