@@ -72,10 +72,13 @@ dsb_status sw_load_reference(sweep *sw, const dsb_linear_spec *spec, dsb_linear 
 }
 
 dsb_status sw_load_scheme(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_err *err) {
-    dsb_tensor_event event;
-    if (tiled(sw, spec) && sw_by_rows(sw, scheme, spec)) DSB_TRY(open_scheme(sw, scheme, spec, ref, out, &event, err));
-    else DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, &event, err));
-    return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);
+    if (sw->n_tensor == SW_EVENTS) DSB_TRY(sw_tell(sw, err));
+    dsb_tensor_event *event = &sw->tensor[sw->n_tensor].e;
+    sw->tensor[sw->n_tensor].spec = *spec;
+    sw->tensor[sw->n_tensor++].scheme = scheme;
+    if (tiled(sw, spec) && sw_by_rows(sw, scheme, spec)) DSB_TRY(open_scheme(sw, scheme, spec, ref, out, event, err));
+    else DSB_TRY(sw_load_scheme_part(sw, scheme, spec, ref, out, event, err));
+    return sw->be->whole_open ? DSB_OK : sw_tell_tensors(sw, err);
 }
 
 dsb_status sw_add_magnitudes(sweep *sw, const dsb_linear_spec *spec, double *sum, dsb_err *err) {

@@ -3,6 +3,10 @@
 #ifndef DSB_HARNESS_COMMANDS_H
 #define DSB_HARNESS_COMMANDS_H
 
+#include <stdbool.h>
+
+#include "base/status.h"
+
 /* name, one line of help */
 #define DSB_COMMANDS(X)                                                             \
     X(run, "measure every scheme against the reference: accuracy, routing, speed")  \
@@ -16,6 +20,7 @@
     X(plot, "pictures of a run (svg, png, or in the terminal)")                     \
     X(report, "a run as one self-contained HTML page")                              \
     X(runs, "the runs stored in the database")                                      \
+    X(export, "a table or view of the record as CSV")                               \
     X(bench, "speed of a model's formats, or of kernels, beside what this machine can do") \
     X(trace, "dump activations, routing and logits of given tokens")                \
     X(tensor, "quantize and dequantize the tensors of a file")                      \
@@ -29,6 +34,9 @@
 #define DSB_COMMAND_DECLARE(name, help) int dsb_cmd_##name(int argc, char **argv);
 DSB_COMMANDS(DSB_COMMAND_DECLARE)
 #undef DSB_COMMAND_DECLARE
+
+/* Prints a table of `dsbench list`. DSB_EUSAGE names those there are. */
+dsb_status dsb_list_table(const char *name, bool json, dsb_err *err);
 
 typedef struct dsb_command {
     const char *name, *help;

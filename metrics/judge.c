@@ -21,7 +21,7 @@ const char *dsb_verdict_name(dsb_verdict v) {
 
 void dsb_judgement_init(dsb_judgement *j, dsb_better better) {
     *j = (dsb_judgement){ .better = better, .floor = NAN, .base = NAN, .head = NAN, .diff = NAN, .se = NAN, .df = NAN, .lo = NAN, .hi = NAN, .lo90 = NAN, .hi90 = NAN,
-                          .p = NAN, .p_check = NAN, .p_regressed = NAN, .p_improved = NAN, .p_adjusted = NAN, .p_improved_adjusted = NAN, .detectable = NAN };
+                          .p = NAN, .p_check = NAN, .p_regressed = NAN, .p_improved = NAN, .skewness = NAN, .p_adjusted = NAN, .p_improved_adjusted = NAN, .detectable = NAN };
 }
 
 /* What is left of the pairs: differences in d, means and the two flags in j. */
@@ -48,6 +48,17 @@ static void take_pairs(dsb_judgement *j, const double *base, const double *head,
     j->head = j->n ? sum_head / (double)j->n : NAN;
 }
 
+/* Third moment over the second to the power 3/2, both with n. */
+static double skewness_of(const double *d, int64_t n, double mean) {
+    double second = 0, third = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double e = d[i] - mean;
+        second += e * e;
+        third += e * e * e;
+    }
+    return third / (double)n / pow(second / (double)n, 1.5);
+}
+
 /* All differences are one number: as many heads in as many tosses. */
 static void judge_constant(dsb_judgement *j, double worse) {
     double all = ldexp(1, -(int)(j->n < 1000 ? j->n : 1000));
@@ -62,7 +73,7 @@ dsb_status dsb_judge_chunks(dsb_judgement *j, const double *base, const double *
     double *d, largest, sign = j->better == DSB_BETTER_HIGHER ? -1 : 1;
     DSB_TRY(DSB_NEW(d, n + 1, "differences of chunks", err));
     take_pairs(j, base, head, n, d, &largest);
-    j->test = j->n ? DSB_TEST_CHUNKS : DSB_TEST_NONE;
+    j->test = j->n || j->broken ? DSB_TEST_CHUNKS : DSB_TEST_NONE;
     dsb_sample s = dsb_sample_of(d, j->n);
     j->diff = s.mean;
     j->se = s.se;
@@ -73,6 +84,7 @@ dsb_status dsb_judge_chunks(dsb_judgement *j, const double *base, const double *
         if (s.sd <= 1e-12 * largest) judge_constant(j, sign * s.mean);
         else {
             j->p = dsb_t_test(d, j->n, 0);
+            j->skewness = skewness_of(d, j->n, s.mean);
             j->p_check = dsb_sign_flip_p(d, j->n, FLIPS, SEED);
             j->p_regressed = dsb_t_cdf((j->tolerance - sign * s.mean) / s.se, j->df);
             j->p_improved = dsb_t_cdf(sign * s.mean / s.se, j->df);

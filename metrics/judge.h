@@ -46,6 +46,7 @@ typedef struct dsb_judgement {
     double p_check;        /* the same by a test that assumes less: sign flips; rank in the history; NAN for rounds (p is by ranks) */
     double p_regressed;    /* one-sided, of δ ≤ τ */
     double p_improved;     /* one-sided, of δ ≥ 0 */
+    double skewness;       /* of d_c over chunks: what Student's t doesn't see, docs/statistics.md */
     double p_least;        /* the smallest p_regressed that n allows; 0 where there is no such limit */
     bool identical, broken; /* every pair has equal bits; head has a value that is not finite where base has one */
     /* Decided by dsb_judge. */

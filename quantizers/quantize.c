@@ -290,6 +290,12 @@ static void lay_out(dsb_qtensor *out, const dsb_format *format, int64_t group, d
     out->n_group = cols ? (cols + out->group - 1) / out->group : 0;
 }
 
+size_t dsb_integer_bytes(const dsb_format *f, int64_t group, int64_t rows, int64_t cols) {
+    dsb_qtensor q;
+    lay_out(&q, f, group, DSB_ZERO_NONE, rows, cols);
+    return stored(&q, group);
+}
+
 static dsb_status alloc_integers(dsb_qtensor *out, dsb_err *err) {
     DSB_TRY(DSB_NEW(out->codes, out->rows * out->cols, "codes", err));
     DSB_TRY(DSB_NEW(out->scales, out->rows * out->n_group, "scales", err));

@@ -174,20 +174,6 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
     dsb_text_put(out, "</tbody></table></div>\n");
 }
 
-/* Quoted where it must be, quotes doubled (RFC 4180). */
-static void csv_text(dsb_text *out, const char *text) {
-    if (!strpbrk(text, ",\"\r\n")) {
-        dsb_text_put(out, text);
-        return;
-    }
-    dsb_text_put(out, "\"");
-    for (const char *p = text; *p; p++) {
-        if (*p == '"') dsb_text_put(out, "\"");
-        dsb_text_bytes(out, p, 1);
-    }
-    dsb_text_put(out, "\"");
-}
-
 /* All columns; a figure that there isn't is empty. */
 static void write_csv(const dsb_grid *g, dsb_text *out) {
     for (int c = 0; c < g->n_column; c++) dsb_text_printf(out, "%s%s", c ? "," : "", g->heads[c].key);
@@ -196,7 +182,7 @@ static void write_csv(const dsb_grid *g, dsb_text *out) {
         for (int c = 0; c < g->n_column; c++) {
             const dsb_cell *cell = &g->cells[r * g->n_column + c];
             if (c) dsb_text_put(out, ",");
-            if (cell->kind == DSB_CELL_TEXT) csv_text(out, cell->text);
+            if (cell->kind == DSB_CELL_TEXT) dsb_text_csv(out, cell->text);
             if (cell->kind == DSB_CELL_REAL && isfinite(cell->real)) dsb_text_printf(out, "%.10g", cell->real);
             if (cell->kind == DSB_CELL_INT) dsb_text_printf(out, "%lld", (long long)cell->integer);
         }

@@ -20,6 +20,7 @@ dsb_status dsb_run_figures_load(dsb_db *db, dsb_arena *arena, const char *run_id
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *d, dsb_err *err) {
     DSB_TRY(dsb_run_figures_load(db, arena, run_id, d, err));
     DSB_TRY(dsb_db_get_routing_expert(db, arena, run_id, NULL, &d->experts, &d->n_expert_row, err));
+    DSB_TRY(dsb_db_role_errors(db, arena, run_id, &d->roles, &d->n_role, err));
     DSB_TRY(dsb_db_get_quality_detail(db, arena, run_id, NULL, &d->detail, &d->n_detail, err));
     return dsb_db_get_calibration_coverage(db, arena, run_id, NULL, &d->coverage, &d->n_coverage, err);
 }

@@ -32,7 +32,7 @@ def chunks(n, shift, tolerance, higher):
         flips = float(np.mean(abs(sums) >= abs(steps.sum())))
     return dict(base=base.tolist(), head=head.tolist(), tolerance=tolerance, higher=higher, p=stats.ttest_rel(head, base).pvalue,
                 p_regressed=stats.ttest_1samp(worse, tolerance, alternative="greater").pvalue, p_improved=stats.ttest_1samp(worse, 0, alternative="less").pvalue,
-                lo90=lo, hi90=hi, p_check=flips, detectable=tolerance + detectable(stats.sem(d), n - 1, 1))
+                lo90=lo, hi90=hi, p_check=flips, skewness=stats.skew(d), detectable=tolerance + detectable(stats.sem(d), n - 1, 1))
 
 
 def rounds(n_base, n_head, shift, tolerance, digits):

@@ -17,7 +17,7 @@ equal command-line "$(sql a.db "SELECT command_line LIKE 'dsbench run --text %' 
 equal no-stray-files "$(ls a.db*)" a.db
 
 check list-plots 0 "$dsbench" list plots --json
-sed -n 's/.*"name": "\([a-z_]*\)".*/\1/p' out >plots
+grep -A1 '"name"' out | tr -d '\n' | sed 's/--/\n/g' | sed -n 's/.*"name": "\([a-z_]*\)".*"needs": "a run".*/\1/p' >plots
 for plot in $(cat plots); do
     if [ -s "pictures/$plot.svg" ] && grep -q '<svg' "pictures/$plot.svg"; then ok "picture-$plot"; else wrong "picture-$plot" "pictures/$plot.svg is missing or no SVG"; fi
 done

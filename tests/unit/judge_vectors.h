@@ -2,8 +2,14 @@
 #ifndef DSB_TESTS_JUDGE_VECTORS_H
 #define DSB_TESTS_JUDGE_VECTORS_H
 
-#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <jansson.h>
+#include <math.h>
 
 enum { VECTORS_MOST = 128 };
 

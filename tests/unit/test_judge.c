@@ -63,6 +63,7 @@ static void test_judge__scipy(void **state) {
         vectors_near(c, "lo90", j.lo90, 1e-10);
         vectors_near(c, "hi90", j.hi90, 1e-10);
         vectors_near(c, "detectable", j.detectable, 1e-10);
+        vectors_near(c, "skewness", j.skewness, 1e-9);
         if (n <= 16) vectors_near(c, "p_check", j.p_check, 1e-12);
     }
     json_decref(doc);
@@ -125,6 +126,9 @@ static void test_judge__values_that_are_not_finite(void **state) {
     assert_true(j.n == 5 && j.identical);
     assert_int_equal(verdict_of(j), DSB_VERDICT_EQUIVALENT);
     dsb_judge_chunks(&j, base, bad, 6, NULL);
+    assert_int_equal(verdict_of(j), DSB_VERDICT_REGRESSED);
+    dsb_judge_chunks(&j, head, none, 6, NULL);
+    assert_true(j.n == 0 && j.test == DSB_TEST_CHUNKS);
     assert_int_equal(verdict_of(j), DSB_VERDICT_REGRESSED);
     dsb_judge_chunks(&j, none, head, 6, NULL);
     assert_true(j.n == 0);
