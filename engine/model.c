@@ -172,7 +172,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (there) {
         out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
         DSB_TRY(l->model->be->whole_pack(&out->w, &l->whole, err));
-        return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
+        return dsb_load_bias(l->model, NULL, spec, out, err);
     }
     DSB_TRY(loader_grow(l, spec, err));
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
