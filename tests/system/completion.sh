@@ -27,7 +27,7 @@ completes() {
     equal "completes-$name" "$(bash -c '. ./completion.bash; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _dsbench; echo "${COMPREPLY[*]}"' bash "$@")" "$want"
 }
 if command -v bash >/dev/null; then
-    completes command experts "$dsbench" exp
+    completes command routing "$dsbench" rou
     completes option '--context' "$dsbench" run --conte
     completes scheme int4-awq-clip "$dsbench" run --schemes int4-awq-
     completes second-scheme bf16,int4-awq-clip "$dsbench" run --schemes bf16,int4-awq-
