@@ -13,7 +13,7 @@ static const char dsb_html_style[] =
     "h2{font-size:20px;margin:0 0 6px}h3{font-size:16px;margin:22px 0 4px}\n"
     "section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:20px 22px;margin:18px 0}\n"
     "section>p{max-width:80ch;margin:4px 0 10px}.soft{color:var(--soft)}\n"
-    ".answer{border-left:5px solid var(--accent)}.answer strong{font-size:24px;display:block;margin:0 0 4px}.answer p{max-width:90ch;margin:6px 0}.answer strong{text-transform:capitalize}.regressed{border-left-color:var(--bad)}.regressed strong{color:var(--bad)}.inconclusive{border-left-color:var(--warn)}\n"
+    ".answer{border-left:5px solid var(--accent)}.answer strong{font-size:24px;display:block;margin:0 0 4px}.answer p{max-width:90ch;margin:6px 0}#verdict strong{text-transform:capitalize}.regressed{border-left-color:var(--bad)}.regressed strong{color:var(--bad)}.inconclusive{border-left-color:var(--warn)}\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:12px;margin:14px 0 4px}.tile{border:1px solid var(--line);border-radius:8px;padding:9px 13px}\n"
     ".tile b{display:block;font-size:21px;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:13px}\n"
     ".warn{border-left:5px solid var(--warn);background:var(--warnpaper)}.warn ul{margin:6px 0;padding-left:20px}\n"
