@@ -37,23 +37,23 @@ static void fill(const dsb_run_record *rows, int64_t n, dsb_arena *arena, dsb_gr
     }
 }
 
-static dsb_status list(const dsb_parsed *o, dsb_db *db, dsb_arena *arena, dsb_text *out, dsb_err *err) {
+typedef struct options {
+    int64_t keep;
+    dsb_opt_list kept;
+    const char *suite;
+    bool thin, dry_run, csv;
+} options;
+
+static dsb_status list(dsb_report_format format, dsb_db *db, dsb_arena *arena, dsb_text *out, dsb_err *err) {
     dsb_run_record *rows;
     int64_t n;
     dsb_grid g;
     DSB_TRY(dsb_db_run_list(db, arena, &rows, &n, err));
     fill(rows, n, arena, &g);
-    DSB_TRY(dsb_grid_write(&g, o->json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, out, err));
-    if (!n && !o->json) dsb_text_put(out, "no run yet: make one with `dsbench run`\n");
+    DSB_TRY(dsb_grid_write(&g, format, out, err));
+    if (!n && format == DSB_REPORT_TEXT) dsb_text_put(out, "no run yet: make one with `dsbench run`\n");
     return dsb_print(out, err);
 }
-
-typedef struct options {
-    int64_t keep;
-    dsb_opt_list kept;
-    const char *suite;
-    bool thin, dry_run;
-} options;
 
 static double file_size(const char *path) {
     struct stat st;
@@ -93,6 +93,7 @@ static dsb_status prune(const dsb_parsed *p, const options *o, dsb_db *db, dsb_a
 int dsb_cmd_runs(int argc, char **argv) {
     options o = { .keep = -1 };
     const dsb_option rows[] = {
+        { "csv", 0, DSB_OPT_FLAG, &o.csv, NULL, "CSV instead of a table", 0, 0 },
         { "keep", 0, DSB_OPT_INT, &o.keep, "N", "prune: the newest N runs of each suite stay", 0, 1 << 30 },
         { "keep-run", 0, DSB_OPT_LIST, &o.kept, "RUN", "prune: this run stays besides; may be repeated", 0, 0 },
         { "suite", 0, DSB_OPT_STRING, &o.suite, "NAME", "prune: only runs of this suite", 0, 0 },
@@ -115,8 +116,9 @@ int dsb_cmd_runs(int argc, char **argv) {
     if (pruning && strcmp(p.arg[0], "prune")) s = dsb_fail(&err, DSB_EUSAGE, "runs: '%s' is unknown; `runs` lists them, `runs prune --keep N` removes old ones", p.arg[0]);
     else if (pruning && o.keep < 0) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --keep N is wanted: how many of the newest runs of each suite stay");
     else if (!pruning && (o.keep >= 0 || o.kept.n || o.suite || o.thin || o.dry_run)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --keep, --keep-run, --suite, --thin and --dry-run belong to `runs prune`");
+    else if (o.csv && (pruning || p.json)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --csv lists runs; it goes with neither prune nor --json");
     if (!s) s = dsb_db_open(&db, p.db, pruning, &err);
-    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(&p, db, &arena, &out, &err);
+    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(p.json ? DSB_REPORT_JSON : o.csv ? DSB_REPORT_CSV : DSB_REPORT_TEXT, db, &arena, &out, &err);
     dsb_text_release(&out);
     dsb_arena_release(&arena);
     dsb_db_close(db);
