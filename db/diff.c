@@ -83,3 +83,23 @@ dsb_status dsb_db_diff_experts(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
         (*rows)[(*n)++] = (dsb_expert_diff){ sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2), real(stmt, 3), real(stmt, 4) };
     return finish(db, stmt, rc, DSB_OK, err);
 }
+
+dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_role_error **rows, int64_t *n, dsb_err *err) {
+    static const char sql[] = "SELECT s.name, w.role, t.layer, total(t.dd), total(w.xx) FROM scheme s JOIN tensor_row t ON t.scheme_id = s.id JOIN weight w ON w.id = t.weight_id"
+                              " WHERE s.run_id = ?1 AND w.role IS NOT NULL GROUP BY s.name, t.layer, w.role";
+    sqlite3_stmt *stmt = NULL;
+    dsb_status s = DSB_OK;
+    int rc = SQLITE_DONE;
+    const int64_t room = 1 << 16; /* roles × layers × schemes of the largest model, four times over */
+    *n = 0;
+    DSB_TRY(dsb_arena_take(arena, (void **)rows, (size_t)room, sizeof **rows, "errors by role", err));
+    DSB_TRY(dsb_db_prepare(db, &stmt, sql, err));
+    sqlite3_bind_text(stmt, 1, run_id, -1, SQLITE_TRANSIENT);
+    while (!s && *n < room && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        dsb_role_error *r = &(*rows)[(*n)++];
+        *r = (dsb_role_error){ .layer = sqlite3_column_int64(stmt, 2), .dd = sqlite3_column_double(stmt, 3), .xx = sqlite3_column_double(stmt, 4) };
+        s = text(stmt, 0, arena, &r->scheme, err);
+        if (!s) s = text(stmt, 1, arena, &r->role, err);
+    }
+    return finish(db, stmt, rc, s, err);
+}

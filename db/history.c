@@ -111,8 +111,9 @@ static dsb_status is_pinned(dsb_db *db, const char *run_id, bool *pinned, dsb_er
 
 dsb_status dsb_db_run_remove(dsb_db *db, const char *run_id, bool thin, dsb_err *err) {
     static const char *const details[] = {
-        "DELETE FROM tensor_error WHERE run_id = ?1",   "DELETE FROM routing_expert WHERE run_id = ?1",       "DELETE FROM layer_error WHERE run_id = ?1",
-        "DELETE FROM routing_layer WHERE run_id = ?1",  "DELETE FROM quality_detail WHERE run_id = ?1",       "DELETE FROM calibration_coverage WHERE run_id = ?1",
+        "DELETE FROM tensor_row WHERE scheme_id IN (SELECT id FROM scheme WHERE run_id = ?1)",   "DELETE FROM expert_row WHERE scheme_id IN (SELECT id FROM scheme WHERE run_id = ?1)",
+        "DELETE FROM coverage_row WHERE scheme_id IN (SELECT id FROM scheme WHERE run_id = ?1)", "DELETE FROM layer_error WHERE run_id = ?1",
+        "DELETE FROM routing_layer WHERE run_id = ?1",                                           "DELETE FROM quality_detail WHERE run_id = ?1",
         "DELETE FROM task_item WHERE run_id = ?1",
     };
     bool pinned;
@@ -137,4 +138,7 @@ bool dsb_db_run_is_thin(dsb_db *db, const char *run_id) {
     return thin;
 }
 
-dsb_status dsb_db_shrink(dsb_db *db, dsb_err *err) { return dsb_db_exec(db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", "shrinking the database", err); }
+dsb_status dsb_db_shrink(dsb_db *db, dsb_err *err) {
+    DSB_TRY(dsb_db_exec(db, "DELETE FROM weight WHERE id NOT IN (SELECT weight_id FROM tensor_row)", "shrinking the database", err));
+    return dsb_db_exec(db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", "shrinking the database", err);
+}

@@ -44,7 +44,7 @@ static dsb_status compare(const dsb_parsed *p, const options *o, dsb_arena *aren
 int dsb_cmd_compare(int argc, char **argv) {
     options o = { 0 };
     const dsb_option rows[] = {
-        { "format", 'f', DSB_OPT_STRING, &o.format, "FORMAT", "text (default), md for a pull request, json or junit", 0, 0 },
+        { "format", 'f', DSB_OPT_STRING, &o.format, "text|md|json|junit", "how it is written (default text; md for a pull request)", 0, 0 },
         { "tolerances", 't', DSB_OPT_STRING, &o.tolerances, "FILE", "JSON: how much worse is still the same, per metric and scheme (defaults: harness/tolerances.json; docs/nightly.md)", 0, 0 },
         { "tolerance", 0, DSB_OPT_STRING, &o.tolerances, "FILE", "the same", 0, 0 },
         { "junit", 0, DSB_OPT_STRING, &o.junit, "FILE", "writes the verdicts as JUnit XML beside the output", 0, 0 },
@@ -54,7 +54,7 @@ int dsb_cmd_compare(int argc, char **argv) {
                               "Differences between two runs (of two builds, machines, nights), or two schemes (RUN:scheme), paired by chunk, with verdicts, and the layers, experts and tensors that changed most. "
                               "A run is an id, a prefix or `latest`.",
                               2, 2, DSB_OPTIONS(rows),
-                              "example: dsbench compare latest:bf16 latest:dynamic-int8\nexit: 0 no regression shown, 1 regressed, 2 bad input, 3 not comparable (or inconclusive, with --strict)" };
+                              "example: dsbench compare latest:bf16 latest:dynamic-int8\nexit: 0 no regression shown, 1 regressed, 2 bad input, 3 not comparable (or inconclusive, with --strict)", false };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_arena arena;

@@ -8,7 +8,6 @@
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/output.h"
-#include "harness/stored_run.h"
 #include "kernels/backend.h"
 #include "metrics/metric_table.h"
 #include "quantizers/compensation.h"
@@ -109,11 +108,14 @@ static void list_metrics(dsb_arena *arena, dsb_grid *g) {
 }
 
 static void list_plots(dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {{"name", "name", NULL, true}, {"needs", "needs", NULL, true}, {"what", "what", NULL, true}};
+    static const char *const k_needs[] = {"a run", "two runs of a suite", "--base RUN"};
     const dsb_plot *rows;
     int n = dsb_plot_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
+    dsb_grid_init(g, arena, heads, COUNT(heads));
     for (int i = 0; i < n; i++) {
         dsb_grid_text(g, rows[i].name);
+        dsb_grid_text(g, k_needs[rows[i].needs]);
         dsb_grid_text(g, rows[i].title);
     }
 }
@@ -126,16 +128,7 @@ static const struct {
     { "kernels", list_kernels }, { "metrics", list_metrics }, { "plots", list_plots },
 };
 
-static dsb_status print_csv(const dsb_grid *grid, dsb_err *err) {
-    dsb_text text;
-    dsb_text_init(&text);
-    dsb_status s = dsb_grid_write(grid, DSB_REPORT_CSV, &text, err);
-    if (!s) s = dsb_print(&text, err);
-    dsb_text_release(&text);
-    return s;
-}
-
-static dsb_status list_print(const char *name, bool json, bool csv, dsb_err *err) {
+dsb_status dsb_list_table(const char *name, dsb_report_format format, dsb_err *err) {
     const char *names[COUNT(k_tables)];
     for (int i = 0; i < COUNT(k_tables); i++) {
         names[i] = k_tables[i].name;
@@ -144,7 +137,7 @@ static dsb_status list_print(const char *name, bool json, bool csv, dsb_err *err
         dsb_grid grid;
         dsb_arena_init(&arena);
         k_tables[i].fill(&arena, &grid);
-        dsb_status s = csv ? print_csv(&grid, err) : dsb_print_grid(&grid, json, err);
+        dsb_status s = dsb_print_grid(&grid, format, err);
         dsb_arena_release(&arena);
         return s;
     }
@@ -153,17 +146,11 @@ static dsb_status list_print(const char *name, bool json, bool csv, dsb_err *err
 }
 
 int dsb_cmd_list(int argc, char **argv) {
-    bool csv = false;
-    const dsb_option options[] = { { "csv", 0, DSB_OPT_FLAG, &csv, NULL, "CSV instead of a table", 0, 0 } };
-    const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|activations|transforms|compensations|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1, .options = options, .n_option = 1 };
+    static const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|activations|transforms|compensations|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1, .csv = true };
     dsb_parsed p;
     dsb_err err;
     if (dsb_options_parse(&usage, argc, argv, &p, &err)) return dsb_command_fail(&err);
     if (p.help) return 0;
-    if (csv && p.json) {
-        dsb_fail(&err, DSB_EUSAGE, "list: --csv and --json are both given; one is wanted");
-        return dsb_command_fail(&err);
-    }
-    if (list_print(p.arg[0], p.json, csv, &err)) return dsb_command_fail(&err);
+    if (dsb_list_table(p.arg[0], dsb_plain_format(&p), &err)) return dsb_command_fail(&err);
     return 0;
 }

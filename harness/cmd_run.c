@@ -112,7 +112,7 @@ int dsb_cmd_run(int argc, char **argv) {
         {"scheme", 0, DSB_OPT_LIST, &o.sources, "NAME=DIR", "the checkpoint that scheme NAME reads; may be repeated", 0, 0},
         {"context", 0, DSB_OPT_INT, &o.n_ctx, "N", "tokens a chunk (512; gptq 2048)", 2, 1 << 20},
         {"chunks", 0, DSB_OPT_INT, &o.n_chunk, "N", "chunks, evenly spread over the text; 0: all", 0, 1 << 30},
-        {"convention", 0, DSB_OPT_STRING, &o.convention, "NAME", "llama, gptq or sliding: which positions are scored", 0, 0},
+        {"convention", 0, DSB_OPT_STRING, &o.convention, "llama|gptq|sliding", "which positions are scored", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "repeats of the speed measurement; 0: none", 0, 32},
         {"memory", 0, DSB_OPT_STRING, &o.memory, "LIMIT", "memory to keep to, such as 4G (default: what is available)", 0, 0},
         {"profile", 0, DSB_OPT_FLAG, &o.profile, NULL, "what the sweep takes of device and host, on standard error; each kernel is waited for, which slows it down", 0, 0},

@@ -5,6 +5,7 @@
 
 #include "harness/commands.h"
 #include "harness/options.h"
+#include "harness/output.h"
 #include "harness/prune.h"
 #include "harness/stored_run.h"
 
@@ -41,7 +42,7 @@ typedef struct options {
     int64_t keep;
     dsb_opt_list kept;
     const char *suite;
-    bool thin, dry_run, csv;
+    bool thin, dry_run;
 } options;
 
 static dsb_status list(dsb_report_format format, dsb_db *db, dsb_arena *arena, dsb_text *out, dsb_err *err) {
@@ -93,7 +94,6 @@ static dsb_status prune(const dsb_parsed *p, const options *o, dsb_db *db, dsb_a
 int dsb_cmd_runs(int argc, char **argv) {
     options o = { .keep = -1 };
     const dsb_option rows[] = {
-        { "csv", 0, DSB_OPT_FLAG, &o.csv, NULL, "CSV instead of a table", 0, 0 },
         { "keep", 0, DSB_OPT_INT, &o.keep, "N", "prune: the newest N runs of each suite stay", 0, 1 << 30 },
         { "keep-run", 0, DSB_OPT_LIST, &o.kept, "RUN", "prune: this run stays besides; may be repeated", 0, 0 },
         { "suite", 0, DSB_OPT_STRING, &o.suite, "NAME", "prune: only runs of this suite", 0, 0 },
@@ -101,7 +101,7 @@ int dsb_cmd_runs(int argc, char **argv) {
         { "dry-run", 0, DSB_OPT_FLAG, &o.dry_run, NULL, "prune: only tells what would go", 0, 0 },
     };
     const dsb_usage usage = { "runs", "[prune --keep N]", "The runs stored in the database, newest first; or, with prune, removes old ones. Pinned baselines always stay.", 0, 1, DSB_OPTIONS(rows),
-                              "example: dsbench runs prune --keep 14 --thin" };
+                              "example: dsbench runs prune --keep 14 --thin", true };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_db *db = NULL;
@@ -116,9 +116,9 @@ int dsb_cmd_runs(int argc, char **argv) {
     if (pruning && strcmp(p.arg[0], "prune")) s = dsb_fail(&err, DSB_EUSAGE, "runs: '%s' is unknown; `runs` lists them, `runs prune --keep N` removes old ones", p.arg[0]);
     else if (pruning && o.keep < 0) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --keep N is wanted: how many of the newest runs of each suite stay");
     else if (!pruning && (o.keep >= 0 || o.kept.n || o.suite || o.thin || o.dry_run)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --keep, --keep-run, --suite, --thin and --dry-run belong to `runs prune`");
-    else if (o.csv && (pruning || p.json)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --csv lists runs; it goes with neither prune nor --json");
+    else if (pruning && p.csv) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --csv is of the list of runs");
     if (!s) s = dsb_db_open(&db, p.db, pruning, &err);
-    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(p.json ? DSB_REPORT_JSON : o.csv ? DSB_REPORT_CSV : DSB_REPORT_TEXT, db, &arena, &out, &err);
+    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(dsb_plain_format(&p), db, &arena, &out, &err);
     dsb_text_release(&out);
     dsb_arena_release(&arena);
     dsb_db_close(db);

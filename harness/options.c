@@ -10,7 +10,7 @@
 
 #include "kernels/backend.h"
 
-enum { N_COMMON = 7, MAX_NAME = 31, MAX_THREADS = 4096 };
+enum { N_COMMON = 8, MAX_NAME = 31, MAX_THREADS = 4096, MAX_ROWS = 64 };
 
 /* One command line being read. */
 typedef struct reader {
@@ -26,6 +26,7 @@ typedef struct reader {
 static void common_init(reader *r) {
     dsb_parsed *o = r->out;
     dsb_option rows[N_COMMON] = {
+        { "csv", 0, DSB_OPT_FLAG, &o->csv, NULL, "CSV instead of a table", 0, 0 }, /* first: left out where the command has none, else as its own */
         { "db", 0, DSB_OPT_STRING, &o->db, "FILE", "the database (default dsbench.db)", 0, 0 },
         { "json", 0, DSB_OPT_FLAG, &o->json, NULL, "JSON instead of a table", 0, 0 },
         { "threads", 0, DSB_OPT_INT, &o->threads, "N", "threads (default: all; results don't depend on it)", 1, MAX_THREADS },
@@ -38,9 +39,9 @@ static void common_init(reader *r) {
 }
 
 static const dsb_option *option_at(const reader *r, int i) {
-    return i < r->usage->n_option ? &r->usage->options[i] : &r->common[i - r->usage->n_option];
+    return i < r->usage->n_option ? &r->usage->options[i] : &r->common[i - r->usage->n_option + !r->usage->csv];
 }
-static int option_count(const reader *r) { return r->usage->n_option + N_COMMON; }
+static int option_count(const reader *r) { return r->usage->n_option + N_COMMON - !r->usage->csv; }
 
 /* True where an earlier row has that name: a command's own row stands before the common one. */
 static bool shadowed(const reader *r, int i) {
@@ -64,9 +65,9 @@ static const dsb_option *find_short(const reader *r, char c) {
 }
 
 static dsb_status unknown_option(const reader *r, const char *found, const char *name) {
-    const char *names[64], *near;
+    const char *names[MAX_ROWS], *near;
     int n = 0;
-    for (int i = 0; i < option_count(r) && n < 64; i++) names[n++] = option_at(r, i)->name;
+    for (int i = 0; i < option_count(r) && n < MAX_ROWS; i++) names[n++] = option_at(r, i)->name;
     near = dsb_name_nearest(name, names, n);
     if (near) return dsb_fail(r->err, DSB_EUSAGE, "%s: unknown option %s; did you mean --%s?", r->usage->command, found, near);
     return dsb_fail(r->err, DSB_EUSAGE, "%s: unknown option %s; see dsbench %s --help", r->usage->command, found, r->usage->command);
@@ -212,16 +213,38 @@ static dsb_status isa_use(const reader *r) {
     return setenv("DSBENCH_ISA", r->isa, 1) == 0 ? DSB_OK : dsb_fail(r->err, DSB_ENOMEM, "%s %s: out of memory", from, r->isa);
 }
 
+static dsb_usage_visit *visitor;
+static void *visitor_ctx;
+
+void dsb_options_visit(dsb_usage_visit *visit, void *ctx) {
+    visitor = visit;
+    visitor_ctx = ctx;
+}
+
+static void be_visited(const reader *r) {
+    dsb_option rows[MAX_ROWS];
+    int n = 0;
+    for (int i = 0; i < option_count(r) && n < MAX_ROWS; i++)
+        if (!shadowed(r, i)) rows[n++] = *option_at(r, i);
+    visitor(visitor_ctx, r->usage, rows, r->usage->n_option + r->usage->csv, n);
+}
+
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err) {
     *out = (dsb_parsed){ .db = "dsbench.db", .arg = (const char **)argv };
     reader r = { .usage = usage, .argc = argc, .argv = argv, .out = out, .err = err };
     common_init(&r);
+    if (visitor) {
+        be_visited(&r);
+        out->help = true;
+        return DSB_OK;
+    }
     DSB_TRY(words_read(&r));
     if (out->help) {
         help_print(&r);
         return DSB_OK;
     }
     DSB_TRY(args_check(&r));
+    if (out->json && out->csv) return dsb_fail(err, DSB_EUSAGE, "%s: --json and --csv are both given; one is wanted", usage->command);
     DSB_TRY(device_choose(&r));
     DSB_TRY(isa_use(&r));
     if (out->threads) omp_set_num_threads((int)out->threads);

@@ -7,6 +7,16 @@
 #include "reports/html_style.h"
 #include "reports/inspect.h"
 
+static void link(dsb_page *p, bool there, const char *id, const char *title) {
+    if (there) dsb_text_printf(p->out, "<a href=\"#%s\">%s</a>", id, title);
+}
+
+static bool any_note(const dsb_run_data *d) {
+    for (int64_t i = 0; i < d->n_event; i++)
+        if (dsb_event_is_note(&d->events[i])) return true;
+    return false;
+}
+
 static void head(dsb_page *p) {
     const dsb_run_record *r = &p->s->data->run;
     dsb_text_put(p->out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
@@ -23,8 +33,17 @@ static void head(dsb_page *p) {
     dsb_text_html(p->out, dsb_text_format(p->arena, "%lld schemes against the reference on %.80s: %lld chunks of %lld tokens, %lld positions scored (convention %.20s) · run %.100s · %.30s",
                                           (long long)p->s->n - (dsb_summary_find(p->s, DSB_REFERENCE) ? 1 : 0), r->dataset.name ? r->dataset.name : "?", (long long)r->n_chunk, (long long)r->n_ctx,
                                           (long long)r->n_scored, r->convention ? r->convention : "?", r->id, r->created_utc ? r->created_utc : "?"));
-    dsb_text_put(p->out, "</p>\n<nav><a href=\"#summary\">Summary</a><a href=\"#reading\">How to read it</a><a href=\"#pictures\">Accuracy</a><a href=\"#layers\">Layers</a>"
-                         "<a href=\"#routing\">Routing</a><a href=\"#speed\">Speed</a><a href=\"#facts\">Facts</a></nav></header>\n");
+    dsb_text_put(p->out, "</p>\n<nav>");
+    link(p, true, "summary", "Summary");
+    link(p, any_note(p->s->data), "notes", "Compensation");
+    link(p, true, "reading", "How to read it");
+    link(p, true, "pictures", "Accuracy");
+    link(p, true, "layers", "Layers");
+    link(p, p->s->data->n_routing > 0, "routing", "Routing");
+    link(p, p->s->data->n_speed > 0, "speed", "Speed");
+    link(p, p->s->data->n_coverage > 0, "calibration", "Calibration");
+    link(p, true, "facts", "Facts");
+    dsb_text_put(p->out, "</nav></header>\n");
 }
 
 /* The verdict against the base, where there is one: before all else. */

@@ -20,12 +20,18 @@ dsb_status dsb_run_figures_load(dsb_db *db, dsb_arena *arena, const char *run_id
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *d, dsb_err *err) {
     DSB_TRY(dsb_run_figures_load(db, arena, run_id, d, err));
     DSB_TRY(dsb_db_get_routing_expert(db, arena, run_id, NULL, &d->experts, &d->n_expert_row, err));
+    DSB_TRY(dsb_db_role_errors(db, arena, run_id, &d->roles, &d->n_role, err));
     DSB_TRY(dsb_db_get_quality_detail(db, arena, run_id, NULL, &d->detail, &d->n_detail, err));
     return dsb_db_get_calibration_coverage(db, arena, run_id, NULL, &d->coverage, &d->n_coverage, err);
 }
 
 bool dsb_event_is_warning(const dsb_event *e) { return !e->level || strcmp(e->level, "info"); }
 bool dsb_event_is_note(const dsb_event *e) { return !dsb_event_is_warning(e) && e->scheme && e->text; }
+bool dsb_event_is_last_note(const dsb_run_data *d, const dsb_event *e) {
+    for (const dsb_event *o = e + 1; o < d->events + d->n_event; o++)
+        if (dsb_event_is_note(o) && strcmp(o->scheme, e->scheme) == 0) return false;
+    return true;
+}
 
 const dsb_scheme_record *dsb_run_scheme(const dsb_run_data *d, const char *scheme) {
     for (int64_t i = 0; i < d->n_scheme; i++)

@@ -2,7 +2,7 @@
 #ifndef DSB_REPORTS_RUN_DATA_H
 #define DSB_REPORTS_RUN_DATA_H
 
-#include "db/db.h"
+#include "db/diff.h"
 
 #define DSB_REFERENCE "reference" /* the scheme everything is measured against */
 #define DSB_FLOOR "bf16"          /* the same weights with the carrier of serving engines: the noise floor */
@@ -20,7 +20,8 @@ typedef struct dsb_run_data {
     dsb_throughput *speed;
     dsb_calibration_coverage *coverage;
     dsb_event *events;
-    int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_item, n_speed, n_coverage, n_event;
+    dsb_role_error *roles;
+    int64_t n_scheme, n_layer_row, n_routing, n_expert_row, n_chunk_row, n_quality, n_detail, n_item, n_speed, n_coverage, n_event, n_role;
 } dsb_run_data;
 
 /* Summary and report show this many warnings; the rest is counted. */
@@ -29,6 +30,8 @@ enum { DSB_WARNINGS_SHOWN = 12 };
 bool dsb_event_is_warning(const dsb_event *e);
 /* What a scheme reports of itself: what compensation won. */
 bool dsb_event_is_note(const dsb_event *e);
+/* Whether no note of the same scheme comes after this one. */
+bool dsb_event_is_last_note(const dsb_run_data *d, const dsb_event *e);
 
 /* Everything but the tensors (a big model has very many); rows live in the arena. */
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *out, dsb_err *err);

@@ -148,7 +148,7 @@ static void rows(part t, int n, int64_t first, int64_t last, const pr_pairs *pai
 }
 
 static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
-    enum { DEPTH = 1024 }; /* a block of rows and inputs stays in the second-level cache */
+    enum { DEPTH = 2048 }; /* a block of rows and inputs, and the panels it meets, stay in the second-level cache */
     int64_t cols = j->w->cols, depth = j->x->n <= FEW ? cols : DEPTH;
     for (int64_t k = 0; k < cols; k += depth)
         rows((part){.w = j->w, .x = j->x->f32, .y = j->y, .p = p, .k0 = k, .k1 = k + depth < cols ? k + depth : cols}, (int)(end - p), first, last, j->pairs.stride ? &j->pairs : NULL);

@@ -35,6 +35,36 @@ void *cu_take(size_t bytes);
 void cu_drop(void *p);
 /* New memory with these bytes, that arrive beside what cu_stream computes; freed by cu_drop. */
 dsb_status cu_send_beside(void **out, const void *src, size_t bytes, const char *what, dsb_err *err);
+/* The same in parts: memory and scratch of cu_copies, whose users in cu_stream come after cu_arrived. */
+extern cudaStream_t cu_copies;
+dsb_status cu_take_beside(void **out, size_t bytes, const char *what, dsb_err *err);
+void *cu_scratch_beside(size_t bytes);
+void cu_drop_beside(void *p);
+void cu_arrived(void);
+void cu_send(cudaStream_t stream, void *dst, const void *src, size_t bytes);
+bool cu_launched_in(cudaStream_t stream, const char *what);
+bool cu_failed(void);
+/* *sum += figures of y against x, block by block, in cu_copies; by the time `settle` returns. */
+void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum);
+/* To the device through pinned memory, so that nobody waits but for that to be free again: room for n bytes of it (one of two streams'), at most a piece. */
+enum { CU_RING_PIECE = 4 << 20 };
+char *cu_ring_take(cudaStream_t stream, size_t n);
+double cu_watch_begin(void);
+void cu_watch_end(const char *what, double start, cudaStream_t stream, size_t bytes);
+/* n bytes to dst in the order of the stream; fill(to, first, n) writes some of them. */
+template <class F> static void cu_stage(cudaStream_t stream, void *dst, size_t n, F fill) {
+    enum { PARALLEL = 1 << 20 };
+    double start = cu_watch_begin();
+    for (size_t at = 0; at < n; at += CU_RING_PIECE) {
+        size_t m = n - at < CU_RING_PIECE ? n - at : CU_RING_PIECE, part = m > PARALLEL ? PARALLEL / 4 : m;
+        char *p = cu_ring_take(stream, m);
+        if (!p) return;
+#pragma omp parallel for schedule(static) if (m > PARALLEL)
+        for (size_t i = 0; i < m; i += part) fill(p + i, at + i, m - i < part ? m - i : part);
+        CU(cudaMemcpyAsync((char *)dst + at, p, m, cudaMemcpyHostToDevice, stream));
+    }
+    cu_watch_end("copies to the device", start, stream, n);
+}
 void cu_to_device(void *dst, const void *src, size_t bytes);
 void cu_to_host(void *dst, const void *src, size_t bytes); /* waits */
 
@@ -93,6 +123,7 @@ dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_exper
 void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
 void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
 void cu_experts_release(dsb_experts *m);
+void cu_pack_fill(dsb_backend *b);    /* pack.cu: weights */
 void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
 void cu_probe_fill(dsb_backend *b);   /* probe.cu: ceilings, clock, sensors */
 void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */

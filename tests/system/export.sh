@@ -20,11 +20,16 @@ refuse export-unknown-table 2 "no table or view 'secrets'|scheme_summary|quality
 refuse export-injection 2 "no table or view" "$dsbench" export 'run"; DROP TABLE run; --' --db kept.db
 refuse export-no-run 2 "'host' belong to no run" "$dsbench" export host kept --db kept.db
 refuse export-other-run 2 "other|kept" "$dsbench" export quality other --db kept.db
-refuse export-two-formats 2 '--csv and --json' "$dsbench" export quality --csv --json --db kept.db
-refuse list-two-formats 2 '--csv and --json' "$dsbench" list formats --csv --json
+refuse export-two-formats 2 '--json and --csv' "$dsbench" export quality --csv --json --db kept.db
+refuse list-two-formats 2 '--json and --csv' "$dsbench" list formats --csv --json
 refuse runs-two-formats 2 '--csv' "$dsbench" runs --csv --json --db kept.db
 check list-csv 0 "$dsbench" list metrics --csv
 holds list-csv-row out name,unit,better,min,max,what 'kld_mean,nats/token,lower,0,,'
 check runs-csv 0 "$dsbench" runs --csv --db kept.db
 equal runs-csv-row "$(tail -n 1 out | cut -d, -f1,3)" kept,done
+for command in layers tensors routing experts; do
+    check "$command-csv" 0 "$dsbench" $command kept --db kept.db --top 3 --csv
+    equal "$command-csv-is-a-table-alone" "$(head -n 1 out | cut -d, -f1) $(grep -cv , out)" 'scheme 0'
+done
+refuse doctor-has-no-csv 2 'unknown option --csv' "$dsbench" doctor --csv
 check export-full-disk 4 sh -c "'$dsbench' export quality --db kept.db >/dev/full"
