@@ -210,7 +210,7 @@ static void zsh_script(dsb_text *out) {
 }
 
 int dsb_cmd_completion(int argc, char **argv) {
-    const dsb_usage usage = { "completion", "bash|zsh", "A script that completes command lines, on standard output.", 1, 1, NULL, 0, "example: source <(dsbench completion bash)" };
+    const dsb_usage usage = { "completion", "bash|zsh", "A script that completes command lines, on standard output.", 1, 1, NULL, 0, "example: source <(dsbench completion bash)", false };
     dsb_parsed o;
     dsb_err err = { 0 };
     dsb_text out;

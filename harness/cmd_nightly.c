@@ -54,7 +54,7 @@ int dsb_cmd_nightly(int argc, char **argv) {
     };
     const dsb_usage usage = { "nightly", "SUITE.json", "Runs a suite, judges it against the baseline pinned for it and the host's history of speed, and writes report, JUnit and Markdown.", 1, 1, DSB_OPTIONS(rows),
                               "example: dsbench nightly quick --db nightly.db; then, once: dsbench baseline set latest --db nightly.db\n"
-                              "exit: 0 no regression, 1 regressed or not finite, 2 bad input, 3 not comparable (or inconclusive, with --strict), 4 output" };
+                              "exit: 0 no regression, 1 regressed or not finite, 2 bad input, 3 not comparable (or inconclusive, with --strict), 4 output", false };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_arena arena;
