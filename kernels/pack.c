@@ -84,7 +84,7 @@ dsb_status dsb_pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *
     for (int64_t p = 0; p < panels; p++) {
         int64_t width = rows - p * DSB_NR < DSB_NR ? rows - p * DSB_NR : DSB_NR;
         for (int64_t at = 0; at < row; at += whole) {
-            uint8_t *to = (uint8_t *)out->data + (p * row + at) * DSB_NR;
+            uint8_t *to = (uint8_t *)out->data + dsb_block_at(how, rows, cols, p, at / whole * how->n);
             const uint8_t *from = blocks + p * DSB_NR * row + at;
             for (int64_t i = 0; i < whole && at + i < row; i++)
                 for (int64_t j = 0; j < width; j++) to[dsb_packed_at(how->type, i, j)] = from[j * row + i];
