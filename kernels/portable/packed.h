@@ -1,10 +1,10 @@
 /* Products of f32 rows with packed weights (base/packed.h), in vectors of 16 outputs. An instruction set's gemm_block.c defines the vectors
  * and their operations, then includes this:
  *   vf, vi: 16 floats, 16 int32; vf_set vf_load vf_store vf_load_some vf_store_some (the first n) vf_half (16 FP16) vf_mul vf_sub
- *   vf_fma (a·b + c) vf_fms (a·b − c) vf_int (from vi) vf_bits (the same bits) vf_nibble (low 4 bits) vf_look (table[low 4 bits]);
+ *   vf_fma (a·b + c) vf_fms (a·b − c) vf_int (from vi) vf_bits (the same bits) vf_nibble (low 4 bits) vf_nibble8 (less 8) vf_look (table[low 4 bits]);
  *   vi_word (16 words) vi_u8 (16 bytes) vi_shr vi_sar vi_shl vi_ror (bits to the left come back at the right: by -4 is 4 to the left)
  *   vi_merge (bits of the first where mask, else of the second) vi_and vi_or vi_sub vi_max
- *   PK_PLAN: the plan's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
+ *   PK_PLAN: the plan's name; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
  * Values are those of dsb_packed_decode: where it rounds twice and this once, the first result is exact (FP16 times small integers). */
 #ifndef DSB_KERNELS_PORTABLE_PACKED_H
 #define DSB_KERNELS_PORTABLE_PACKED_H
@@ -15,7 +15,7 @@
 
 #ifdef PK_PLAN
 #define PK_INLINE static inline __attribute__((always_inline))
-enum { PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead where panels are streams of their own; rows whose sums stay in registers */
+enum { PK_WIDE = DSB_ABREAST, PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* panels at once where rows are few; inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead where panels are streams of their own; rows whose sums stay in registers */
 
 /* Where values go: into a tile [k][16], or times x into a sum a panel. */
 typedef struct pk_sink {
@@ -46,7 +46,6 @@ PK_INLINE vf pk_e4m3(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 4), (int
 PK_INLINE vf pk_e5m2(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 3), (int)0x8fe00000)), vf_set(0x1p112f)); }
 PK_INLINE vf pk_e8m0(vi c) { return vf_bits(vi_max(vi_shl(c, 23), 0x00400000)); } /* 0 is 2^-127, a subnormal */
 
-static const float pk_q4_level[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 static const float pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /* Each type: the scale (and what goes with it) of group g of a block, the code of input i + u of the group (i begins a word,
@@ -64,7 +63,7 @@ static const float pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
 
 PK_TYPE(q4_0, 16, 4, 36, 8192)
 PK_SCALE(q4_0) { *scale = pk_half(b, 0); }
-PK_CODE(q4_0) { return vf_look(pk_q4_level, pk_from(b, 2 + i, u, 4 * g)); }
+PK_CODE(q4_0) { return vf_nibble8(pk_from(b, 2 + i, u, 4 * g)); }
 PK_TIMES(q4_0)
 
 PK_TYPE(iq4_nl, 16, 4, 36, 8192)
@@ -176,7 +175,7 @@ PK_SCALE(w4a16) {
     *scale = pk_f32(b);
     *rest = pk_f32(b + 4 * DSB_NR);
 }
-PK_CODE(w4a16) { return vf_look(pk_q4_level, pk_from(b, i / 2, u / 2, u % 2 * 4)); }
+PK_CODE(w4a16) { return vf_nibble8(pk_from(b, i / 2, u / 2, u % 2 * 4)); }
 PK_LESS_ZERO(w4a16)
 
 PK_TYPE(w8a16, 0, 4, 64, 4096)
