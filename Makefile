@@ -36,6 +36,7 @@ OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+SIMULATIONS = $(patsubst tests/simulation/%.c,$(BUILD)/simulation/%,$(wildcard tests/simulation/*.c))
 TEST_HELPERS = $(patsubst tests/system/%.c,$(BUILD)/tests/%,$(wildcard tests/system/*.c))
 
 all: $(BUILD)/dsbench ## build build/dsbench
@@ -46,7 +47,10 @@ demo: all data ## the main job on the built-in model: every scheme, plots, repor
 check: all tests data ## build and run every test; ends in "N passed, N failed"
 	@sh tests/run.sh $(BUILD)
 
-check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
+check-all: check lint simulate asan ubsan tsan machines ## check, lint, error rates of verdicts, the three sanitizers, other machines
+
+simulate: $(SIMULATIONS) ## error rates of verdicts by simulation, the tables of docs/statistics.md
+	@set -e; for s in $(SIMULATIONS); do echo "$$s"; $$s; done
 
 bench: all data ## speed of formats and of products, beside what the machine can do
 	$(BUILD)/dsbench bench --db $(BUILD)/bench.db
@@ -91,7 +95,7 @@ NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/c
 CUDA_ARCH ?= 80 89 90a $(if $(findstring compute_100,$(shell $(NVCC) --list-gpu-arch 2>/dev/null)),100a)
 CUDA_SRC = $(wildcard kernels/cuda/*.cu)
 CUDA_OBJ = $(CUDA_SRC:%.cu=$(BUILD)/obj/%.cu.o)
-NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
+NVCCFLAGS = -std=c++20 -O3 -lineinfo --fmad=false -I. -D_GNU_SOURCE -Xcompiler -fPIC,-fvisibility=hidden,-fopenmp,-Wall,-Wno-unused-parameter $(if $(WERROR),-Werror all-warnings) $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_80,code=compute_80
 
 cuda: all $(BUILD)/libdsbench_cuda.so ## build the CUDA plugin (needs nvcc, no GPU)
 
@@ -99,15 +103,36 @@ check-cuda: cuda tests $(BUILD)/experts_cuda ## the GPU against the CPU: rows, p
 	@$(BUILD)/experts_cuda check
 	@DSBENCH_TEST_DEVICE=cuda sh tests/run.sh $(BUILD) unit test_kernels test_kernels_gemm test_kernels_rows test_device
 
+SANITIZER ?= $(firstword $(shell command -v compute-sanitizer 2>/dev/null) $(wildcard /usr/local/cuda/bin/compute-sanitizer) compute-sanitizer)
+SANITIZER_TESTS ?= test_kernels test_kernels_gemm test_kernels_rows test_kernels_attention test_device
+check-cuda-sanitizer: cuda tests $(BUILD)/experts_cuda ## the same under compute-sanitizer: memory errors, and races in shared memory (needs a GPU)
+	@for tool in memcheck racecheck; do \
+	    echo "  $$tool"; \
+	    for t in $(SANITIZER_TESTS); do \
+	        DSBENCH_TEST_DEVICE=cuda DSBENCH_DATA=$(BUILD)/data $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/tests/$$t >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log || tail -n 20 $(BUILD)/$$tool.log; exit 1; }; \
+	        echo "    $$t: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	    done; \
+	    $(SANITIZER) --tool $$tool --error-exitcode 9 --print-limit 20 $(BUILD)/experts_cuda check >$(BUILD)/$$tool.log 2>&1 || { grep '=========' $(BUILD)/$$tool.log; exit 1; }; \
+	    echo "    experts: $$(grep 'SUMMARY' $(BUILD)/$$tool.log)"; \
+	done
+
+# What the plugin has of base/: the program's own copy is not seen from there.
+CUDA_C = base/packed.c base/blocks.c base/ggml.c base/format.c
+CUDA_OBJ += $(CUDA_C:%.c=$(BUILD)/obj/pic/%.o)
+$(BUILD)/obj/pic/%.o: %.c $(wildcard base/*.h)
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -fPIC -fvisibility=hidden -c -o $@ $<
+
 $(BUILD)/libdsbench_cuda.so: $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -shared -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -shared -o $@ $^
 
 $(BUILD)/experts_cuda: $(BUILD)/obj/tests/cuda/experts.cu.o $(CUDA_OBJ)
 	@echo "  LINK  $@"
-	@$(NVCC) --cudart static -o $@ $^
+	@$(NVCC) --cudart static -Xcompiler -fopenmp -o $@ $^
 
-$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/portable/math.h base/format.h
+$(BUILD)/obj/%.cu.o: %.cu $(wildcard kernels/cuda/*.cuh kernels/cuda/*.h) kernels/backend.h kernels/roofline.h kernels/portable/math.h kernels/portable/packed.h base/format.h base/blocks.h
 	@command -v $(NVCC) >/dev/null || { echo "nvcc is not installed: the CUDA Toolkit is wanted (or make NVCC=/path/to/nvcc)" >&2; exit 2; }
 	@mkdir -p $(@D)
 	@echo "  NVCC  $<"
@@ -118,11 +143,25 @@ sizes: all ## lines per room, size of the program, of the model, of the reposito
 	@size $(BUILD)/dsbench
 	@du -sh $(MODEL) .git 2>/dev/null || true
 
-install: all data ## install program, built-in model and texts under PREFIX (/usr/local)
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+install: all data manual ## install program, built-in model, texts, man page and completion under PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/dsbench $(DESTDIR)$(PREFIX)/bin/dsbench
+	install -D -m 644 $(BUILD)/dsbench.1 $(DESTDIR)$(PREFIX)/share/man/man1/dsbench.1
+	install -D -m 644 $(BUILD)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dsbench
+	install -D -m 644 $(BUILD)/completion.zsh $(DESTDIR)$(ZSHDIR)/_dsbench
 	cd $(MODEL) && find . -type f | while read f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/$(MODEL)/$$f" || exit 1; done
 	for f in harness/suites/*.json; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/suites/$${f##*/}" || exit 1; done
 	cd $(BUILD)/data && for f in *.txt; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/data/$$f" || exit 1; done
+
+manual: all ## man page and completion, as the program's own tables have them
+	@$(BUILD)/dsbench man >$(BUILD)/dsbench.1
+	@for s in bash zsh; do $(BUILD)/dsbench completion $$s >$(BUILD)/completion.$$s || exit 1; done
+
+deb: all data ## a Debian package of what `make install` installs, in the build folder
+	@sh harness/deb.sh $(BUILD) "$(VERSION)" "$(MAKE)"
+
+check-deb: deb ## the package in a bare Debian: installed, run, removed (wants root, debootstrap and the network)
+	@sh tests/deb.sh $(BUILD)/dsbench_$(VERSION)_$$(dpkg --print-architecture).deb
 
 clean: ## remove the build folder
 	rm -rf $(BUILD)
@@ -152,6 +191,10 @@ $(TEST_HELPERS): $(BUILD)/tests/%: tests/system/%.c $(BUILD)/libdsbench.a
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
 
+$(SIMULATIONS): $(BUILD)/simulation/%: tests/simulation/%.c $(BUILD)/libdsbench.a
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
+
 # Only by tests/fuzz/run.sh, with clang and the fuzzer's flags.
 fuzz-programs: $(FUZZ)
 $(FUZZ): $(BUILD)/%: tests/fuzz/%.c $(BUILD)/libdsbench.a
@@ -174,6 +217,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all cuda check-cuda demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all cuda check-cuda check-cuda-sanitizer demo check check-all bench golden data tests simulate asan ubsan tsan machines fuzz fuzz-programs lint format sizes install manual deb check-deb clean help needs FORCE
 .DELETE_ON_ERROR:
--include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(SIMULATIONS:=.d) $(FUZZ:=.d)

@@ -8,8 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define DSB_E2M1_VALUES {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6}
 extern const float dsb_e2m1_value[16];
 /* NF4: quantiles of the normal distribution, ascending from -1 to 1. Source: QLoRA, bitsandbytes' table. */
+#define DSB_NF4_VALUES                                                                                                                                                                        \
+    {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0, 0.07958029955625534f, 0.16093020141124725f, \
+     0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f}
 extern const float dsb_nf4_value[16];
 
 /* The nearest E2M1 code, ties to the even one, beyond 6 the largest; the sign of a zero stays. */

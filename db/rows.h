@@ -151,7 +151,9 @@ typedef struct dsb_bench_row {
     const char *bound;      /* memory, compute: what the roofline is of */
     double busy_percent, steal_percent;
     int64_t clean;          /* 1: other load was within the limit */
-    double read_gbps, triad_gbps, f32_gflops, bf16_gflops, int8_gops; /* this machine's, measured in the same run */
+    double read_gbps, triad_gbps, f32_gflops, bf16_gflops, int8_gops, fp8_gflops; /* this machine's or GPU's, measured in the same run */
+    double sm_mhz, power_w, temperature_c, energy_j; /* of a GPU meanwhile: means; energy of all tokens, or one call */
+    int64_t device_bytes;   /* of its memory, in use by all; -1: no GPU */
     const char *kernel;     /* those that ran, comma-separated */
 } dsb_bench_row;
 

@@ -228,6 +228,26 @@ dsb_status dsb_checkpoint_read_rows(const dsb_checkpoint *cp, const char *stem, 
     return DSB_OK;
 }
 
+const uint16_t *dsb_checkpoint_bf16(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, size_t *stored_bytes) {
+    dsb_stored s;
+    dsb_err ignored;
+    if (dsb_stored_find(cp, stem, rows, cols, &s, &ignored)) return NULL;
+    const uint8_t *at = dsb_stored_bf16(&s, first);
+    if (!at) return NULL;
+    *stored_bytes = share_up_to(dsb_stored_bytes(&s), first + n, rows) - share_up_to(dsb_stored_bytes(&s), first, rows);
+    return (const uint16_t *)(const void *)at;
+}
+
+void dsb_checkpoint_drop_rows(const dsb_checkpoint *cp, const uint16_t *words, int64_t n, int64_t cols) {
+    size_t bytes = (size_t)(n * cols) * sizeof *words;
+    if (bytes < 1 << 14) return;
+    for (int i = 0; i < maps_of(cp); i++) {
+        const dsb_map *map = map_of(cp, i);
+        const uint8_t *from = (const uint8_t *)words;
+        if (from >= map->data && from < map->data + map->size) dsb_map_drop(from, bytes);
+    }
+}
+
 bool dsb_checkpoint_is_quantized(const dsb_checkpoint *cp) {
     for (int64_t i = 0; i < cp->n_tensor; i++)
         if (cp->tensors[i]->blocks) return true;

@@ -49,6 +49,10 @@ dsb_status dsb_checkpoint_activation(const dsb_checkpoint *cp, const char *stem,
 /* The bias of linear `stem`, n values: its own tensor, or an expert's row of a fused one. dst NULL: only whether it is there. */
 dsb_status dsb_checkpoint_read_bias(const dsb_checkpoint *cp, const char *stem, int64_t n, float *dst, dsb_err *err);
 
+/* Rows first .. first+n of a weight that lies there as plain BF16, one row behind the other, and what they take; NULL where it lies in another way, or can't be found.
+ * Borrowed until dsb_checkpoint_drop_rows, which gives the pages back. */
+const uint16_t *dsb_checkpoint_bf16(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, size_t *stored_bytes);
+void dsb_checkpoint_drop_rows(const dsb_checkpoint *cp, const uint16_t *words, int64_t n, int64_t cols);
 /* The same of rows first .. first+n of a weight of `rows`. */
 dsb_status dsb_checkpoint_read_rows(const dsb_checkpoint *cp, const char *stem, int64_t rows, int64_t cols, int64_t first, int64_t n, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err);
 /* Asks the system to read a linear weight ahead; what is missing is told when it is read. */

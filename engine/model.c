@@ -1,10 +1,13 @@
 #include "engine/model.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "engine/load_internal.h"
 #include "engine/rotate.h"
 #include "quantizers/quantize_rule.h"
 
@@ -70,6 +73,7 @@ dsb_linear_spec dsb_linear_spec_part(const dsb_linear_spec *whole, int64_t first
 void dsb_loader_init(dsb_loader *l, const dsb_model *m) { *l = (dsb_loader){.model = m}; }
 
 void dsb_loader_release(dsb_loader *l) {
+    load_whole_release(l);
     free(l->w_ref);
     free(l->w_own);
     free(l->w_deq);
@@ -81,8 +85,15 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     if (!dsb_mul((size_t)spec->rows, (size_t)spec->cols, &n)) return dsb_fail(err, DSB_ENOMEM, "tensor %s: absurd shape", spec->stem);
     if (n <= l->room) return DSB_OK;
     dsb_loader kept = *l;
+    l->whole = (dsb_whole){0};
     dsb_loader_release(l);
+    l->whole = kept.whole;
+    memcpy(l->whole_stem, kept.whole_stem, sizeof l->whole_stem);
+    l->whole_first = kept.whole_first;
+    l->whole_rows = kept.whole_rows;
+    l->whole_bytes = kept.whole_bytes;
     l->model = kept.model;
+    l->times = kept.times;
     l->refit = kept.refit;
     l->bf16_reference = kept.bf16_reference;
     DSB_TRY(DSB_NEW(l->w_ref, n, spec->stem, err));
@@ -94,6 +105,11 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
 static dsb_status loader_buffer(dsb_loader *l, float **buffer, const dsb_linear_spec *spec, dsb_err *err) { return *buffer ? DSB_OK : DSB_NEW(*buffer, l->room, spec->stem, err); }
 
 static dsb_wkind kind_of(dsb_dtype stored) { return stored == DSB_BF16 ? DSB_W_BF16 : stored == DSB_F16 ? DSB_W_F16 : DSB_W_F32; }
+
+/* Adds the time since `start` to one of the loader's. */
+static void spend(dsb_loader *l, double start, size_t at) {
+    if (l->times) *(double *)((char *)l->times + at) += dsb_now_s() - start;
+}
 
 static dsb_status read_rows(const dsb_checkpoint *cp, const dsb_linear_spec *spec, float *w, dsb_qtensor *codes, dsb_dtype *stored, dsb_err *err) {
     return dsb_checkpoint_read_rows(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, w, codes, stored, err);
@@ -135,27 +151,36 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
 }
 
 /* Biases stay as they are stored under every scheme, or are rotated with the stream they are added to; a compensation's is added. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, const dsb_rotation *turn, dsb_linear *out, dsb_err *err) {
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    const dsb_checkpoint *cp = s ? s->source : &m->checkpoint;
+    int64_t block = s && dsb_role_writes_stream(spec->role) ? dsb_scheme_rotation(s, &m->config) : 0;
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
-    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
-    if (!s && turn->writes) dsb_rotate_rows(dsb_backend_cpu(NULL), turn->block, host, 1, spec->rows);
-    if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
+    dsb_status st = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!st) dsb_rotate_rows(dsb_backend_cpu(NULL), block, host, 1, spec->rows);
+    if (!st) st = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
-    return s;
+    return st;
 }
-
-dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return load_bias(m, cp, spec, &(dsb_rotation){0}, out, err); }
 
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
+    bool there = false;
     if (out) *out = (dsb_linear){0};
+    if (out) DSB_TRY(load_whole(l, spec, &there, err));
+    if (there) {
+        out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
+        DSB_TRY(l->model->be->whole_pack(&out->w, &l->whole, err));
+        return dsb_load_bias(l->model, NULL, spec, out, err);
+    }
     DSB_TRY(loader_grow(l, spec, err));
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
         l->ref_stem[0] = 0;
         l->kept_known = false;
+        double start = dsb_now_s();
         DSB_TRY(read_rows(&l->model->checkpoint, spec, l->w_ref, &codes, &l->ref_dtype, err));
+        spend(l, start, offsetof(dsb_load_times, read_s));
         l->ref_bytes = codes.stored_bytes;
         dsb_qtensor_release(&codes);
         memcpy(l->ref_stem, spec->stem, sizeof l->ref_stem);
@@ -165,11 +190,10 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (!out) return DSB_OK;
     out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
     DSB_TRY(l->model->be->pack_float(&out->w, out->bf16_input ? DSB_W_BF16 : kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
-    return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
+    return dsb_load_bias(l->model, NULL, spec, out, err);
 }
 
-/* The activations a product runs with: a static scale wants a calibrated range. */
-static void set_activation(const dsb_rule *rule, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event) {
+void load_set_activation(const dsb_rule *rule, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event) {
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
     out->activation = rule->activation;
@@ -198,7 +222,7 @@ static dsb_status pack_codes(dsb_loader *l, const dsb_rule *rule, const dsb_qten
     const dsb_activation_row *acts;
     dsb_activation_list(&acts);
     bool integers = q->codes && !q->affine;
-    if (integers || !acts[rule->activation].integer) set_activation(rule, range, out, event);
+    if (integers || !acts[rule->activation].integer) load_set_activation(rule, range, out, event);
     if (!integers || !acts[out->activation].integer) return pack_blocks(l, q, out, err);
     dsb_wkind kind = q->format->qmax <= 7 ? DSB_W_I4 : DSB_W_I8;
     return be->pack_int(&out->w, kind, q->codes, q->scales, q->group, q->rows, q->cols, err);
@@ -340,6 +364,17 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     if (told && spec->first > 0) before = *told;
     *out = (dsb_linear){0};
     *event = (dsb_tensor_event){.spec = spec, .format = "keep"};
+    snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
+    const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
+    event->rule = rule;
+    bool there = false;
+    if (load_fits_device(l, s, rule, spec)) DSB_TRY(load_whole(l, spec, &there, err));
+    if (there) {
+        event->moments = before.moments;
+        DSB_TRY(load_scheme_device(l, s, rule, spec, range, ref, out, event, told != NULL, err));
+        event->stored_bytes += before.stored_bytes;
+        return DSB_OK;
+    }
     DSB_TRY(dsb_load_reference(l, spec, NULL, err));
     const float *own = l->refit && s->own_source ? l->refit : l->w_ref;
     dsb_dtype stored = l->ref_dtype;
@@ -348,13 +383,11 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         DSB_TRY(read_rows(s->source, spec, l->w_own, &codes, &stored, err));
         own = l->w_own;
     }
-    snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
-    const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
-    event->rule = rule;
     int64_t n = spec->rows * spec->cols;
     dsb_rotation turn;
     dsb_status st = dsb_rotation_find(&turn, l->model, s, spec, err);
     const float *deq = own;
+    double start = dsb_now_s();
     if (st) {
         dsb_qtensor_release(&codes);
         return st;
@@ -375,8 +408,10 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, &turn, out, err);
+    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s, spec, out, err);
     dsb_rotation_release(&turn);
+    spend(l, start, offsetof(dsb_load_times, quantize_s));
+    start = dsb_now_s();
     if (st) return st;
     if (!told) return DSB_OK;
     event->kernel = out->w.kernel;
@@ -389,6 +424,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         return DSB_OK;
     }
     add_moments(l->w_ref, deq, n, &event->moments);
+    spend(l, start, offsetof(dsb_load_times, compare_s));
     if (kept) l->kept = event->moments;
     l->kept_known |= kept;
     return DSB_OK;

@@ -88,9 +88,15 @@ typedef struct dsb_tensor_event {
     dsb_compensated won; /* by compensation */
 } dsb_tensor_event;
 
+/* What loading took of the host's time. */
+typedef struct dsb_load_times {
+    double read_s, quantize_s, compare_s; /* a checkpoint's weights to f32; packing included; figures against the reference's */
+} dsb_load_times;
+
 /* Host buffers for one tensor at a time. */
 typedef struct dsb_loader {
     const dsb_model *model;
+    dsb_load_times *times; /* borrowed, added to; or NULL */
     float *w_ref, *w_own, *w_deq; /* (rows, cols) of the current tensor, owned; the latter two only where a scheme needs them */
     size_t room;
     bool bf16_reference; /* the reference's weights, but the router's, are held as BF16 and take BF16 inputs */
@@ -101,6 +107,10 @@ typedef struct dsb_loader {
     dsb_moments kept;
     dsb_dtype ref_dtype;
     size_t ref_bytes; /* that it takes in the checkpoint */
+    dsb_whole whole;  /* the reference's tensor on a device that makes its forms by itself (engine/load_device.c) */
+    char whole_stem[256];
+    int64_t whole_first, whole_rows;
+    size_t whole_bytes;
 } dsb_loader;
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);
@@ -109,10 +119,11 @@ double dsb_scheme_weight_bytes(const dsb_backend *be, const dsb_scheme *s);
 /* Reads the reference's tensor, unless w_ref holds it, and packs it in its stored type (exact in f32). out may be NULL: read only. */
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* Quantizes it as the scheme's recipe says. ref (may be NULL) is shared where the scheme keeps the tensor; range and stats may be NULL too.
+ * On a device that makes the forms itself, figures of the event come when it has settled: the event stays where it is until then.
  * event (may be NULL) of rows that don't begin the matrix: comes with the figures of the rows before, to which theirs are added. */
 dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
-/* The bias stored beside a linear, if there is one. */
-dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
+/* The bias stored beside a linear, if there is one: of the scheme's checkpoint, turned as its stream is; s NULL: the reference's. */
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
 dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

@@ -55,9 +55,8 @@ static dsb_arithmetic arithmetic_of(const dsb_session *s, const dsb_wmat *w, dsb
 }
 
 static dsb_status load_linear(dsb_session *s, dsb_loader *l, const dsb_calibration *cal, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
-    dsb_tensor_event event;
     dsb_expert_facts facts = dsb_calibration_facts(cal, spec);
-    DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, &event, err));
+    DSB_TRY(dsb_load_scheme(l, s->scheme, spec, &facts, dsb_calibration_range(cal, spec), NULL, NULL, out, NULL, err));
     size_t bytes = linear_bytes(out);
     double share = spec->expert >= 0 ? (double)s->m->config.router.k / (double)s->m->config.n_expert : 1;
     dsb_work *work = spec->role == DSB_ROLE_LM_HEAD ? &s->head : spec->role == DSB_ROLE_ATTN_KV_B ? &s->expanded : &s->token;

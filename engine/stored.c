@@ -46,6 +46,12 @@ static void plain_row(const dsb_stored *s, int64_t r, float *dst, float *scales)
     for (int64_t c = 0; s->column_rows > 0 && c < s->cols; c++) stored_widen(s->w, row + c * s->column_rows, 1, dst + c);
 }
 
+const uint8_t *dsb_stored_bf16(const dsb_stored *s, int64_t at) {
+    if (s->row != plain_row || s->codes || s->scale || s->w->dtype != DSB_BF16 || s->w->blocks || s->column_rows > 0 || s->step != 1) return NULL;
+    const uint8_t *p = s->w->data + (size_t)((s->first + at) * s->cols) * 2;
+    return (uintptr_t)p % 2 == 0 ? p : NULL;
+}
+
 /* GGUF: a type of blocks, or rows that lie elsewhere */
 
 static void gguf_row(const dsb_stored *s, int64_t r, float *dst, float *scratch) { dsb_st_row(s->w, r, dst); }

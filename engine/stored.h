@@ -34,6 +34,8 @@ dsb_status dsb_stored_find_bias(const dsb_checkpoint *cp, const char *stem, int6
 dsb_status dsb_stored_decode(const dsb_stored *s, int64_t at, int64_t n, float *dst, dsb_err *err);
 /* Codes and scales of rows at .. at+n, owned by q; s->codes must hold. Where a code of the whole weight is one that no kernel takes (INT8's -128): q->codes stays NULL. */
 dsb_status dsb_stored_codes(const dsb_stored *s, int64_t at, int64_t n, dsb_qtensor *q, dsb_err *err);
+/* Where row `at` lies, if all rows are plain BF16 one behind the other, at an even address; else NULL. */
+const uint8_t *dsb_stored_bf16(const dsb_stored *s, int64_t at);
 /* Bytes that hold this weight: codes, scales and all. */
 size_t dsb_stored_bytes(const dsb_stored *s);
 

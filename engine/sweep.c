@@ -8,8 +8,52 @@
 
 int64_t sw_rotation(const sweep *sw, int scheme) { return dsb_scheme_rotation(&sw->plan->schemes[scheme], &sw->m->config); }
 
+void sw_moments(const sweep *sw, const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    dsb_moments one;
+    if (sw->be->moments_later) {
+        sw->be->moments_later(x, y, n, sum);
+        return;
+    }
+    sw->be->moments(x, y, n, &one);
+    dsb_moments_add(sum, &one);
+}
+
+void sw_settle(const sweep *sw) {
+    if (sw->be->settle) sw->be->settle();
+}
+
+/* Codes that a device found are known to be of numbers only now. */
+static dsb_status check_tensor(const sweep *sw, int scheme, const dsb_tensor_event *e, dsb_err *err) {
+    if (!e->rule || !e->rule->format || e->moments.nonfinite == 0) return DSB_OK;
+    int64_t at = e->moments.first_bad;
+    return dsb_fail(err, DSB_EINPUT, "%s: tensor %s.weight: element (%lld, %lld) of (%lld, %lld) is not finite; finite weights are wanted", sw->plan->schemes[scheme].source->dir, e->spec->stem, (long long)(at / e->spec->cols), (long long)(at % e->spec->cols), (long long)e->spec->rows, (long long)e->spec->cols);
+}
+
+dsb_status sw_tell_tensors(sweep *sw, dsb_err *err) {
+    int n = sw->n_tensor;
+    sw->n_tensor = 0;
+    for (int i = 0; i < n; i++) {
+        dsb_tensor_event *e = &sw->tensor[i].e;
+        e->spec = &sw->tensor[i].spec;
+        DSB_TRY(check_tensor(sw, sw->tensor[i].scheme, e, err));
+        DSB_TRY(sw->plan->obs->tensor(sw->plan->obs->ctx, sw->tensor[i].scheme, e, err));
+    }
+    return DSB_OK;
+}
+
+dsb_status sw_tell(sweep *sw, dsb_err *err) {
+    sw_settle(sw);
+    DSB_TRY(sw_tell_tensors(sw, err));
+    for (int i = 0; i < sw->n_event; i++) {
+        dsb_layer_event *e = &sw->event[i].e;
+        e->moments = &sw->event[i].moments;
+        DSB_TRY(sw->plan->obs->layer(sw->plan->obs->ctx, e, err));
+    }
+    sw->n_event = 0;
+    return DSB_OK;
+}
+
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err) {
-    dsb_moments moments = {0};
     int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx, rotation = sw_rotation(sw, scheme);
     float *back;
     if (rotation) {
@@ -17,9 +61,11 @@ dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point,
         sw->be->hadamard(test, ctx, d, rotation, back);
         test = back;
     }
-    sw->be->moments(ref, test, ctx * d, &moments);
-    dsb_layer_event e = {.scheme = scheme, .layer = layer, .chunk = chunk, .point = point, .kind = kind, .moments = &moments};
-    return sw->plan->obs->layer(sw->plan->obs->ctx, &e, err);
+    if (sw->n_event == SW_EVENTS) DSB_TRY(sw_tell(sw, err));
+    sw->event[sw->n_event].e = (dsb_layer_event){.scheme = scheme, .layer = layer, .chunk = chunk, .point = point, .kind = kind};
+    sw->event[sw->n_event].moments = (dsb_moments){.first_bad = -1};
+    sw_moments(sw, ref, test, ctx * d, &sw->event[sw->n_event++].moments);
+    return DSB_OK;
 }
 
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err) {
@@ -40,6 +86,7 @@ void sw_phase(sweep *sw) {
     dsb_loader_release(&sw->loader);
     dsb_loader_init(&sw->loader, sw->m);
     sw->loader.bf16_reference = sw->plan->bf16_reference;
+    sw->loader.times = sw->plan->times;
     dsb_workspace_release(&sw->ws);
     dsb_workspace_init(&sw->ws, sw->be);
 }
@@ -131,6 +178,7 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
     dsb_workspace_init(&sw->host, NULL);
     dsb_loader_init(&sw->loader, sw->m);
     sw->loader.bf16_reference = sw->plan->bf16_reference;
+    sw->loader.times = sw->plan->times;
     if (p->n_ctx > sw->m->n_pos) return dsb_fail(err, DSB_EUSAGE, "chunks of %lld tokens are wanted, but the model was opened for %lld positions", (long long)p->n_ctx, (long long)sw->m->n_pos);
     DSB_TRY(choose_isolated(sw, err));
     if (!sw_choose(sw, &sw->how)) return too_little(sw, err);
@@ -164,6 +212,7 @@ static dsb_status sweep_open(sweep *sw, dsb_err *err) {
 }
 
 static void sweep_close(sweep *sw) {
+    sw_settle(sw); /* nobody writes to what goes now */
     for (int i = 0; sw->schemes && i < sw->plan->n_scheme; i++) {
         sw_scheme *s = &sw->schemes[i];
         sw_stream *all[] = {&s->acc, &s->block, &s->acc_out, &s->block_out, &s->iso_out};
@@ -220,6 +269,7 @@ static dsb_status sweep_blocks(sweep *sw, dsb_err *err) {
         sw_phase(sw);
         DSB_TRY(sw_mlp(sw, l, err));
         sw_phase(sw);
+        DSB_TRY(sw_tell(sw, err));
         DSB_TRY(clip_events(sw, l, err));
         DSB_TRY(sw->be->check(err)); /* before the block's figures are kept */
         DSB_TRY(obs->block_done(obs->ctx, l, err));

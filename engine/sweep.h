@@ -24,6 +24,7 @@ typedef struct dsb_sweep_plan {
     const char *spill_dir;        /* folder of the temporary file; NULL: the current one */
     const struct dsb_sweep_costs *how; /* a given way, whatever it takes; NULL: the quickest within `memory` */
     const dsb_observer *obs;
+    dsb_load_times *times;        /* borrowed, added to; or NULL */
 } dsb_sweep_plan;
 
 /* How a sweep keeps to its memory, and what that takes. */

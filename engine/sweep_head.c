@@ -44,6 +44,7 @@ static void release_tile(sweep *sw, heads *all, int64_t t) {
 }
 
 static void heads_close(sweep *sw, heads *all) {
+    sw_settle(sw);
     for (int64_t t = 0; all->h && t < all->n_tile; t++) release_tile(sw, all, t);
     for (int i = sw->plan->n_scheme; all->h && i >= 0; i--) {
         if (!all->h[i].norm_borrowed && all->h[i].norm) sw->be->release(all->h[i].norm);
@@ -62,6 +63,7 @@ static dsb_status load_tile(sweep *sw, heads *all, int64_t t, dsb_err *err) {
     }
     if (all->told || t + 1 < all->n_tile) return DSB_OK;
     all->told = true;
+    sw_settle(sw);
     for (int s = 0; s < sw->plan->n_scheme; s++) DSB_TRY(sw->plan->obs->tensor(sw->plan->obs->ctx, s, &all->h[s + 1].event, err));
     return DSB_OK;
 }

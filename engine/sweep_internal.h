@@ -14,7 +14,7 @@ typedef struct sw_stream {
     int64_t place, n;
 } sw_stream;
 
-enum { SW_TILE = 2048, SW_HEAD_ROWS = 128, SW_HEAD_LEAST = 32 }; /* HEAD: positions whose logits are held */
+enum { SW_TILE = 2048, SW_HEAD_ROWS = 128, SW_HEAD_LEAST = 32, SW_EVENTS = 512 }; /* HEAD: positions whose logits are held */
 
 /* A stream of calibration tokens and what was seen of the inputs of the present attention or feed-forward. */
 enum { SW_INPUTS = 4 };
@@ -71,6 +71,17 @@ typedef struct sweep {
     dsb_workspace ws, tile, host; /* kernels' scratch; the sweep's own tiles; rows on their way to and from the file */
     dsb_routing ref_route;
     double work_done, work_total;
+    struct {
+        dsb_layer_event e;
+        dsb_moments moments;
+    } event[SW_EVENTS]; /* whose figures the device may still owe */
+    int n_event;
+    struct {
+        dsb_tensor_event e;
+        dsb_linear_spec spec;
+        int scheme;
+    } tensor[SW_EVENTS];
+    int n_tensor;
 } sweep;
 
 /* Tiles of the sweep's own workspace. */
@@ -123,6 +134,12 @@ dsb_status sw_calib_finish(sweep *sw, sw_calib *c, dsb_err *err);
 /* Of a scheme's streams (engine/rotate.h); 0: as the model's. */
 int64_t sw_rotation(const sweep *sw, int scheme);
 /* test is rotated back before it is compared. */
+/* *sum += figures of y against x, at the latest when the device has settled. */
+void sw_moments(const sweep *sw, const float *x, const float *y, int64_t n, dsb_moments *sum);
+void sw_settle(const sweep *sw);
+/* Hands out the events that wait: of tensors, then of layers. */
+dsb_status sw_tell(sweep *sw, dsb_err *err);
+dsb_status sw_tell_tensors(sweep *sw, dsb_err *err);
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
 /* A part of a weight or all of it, without telling the observer; event as dsb_load_scheme's. */
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
@@ -138,8 +155,10 @@ void sw_clip_begin(sweep *sw);
 void sw_clip_end(sweep *sw, int scheme);
 
 /* ---- weights (sweep_tiles.c) ---- */
-/* Outputs of a (rows, cols) matrix that are loaded together where so many weights are wanted at a time; rows: all. */
-int64_t sw_tile_rows(int64_t tile_weights, int64_t rows, int64_t cols);
+/* Outputs of a (rows, cols) matrix that are loaded together where so many weights are wanted at a time, whole blocks of rows; rows: all. */
+int64_t sw_tile_rows(int64_t tile_weights, int64_t rows, int64_t cols, int64_t block);
+/* Rows of a weight that belong together: those that a rotated scheme's stream mixes; 1: none. */
+int64_t sw_row_block(const sweep *sw, const dsb_linear_spec *spec);
 /* Whether a scheme's form of the weight can be made tile by tile. */
 bool sw_by_rows(const sweep *sw, int scheme, const dsb_linear_spec *spec);
 /* The reference's form, and a scheme's, of which the observer is told; where the sweep's way wants it they are not held. */

@@ -60,8 +60,11 @@ typedef struct kept {
 
 static void keep_rows(sweep *sw, const int32_t *rows, int64_t n, const float *out, kept *k) {
     int64_t d = sw->m->config.d_model;
-    for (int64_t i = 0; i < n && k->at < k->n; i++)
-        if (rows[i] == k->rows[k->at]) sw->be->copy(k->out + k->at++ * d, out + i * d, (size_t)d * sizeof *out);
+    for (int64_t i = 0, run; i < n && k->at < k->n; i += run ? run : 1) {
+        for (run = 0; i + run < n && k->at + run < k->n && rows[i + run] == k->rows[k->at + run];) run++;
+        if (run) sw->be->copy(k->out + k->at * d, out + i * d, (size_t)(run * d) * sizeof *out);
+        k->at += run;
+    }
 }
 
 /* Runs the rows of one expert and adds weight * output to dst's rows `to` - base. k may be NULL. */
@@ -224,6 +227,7 @@ static dsb_status load_int4(sweep *sw, const dsb_linear_spec specs[3], dsb_ffn_w
     dsb_status s = DSB_OK;
     for (int i = 0; i < 3 && !s; i++) {
         s = dsb_load_reference(&sw->loader, &specs[i], part(ref, i), err);
+        if (!s) s = dsb_load_reference(&sw->loader, &specs[i], NULL, err); /* w_ref too */
         if (!s) s = dsb_quantize_rtn(&q, dsb_format_find("int4"), 32, false, sw->loader.w_ref, specs[i].rows, specs[i].cols, err);
         if (s) break;
         dsb_dequantize(&q, NULL, deq);
@@ -320,10 +324,8 @@ static dsb_status load_unit_schemes(sweep *sw, mlp *b, int64_t unit, ffn_set *se
 static void add_moments(const sweep *sw, const int32_t *rows, int64_t n, const float *ref, const float *test, dsb_moments *sum) {
     int64_t d = sw->m->config.d_model, ctx = sw->plan->n_ctx;
     for (int64_t from = 0, to; from < n; from = to) {
-        dsb_moments one;
         for (to = from + 1; to < n && rows[to] / ctx == rows[from] / ctx;) to++;
-        sw->be->moments(ref + from * d, test + from * d, (to - from) * d, &one);
-        dsb_moments_add(sum, &one);
+        sw_moments(sw, ref + from * d, test + from * d, (to - from) * d, sum);
     }
 }
 
@@ -492,6 +494,7 @@ static dsb_status finish_pass(sweep *sw, int64_t layer, const sw_pass *pass, dsb
 }
 
 static dsb_status expert_events(sweep *sw, const mlp *b, dsb_err *err) {
+    DSB_TRY(sw_tell(sw, err));
     for (int64_t e = 0; e < sw->m->config.n_expert; e++) {
         int64_t at, n = expert_rows(&b->routes.iso, e, &at);
         for (int s = 0; s < sw->plan->n_scheme && n > 0; s++) {
@@ -561,6 +564,7 @@ dsb_status sw_mlp(sweep *sw, int64_t layer, dsb_err *err) {
     dsb_status s = mlp_run(sw, &b, err);
     for (int64_t u = 0; b.sets && u < (sw->how.hold ? b.n_unit : 1); u++) release_set(sw, &b.sets[u]);
     sw_routes_release(sw, &b.routes);
+    sw_settle(sw); /* before the sums go */
     free(b.sets);
     free(b.iso_src);
     free(b.sums);

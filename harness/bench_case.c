@@ -76,14 +76,31 @@ static size_t line_up(size_t bytes) { return (bytes + LINE - 1) / LINE * LINE; }
 /* Inputs that every call reads from memory: those of tokens, but a product's, which the block before left in the cache. */
 static bool is_streamed(const dsb_kernel_case *k, int i) { return !k->product && (k->in[i].extent & DSB_EXT_N); }
 
+static size_t cache_bytes(const dsb_backend *be) {
+    dsb_device_facts f;
+    if (!be->facts) return dsb_cache_bytes();
+    be->facts(&f);
+    return (size_t)f.cache_bytes;
+}
+
 /* As many copies as four times the last-level cache takes. */
-static int copies_for(double bytes) {
+static int copies_for(const dsb_backend *be, double bytes) {
     static const double k_most = 1e9;
-    double wanted = 4 * (double)dsb_cache_bytes(), n = (wanted < k_most ? wanted : k_most) / (bytes > 0 ? bytes : k_most) + 1;
+    double wanted = 4 * (double)cache_bytes(be), n = (wanted < k_most ? wanted : k_most) / (bytes > 0 ? bytes : k_most) + 1;
     return n < 2 ? 2 : n > MOST_COPIES ? MOST_COPIES : (int)n;
 }
 
 static size_t input_bytes(const dsb_bench_case *c, int i) { return (size_t)dsb_case_count(&c->k->in[i], &c->call.shape) * dsb_case_element(c->k->in[i].data, NULL); }
+
+/* The same in a GPU's memory, where the call wants it there. */
+static dsb_status give_device(dsb_bench_case *c, int extent, const uint8_t *host, size_t bytes, uint8_t **out, dsb_err *err) {
+    void *p;
+    if (!c->call.be->facts || extent & DSB_EXT_HOST) return DSB_OK;
+    DSB_TRY(c->call.be->alloc(&p, bytes, "a kernel's data", err));
+    c->call.be->upload(p, host, bytes);
+    *out = p;
+    return DSB_OK;
+}
 
 static dsb_status fill_input(dsb_bench_case *c, int i, dsb_err *err) {
     size_t bytes = input_bytes(c, i);
@@ -93,8 +110,7 @@ static dsb_status fill_input(dsb_bench_case *c, int i, dsb_err *err) {
     DSB_TRY(DSB_NEW(c->in[i], (size_t)copies * line_up(bytes) + LINE, "inputs of a kernel", err));
     dsb_case_fill_in(&c->k->in[i], &c->call.shape, DSB_FILL_MILD, (uint32_t)i + 1, c->in[i]);
     for (int j = 1; j < copies; j++) memcpy(c->in[i] + (size_t)j * line_up(bytes), c->in[i], bytes);
-    c->call.in[i] = c->in[i];
-    return DSB_OK;
+    return give_device(c, c->k->in[i].extent, c->in[i], (size_t)copies * line_up(bytes), &c->device_in[i], err);
 }
 
 /* Blocks of in[0]'s weights; `from`: a case that has the same. */
@@ -123,7 +139,7 @@ static dsb_status pack_copies(dsb_bench_case *c, const dsb_bench_case *from, dsb
     for (int i = 0; i == 0 || i < c->copies; i++) {
         DSB_TRY(pack_one(c, err));
         c->w[i] = c->call.w;
-        if (c->copies == 0) c->copies = copies_for((double)c->w[0].bytes);
+        if (c->copies == 0) c->copies = copies_for(c->call.be, (double)c->w[0].bytes);
     }
     c->kernel = c->w[0].kernel;
     c->bytes = (double)c->w[0].bytes;
@@ -133,14 +149,15 @@ static dsb_status pack_copies(dsb_bench_case *c, const dsb_bench_case *from, dsb
 static dsb_status open_copies(dsb_bench_case *c, const dsb_bench_case *from, dsb_err *err) {
     for (int i = 0; i < DSB_CASE_IN; i++)
         if (c->k->in[i].data && is_streamed(c->k, i)) c->bytes += (double)input_bytes(c, i);
-    if (!c->k->product && c->copies == 0) c->copies = copies_for(c->bytes);
+    if (!c->k->product && c->copies == 0) c->copies = copies_for(c->call.be, c->bytes);
     for (int i = 0; i < DSB_CASE_IN; i++)
         if (c->k->in[i].data) DSB_TRY(fill_input(c, i, err));
     for (int i = 0; i < DSB_CASE_OUT; i++) {
         if (!c->k->out[i].data) continue;
         c->out_bytes[i] = (size_t)dsb_case_count(&c->k->out[i], &c->call.shape) * dsb_case_element(c->k->out[i].data, NULL);
         DSB_TRY(DSB_NEW(c->out[i], c->out_bytes[i] + LINE, "outputs of a kernel", err));
-        c->call.out[i] = c->out[i];
+        DSB_TRY(give_device(c, c->k->out[i].extent, c->out[i], c->out_bytes[i] + LINE, &c->device_out[i], err));
+        c->call.out[i] = c->device_out[i] ? c->device_out[i] : c->out[i];
     }
     if (c->k->product) DSB_TRY(pack_copies(c, from, err));
     count_ops(c);
@@ -165,18 +182,32 @@ void dsb_bench_case_close(dsb_bench_case *c) {
     free(c->w);
     free(c->owned);
     if (c->q.format) dsb_qtensor_release(&c->q);
-    for (int i = 0; i < DSB_CASE_IN; i++) free(c->in[i]);
-    for (int i = 0; i < DSB_CASE_OUT; i++) free(c->out[i]);
+    for (int i = 0; i < DSB_CASE_IN; i++) {
+        free(c->in[i]);
+        if (c->device_in[i]) c->call.be->release(c->device_in[i]);
+    }
+    for (int i = 0; i < DSB_CASE_OUT; i++) {
+        free(c->out[i]);
+        if (c->device_out[i]) c->call.be->release(c->device_out[i]);
+    }
     *c = (dsb_bench_case){0};
 }
 
-void dsb_bench_case_run(dsb_bench_case *c, int copy) {
-    for (int i = 0; i < DSB_CASE_IN; i++) c->call.in[i] = c->in[i] ? c->in[i] + (size_t)copy * c->in_stride[i] : NULL;
+void dsb_bench_case_start(dsb_bench_case *c, int copy) {
+    const dsb_backend *be = c->call.be;
+    for (int i = 0; i < DSB_CASE_IN; i++) {
+        const uint8_t *first = c->device_in[i] ? c->device_in[i] : c->in[i];
+        c->call.in[i] = first ? first + (size_t)copy * c->in_stride[i] : NULL;
+    }
     if (c->w) c->call.w = c->w[copy];
-    if (c->k->in_place) memcpy(c->out[0], c->call.in[0], c->out_bytes[0]);
+    if (c->k->in_place) be->copy(c->call.out[0], c->call.in[0], c->out_bytes[0]); /* never the host's */
     for (int i = 0; c->k->adds && i < DSB_CASE_OUT; i++)
-        if (c->out[i]) memset(c->out[i], 0, c->out_bytes[i]);
+        if (c->out[i]) memset(c->out[i], 0, c->out_bytes[i]); /* always the host's */
     c->k->run(&c->call);
+}
+
+void dsb_bench_case_run(dsb_bench_case *c, int copy) {
+    dsb_bench_case_start(c, copy);
     c->call.be->sync();
 }
 
@@ -214,6 +245,8 @@ dsb_status dsb_bench_case_verify(dsb_bench_case *c, dsb_err *err) {
     dsb_status s = DSB_OK;
     for (int copy = 0; copy < c->copies && !s; copy += c->copies > 1 ? c->copies - 1 : 1) {
         dsb_bench_case_run(c, copy);
+        for (int i = 0; i < DSB_CASE_OUT; i++)
+            if (c->device_out[i]) c->call.be->download(c->out[i], c->device_out[i], c->out_bytes[i]);
         if (c->k->mixed) s = verify_row(c, &ref, -1, err);
         for (int i = 0; i < 4 && !c->k->mixed && !s; i++)
             if (rows[i] >= 0 && rows[i] < n) s = verify_row(c, &ref, rows[i], err);

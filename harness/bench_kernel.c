@@ -7,6 +7,7 @@
 #include "harness/bench.h"
 #include "harness/bench_case.h"
 #include "harness/busy.h"
+#include "harness/sensors.h"
 #include "metrics/stats.h"
 
 static const double k_repeat_s = 0.02; /* a repeat's calls take at least so long: a clock's step and a thread's start don't count */
@@ -62,12 +63,16 @@ static dsb_status add_jobs(dsb_bench_kernels *b, const char *name, const dsb_cas
     if (!all && !products && !find_case(plain)) return unknown_kernel(name, plain, err);
     if (slash) {
         snprintf(isa, sizeof isa, "%.*s", (int)(slash - name < 15 ? slash - name : 15), name);
-        be = *isa ? dsb_backend_cpu(isa) : NULL;
+        be = strcmp(isa, b->be->isa) == 0 ? b->be : *isa && !b->be->facts ? dsb_backend_cpu(isa) : NULL;
+        if (!be && b->be->facts) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel %.60s: --device cuda measures the GPU's kernels; without --device is wanted", name);
         if (!be) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel %.60s: this machine or build has no instruction set '%s'; `dsbench list kernels` tells what there is", name, isa);
     }
     if (all && n_shape) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel all: one shape doesn't suit all kernels; leave --shape out, or name the kernels");
     for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
-        if (!all && !(products && k[i].product) && strcmp(k[i].name, plain) != 0) continue;
+        bool named = strcmp(k[i].name, plain) == 0;
+        if (!all && !(products && k[i].product) && !named) continue;
+        if (k[i].kind == DSB_W_BLOCK && !be->pack_blocks && !named) continue;
+        if (k[i].kind == DSB_W_BLOCK && !be->pack_blocks) return dsb_fail(err, DSB_EUNSUPPORTED, "bench: --kernel %.60s: this device has no products of packed weights; decoded ones run as gemm_f32", name);
         for (int s = 0; s < (n_shape ? n_shape : 1); s++) DSB_TRY(add_job(b, &k[i], be, n_shape ? &shapes[s] : NULL, err));
     }
     return DSB_OK;
@@ -78,7 +83,6 @@ dsb_status dsb_bench_kernels_open(dsb_bench_kernels *b, dsb_arena *arena, dsb_er
     const dsb_kernel_case *k;
     dsb_case_shape shapes[DSB_OPT_LIST_MAX] = {{0}};
     int n_all = dsb_bench_cases(&k), n_shape = 0;
-    if (strcmp(b->be->name, "cpu") != 0) return dsb_fail(err, DSB_EUNSUPPORTED, "bench: --kernel measures kernels of the processor; without --device is wanted");
     DSB_TRY(dsb_words_split(&names, arena, "--kernel", b->names, err));
     if (b->shapes) {
         DSB_TRY(dsb_words_split(&words, arena, "--shape", b->shapes, err));
@@ -89,15 +93,31 @@ dsb_status dsb_bench_kernels_open(dsb_bench_kernels *b, dsb_arena *arena, dsb_er
     return DSB_OK;
 }
 
+/* By a GPU's clock; calls wait for nobody but where they hand figures to the host. One more round is for the sensors, whose reading takes time. */
+static void time_device(dsb_bench_case *c, int64_t calls, int64_t repeats, int64_t turn, double *seconds, dsb_sensors *sensors) {
+    const dsb_backend *be = c->call.be;
+    dsb_sensors_begin(sensors, be);
+    for (int64_t r = 0; r <= repeats; r++) {
+        be->clock_begin();
+        for (int64_t i = 0; i < calls; i++) dsb_bench_case_start(c, (int)(turn++ % c->copies));
+        if (r == repeats) dsb_sensors_look(sensors, be);
+        double t = be->clock_end() / (double)calls;
+        if (r < repeats) seconds[r] = t;
+    }
+    dsb_sensors_end(sensors, be);
+    *sensors = dsb_sensors_mean(sensors, (double)((repeats + 1) * calls));
+}
+
 /* Seconds of one call in each repeat, ascending. Copies take turns all along. */
-static void time_case(dsb_bench_case *c, int64_t repeats, double *seconds) {
+static void time_case(dsb_bench_case *c, int64_t repeats, double *seconds, dsb_sensors *sensors) {
     int64_t calls = 0, turn = 0;
     double t = dsb_now_s();
     while (dsb_now_s() - t < k_repeat_s || calls < 2) { /* the warm-up, that tells how many calls a repeat wants */
         dsb_bench_case_run(c, (int)(turn++ % c->copies));
         calls++;
     }
-    for (int64_t r = 0; r < repeats; r++) {
+    if (c->call.be->clock_end) time_device(c, calls, repeats, turn, seconds, sensors);
+    for (int64_t r = 0; r < repeats && !c->call.be->clock_end; r++) {
         t = dsb_now_s();
         for (int64_t i = 0; i < calls; i++) dsb_bench_case_run(c, (int)(turn++ % c->copies));
         seconds[r] = (dsb_now_s() - t) / (double)calls;
@@ -110,13 +130,14 @@ static const char *shape_text(dsb_arena *arena, const dsb_case_shape *s) {
     return dsb_text_format(arena, "%lldx%lldx%lld", (long long)s->rows, (long long)s->cols, (long long)s->n);
 }
 
-static void fill_row(const dsb_bench_kernels *b, const dsb_bench_case *c, dsb_arena *arena, const dsb_roofline *roof, const double *seconds, const dsb_cpu_times cpu[2], dsb_bench_row *row) {
+static void fill_row(const dsb_bench_kernels *b, const dsb_bench_case *c, dsb_arena *arena, const dsb_roofline *roof, const double *seconds, const dsb_cpu_times cpu[2], const dsb_sensors *sensors, dsb_bench_row *row) {
     double median = dsb_quantile_sorted(seconds, b->repeats, 0.5), ops = 0;
     bool memory;
     for (int a = 0; a < DSB_ARITH_COUNT; a++) ops += c->ops[a];
     *row = (dsb_bench_row){.kind = "kernel", .name = c->k->name, .shape = shape_text(arena, &c->call.shape), .n_token = -1, .depth = -1, .batch = -1, .repeats = b->repeats, .seconds = median, .seconds_min = seconds[0],
                            .seconds_max = seconds[b->repeats - 1], .tps = NAN, .p50_ms = NAN, .p99_ms = NAN, .gops = ops > 0 ? 1e-9 * ops / median : NAN, .gbps = 1e-9 * c->bytes / median,
                            .roofline_percent = dsb_roofline_percent(roof, c->ops, c->bytes, median, &memory), .busy_percent = dsb_busy_percent(&cpu[0], &cpu[1]), .steal_percent = dsb_steal_percent(&cpu[0], &cpu[1]),
+                           .sm_mhz = sensors->sm_mhz, .power_w = sensors->power_w, .temperature_c = sensors->temperature_c, .energy_j = sensors->energy_j, .device_bytes = sensors->used_bytes,
                            .kernel = c->kernel ? c->kernel : dsb_text_format(arena, "%s/%s", c->call.be->isa, c->k->name)};
     row->bound = memory ? "memory" : "compute";
 }
@@ -124,13 +145,17 @@ static void fill_row(const dsb_bench_kernels *b, const dsb_bench_case *c, dsb_ar
 static dsb_status run_job(const dsb_bench_kernels *b, const dsb_bench_job *job, dsb_arena *arena, const dsb_roofline *roof, double *seconds, dsb_bench_row *row, dsb_err *err) {
     dsb_bench_case c;
     dsb_cpu_times cpu[2];
+    dsb_sensors sensors;
     DSB_TRY(dsb_bench_case_open(&c, job->k, job->be, &job->shape, 0, err));
     dsb_status s = dsb_bench_case_verify(&c, err);
     if (!s) {
         dsb_cpu_times_read(&cpu[0]);
-        time_case(&c, b->repeats, seconds);
+        dsb_sensors_init(&sensors);
+        time_case(&c, b->repeats, seconds, &sensors);
+        if (!job->be->clock_end) sensors = dsb_sensors_mean(&sensors, 1);
         dsb_cpu_times_read(&cpu[1]);
-        fill_row(b, &c, arena, roof, seconds, cpu, row);
+        fill_row(b, &c, arena, roof, seconds, cpu, &sensors, row);
+        s = job->be->check(err);
     }
     dsb_bench_case_close(&c);
     return s;

@@ -186,7 +186,8 @@ static void fill_row(const dsb_bench_model *b, dsb_arena *arena, const dsb_speed
     *row = (dsb_bench_row){.kind = "model", .name = v->scheme->name, .phase = v->decode ? "decode" : "prefill", .routing = b->random_tokens && b->routing == DSB_ROUTING_REAL ? "random tokens" : dsb_routing_kind_name(b->routing),
                            .n_token = v->n_token, .depth = v->depth, .batch = b->batch, .repeats = b->repeats, .seconds = v->seconds, .seconds_min = v->seconds_min, .seconds_max = v->seconds_max,
                            .tps = dsb_speed_tps(v, b->batch, v->seconds), .p50_ms = v->p50_ms, .p99_ms = v->p99_ms, .gops = gops, .gbps = 1e-9 * v->work.bytes / v->seconds, .roofline_percent = v->roofline_percent,
-                           .bound = v->memory ? "memory" : "compute", .busy_percent = v->busy_percent, .steal_percent = v->steal_percent, .kernel = dsb_arena_strdup(arena, v->kernels)};
+                           .bound = v->memory ? "memory" : "compute", .busy_percent = v->busy_percent, .steal_percent = v->steal_percent,
+                           .sm_mhz = v->sensors.sm_mhz, .power_w = v->sensors.power_w, .temperature_c = v->sensors.temperature_c, .energy_j = v->sensors.energy_j, .device_bytes = v->sensors.used_bytes, .kernel = dsb_arena_strdup(arena, v->kernels)};
 }
 
 dsb_status dsb_bench_model_run(dsb_bench_model *b, dsb_arena *arena, const dsb_roofline *roof, dsb_bench_rows *out, dsb_progress *progress, dsb_err *err) {

@@ -30,6 +30,7 @@ typedef struct shared {
     dsb_host_facts host;
     dsb_model_facts model;
     dsb_roofline roof;
+    dsb_device_facts gpu; /* no name: a CPU */
     const char *command, *cpu;
 } shared;
 
@@ -78,7 +79,7 @@ static dsb_status repeat_command(const options *o, dsb_arena *arena, const char 
     }
     if (o->group) put_number(&t, "--group", o->group);
     put_number(&t, "--repeats", o->repeats);
-    dsb_text_printf(&t, " --busy-limit %g --threads %d --device %s", o->busy_limit, omp_get_max_threads(), dsb_device()->name);
+    dsb_text_printf(&t, " --busy-limit %g --threads %d --device %s", o->busy_limit, omp_get_max_threads(), dsb_device_name());
     if (isa && *isa) put_word(&t, "--isa", isa);
     dsb_status s = dsb_text_check(&t, "the command", err);
     *out = s ? NULL : dsb_arena_strdup(arena, t.data);
@@ -108,6 +109,7 @@ static void fill_shared(const options *o, const shared *s, dsb_arena *arena, dsb
         r->f32_gflops = s->roof.f32_gflops;
         r->bf16_gflops = s->roof.bf16_gflops;
         r->int8_gops = s->roof.int8_gops;
+        r->fp8_gflops = s->roof.fp8_gflops;
     }
 }
 
@@ -115,7 +117,8 @@ static void fill_shared(const options *o, const shared *s, dsb_arena *arena, dsb
 #define HEADS_COMMON                                                                                                                                                                               \
     { "gops", "GOP/s", NULL, false }, { "gbps", "GB/s", NULL, false }, { "roofline_percent", "roofline", "%", false }, { "bound", "bound by", NULL, true }, { "busy_percent", "busy", "%", false }, \
     { "kernel", "kernel", NULL, true }, { "repeats", NULL, NULL, false }, { "steal_percent", NULL, NULL, false }, { "clean", NULL, NULL, false }, { "read_gbps", NULL, NULL, false },               \
-    { "triad_gbps", NULL, NULL, false }, { "f32_gflops", NULL, NULL, false }, { "bf16_gflops", NULL, NULL, false }, { "int8_gops", NULL, NULL, false }, { "isa", NULL, NULL, true },                \
+    { "triad_gbps", NULL, NULL, false }, { "f32_gflops", NULL, NULL, false }, { "bf16_gflops", NULL, NULL, false }, { "int8_gops", NULL, NULL, false }, { "fp8_gflops", NULL, NULL, false },                                                \
+    { "sm_mhz", "SM clock", "MHz", false }, { "power_w", "power", "W", false }, { "temperature_c", "GPU", "°C", false }, { "energy_j", "energy", "J", false }, { "device_bytes", NULL, NULL, false }, { "isa", NULL, NULL, true },                \
     { "device", NULL, NULL, true }, { "threads", NULL, NULL, false }, { "cpu", NULL, NULL, true }, { "version", NULL, NULL, true }, { "command", NULL, NULL, true }
 
 /* Three digits or more, without an exponent. */
@@ -131,8 +134,9 @@ static void put_common(dsb_grid *g, const shared *s, const dsb_bench_row *r) {
     dsb_grid_int(g, r->repeats);
     dsb_grid_figure(g, r->steal_percent, "%.1f", r->steal_percent);
     dsb_grid_int(g, r->clean);
-    const double machine[] = {r->read_gbps, r->triad_gbps, r->f32_gflops, r->bf16_gflops, r->int8_gops};
+    const double machine[] = {r->read_gbps, r->triad_gbps, r->f32_gflops, r->bf16_gflops, r->int8_gops, r->fp8_gflops, r->sm_mhz, r->power_w, r->temperature_c, r->energy_j};
     for (size_t i = 0; i < sizeof machine / sizeof *machine; i++) put_figure(g, machine[i]);
+    dsb_grid_int(g, r->device_bytes);
     dsb_grid_text(g, r->isa);
     dsb_grid_text(g, r->device);
     dsb_grid_int(g, r->threads);
@@ -198,8 +202,9 @@ static void print_lines(const options *o, dsb_arena *arena, const shared *s, con
     const char *dirty = unclean(o, arena, rows), *mark = o->output == DSB_REPORT_MARKDOWN ? "- " : "";
     FILE *to = readers ? stdout : stderr;
     if (o->parsed.quiet && !readers) return;
-    if (readers && s->roof.read_gbps <= 0) fprintf(to, "\n%smachine: %s; %d threads; its ceilings are not measured on a GPU\n", mark, s->cpu, omp_get_max_threads());
+    if (readers && s->gpu.name[0]) fprintf(to, "\n%sGPU: %s; read %.3g GB/s, triad %.3g GB/s; peaks f32 %.4g, bf16 %.4g, fp8 %.4g, int8 %.4g GOP/s; %s; %d threads\n", mark, s->gpu.name, s->roof.read_gbps, s->roof.triad_gbps, s->roof.f32_gflops, s->roof.bf16_gflops, s->roof.fp8_gflops, s->roof.int8_gops, s->cpu, omp_get_max_threads());
     else if (readers) fprintf(to, "\n%smachine: %s; %d threads; read %.3g GB/s, triad %.3g GB/s; peaks f32 %.4g, bf16 %.4g, int8 %.4g GOP/s\n", mark, s->cpu, omp_get_max_threads(), s->roof.read_gbps, s->roof.triad_gbps, s->roof.f32_gflops, s->roof.bf16_gflops, s->roof.int8_gops);
+    if (s->gpu.note[0]) fprintf(to, "%s%s\n", mark, s->gpu.note);
     for (const char *p = o->model.notes.data; p && *p; p = strchr(p, '\n') + 1) fprintf(to, "%s%.*s\n", mark, (int)strcspn(p, "\n"), p);
     if (dirty) fprintf(to, "%s%s\n", mark, dirty);
     else if (readers) fprintf(to, "%sclean: others took at most %g %% of all processors\n", mark, o->busy_limit);
@@ -231,6 +236,7 @@ static dsb_status measure(options *o, dsb_arena *arena, dsb_db *db, dsb_err *err
     dsb_progress_init(&progress, o->parsed.quiet);
     dsb_progress_show(&progress, 0, "the machine");
     dsb_roofline_measure(be, &s.roof);
+    if (be->facts) be->facts(&s.gpu);
     dsb_status st = o->kernels.names ? dsb_bench_kernels_run(&o->kernels, arena, &s.roof, &rows, &progress, err) : dsb_bench_model_run(&o->model, arena, &s.roof, &rows, &progress, err);
     dsb_progress_clear(&progress);
     DSB_TRY(st);
@@ -285,14 +291,14 @@ int dsb_cmd_bench(int argc, char **argv) {
         {"depth", 0, DSB_OPT_INT, &m->depth, "N", "tokens in the cache before both (0)", 0, 1 << 20},
         {"batch", 0, DSB_OPT_INT, &m->batch, "N", "sequences that go forward together (1)", 1, 4096},
         {"text", 0, DSB_OPT_STRING, &m->text, "FILE", "whose tokens are fed (default: the built-in one)", 0, 0},
-        {"routing", 0, DSB_OPT_STRING, &o.routing, "NAME", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
+        {"routing", 0, DSB_OPT_STRING, &o.routing, "real|uniform|zipf|recorded", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
         {"recorded", 0, DSB_OPT_STRING, &m->recorded, "FILE", "experts of --routing recorded: what `dsbench trace` wrote", 0, 0},
         {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all", 0, 0},
         {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs (1 where it is no product) x values x tokens", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "measurements, after one warm-up (5)", 1, DSB_MAX_REPEATS},
         {"busy-limit", 0, DSB_OPT_REAL, &o.busy_limit, "PERCENT", "other load up to which a run is called clean (5)", 0, 100},
         {"strict", 0, DSB_OPT_FLAG, &o.strict, NULL, "exit code 3 where it isn't", 0, 0},
-        {"format", 0, DSB_OPT_STRING, &o.format, "NAME", "text, md, csv or json", 0, 0},
+        {"format", 0, DSB_OPT_STRING, &o.format, "text|md|csv|json", "how it is written (default text)", 0, 0},
     };
     const dsb_usage usage = {.command = "bench", .what = "Prefill and decode speed of a model's formats in turn, or of kernels, each checked against plain C first;\n"
                                                          "beside what this machine's memory and arithmetic do, and what else ran on it. Rows go to table bench.",

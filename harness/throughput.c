@@ -14,6 +14,7 @@ typedef struct timings {
     double *prefill_s, *decode_s; /* (repeats) */
     double *step_s;               /* (repeats, decode): every decoded step by itself */
     dsb_work prefill, decode;
+    dsb_sensors sensors[2]; /* of prefill, of decode */
 } timings;
 
 typedef struct bench {
@@ -40,6 +41,11 @@ static dsb_status fill(bench *b, dsb_session *s, dsb_err *err) {
     return DSB_OK;
 }
 
+static void sense(dsb_sensors *s, const dsb_backend *be) {
+    dsb_sensors_look(s, be);
+    dsb_sensors_end(s, be);
+}
+
 /* One prefill and the decoding after it; r < 0: the warm-up, not kept. The text's own tokens are fed, whatever the logits say. */
 static dsb_status once(bench *b, dsb_session *s, timings *v, int64_t r, dsb_err *err) {
     const dsb_throughput_plan *p = b->p;
@@ -48,13 +54,16 @@ static dsb_status once(bench *b, dsb_session *s, timings *v, int64_t r, dsb_err 
     s->done = (dsb_work){0};
     if (p->prefill) {
         const int32_t *tokens = pick(b, at, p->prefill);
+        if (r >= 0) dsb_sensors_begin(&v->sensors[0], p->m->be);
         double t = dsb_now_s();
         DSB_TRY(dsb_session_forward(s, tokens, p->prefill, 1, b->logits, NULL, err));
         v->prefill_s[kept] = dsb_now_s() - t;
+        if (r >= 0) sense(&v->sensors[0], p->m->be);
     }
     v->prefill = s->done;
     s->done = (dsb_work){0};
     at += p->prefill;
+    if (r >= 0) dsb_sensors_begin(&v->sensors[1], p->m->be);
     double first = dsb_now_s(), before = first;
     for (int64_t i = 0; i < p->decode; i++) {
         DSB_TRY(dsb_session_forward(s, pick(b, at + i, 1), 1, 1, b->logits, NULL, err));
@@ -63,6 +72,7 @@ static dsb_status once(bench *b, dsb_session *s, timings *v, int64_t r, dsb_err 
         before = now;
     }
     v->decode_s[kept] = before - first;
+    if (r >= 0) sense(&v->sensors[1], p->m->be);
     v->decode = s->done;
     return DSB_OK;
 }
@@ -89,7 +99,7 @@ static void summarize(const dsb_throughput_plan *p, const dsb_roofline *roof, co
     dsb_sort(t, p->repeats);
     *out = (dsb_speed){.scheme = s->scheme, .decode = decode, .n_token = decode ? p->decode : p->prefill, .depth = p->depth + (decode ? p->prefill : 0), .seconds = dsb_quantile_sorted(t, p->repeats, 0.5),
                        .seconds_min = t[0], .seconds_max = t[p->repeats - 1], .p50_ms = NAN, .p99_ms = NAN, .work = decode ? v->decode : v->prefill, .busy_percent = dsb_busy_percent(&cpu[0], &cpu[1]),
-                       .steal_percent = dsb_steal_percent(&cpu[0], &cpu[1]), .token_bytes = (int64_t)s->token_bytes};
+                       .steal_percent = dsb_steal_percent(&cpu[0], &cpu[1]), .token_bytes = (int64_t)s->token_bytes, .sensors = dsb_sensors_mean(&v->sensors[decode], (double)p->repeats)};
     if (decode) {
         dsb_sort(v->step_s, n_step);
         out->p50_ms = 1e3 * dsb_quantile_sorted(v->step_s, n_step, 0.5);
@@ -104,6 +114,7 @@ static void summarize(const dsb_throughput_plan *p, const dsb_roofline *roof, co
 }
 
 static dsb_status timings_make(timings *v, const dsb_throughput_plan *p, dsb_err *err) {
+    for (int i = 0; i < 2; i++) dsb_sensors_init(&v->sensors[i]);
     DSB_TRY(DSB_NEW(v->prefill_s, p->repeats, "timings", err));
     DSB_TRY(DSB_NEW(v->decode_s, p->repeats, "timings", err));
     return DSB_NEW(v->step_s, p->repeats * p->decode + 1, "timings", err);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "db/db.h"
 #include "engine/session.h"
+#include "harness/sensors.h"
 #include "kernels/roofline.h"
 
 enum { DSB_MAX_REPEATS = 1024 };
@@ -35,6 +36,7 @@ typedef struct dsb_speed {
     double peak_gops;       /* of the arithmetic that most operations are */
     double busy_percent, steal_percent; /* other load meanwhile; steal: of that what the hypervisor took */
     int64_t token_bytes;
+    dsb_sensors sensors; /* means; energy of all tokens */
     char kernels[256];      /* that ran */
 } dsb_speed;
 static inline double dsb_speed_tps(const dsb_speed *v, int64_t batch, double seconds) { return (double)(batch * v->n_token) / seconds; }

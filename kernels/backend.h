@@ -80,6 +80,28 @@ enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
 typedef struct dsb_experts dsb_experts; /* a backend's own */
+struct dsb_roofline;                    /* kernels/roofline.h */
+
+/* A stored BF16 weight (rows, cols) on a device, of which all its forms are made there. */
+typedef struct dsb_whole {
+    uint16_t *words; /* device, owned */
+    float *wide;     /* the same in f32 */
+    int64_t rows, cols;
+} dsb_whole;
+
+/* A GPU and its sensors, as they are now; NAN or 0 where they are not known. */
+typedef struct dsb_device_facts {
+    char name[96], note[128]; /* note: why there are no sensors; or empty */
+    int64_t cache_bytes, memory_bytes, used_bytes;
+    double sm_mhz, power_w, temperature_c, energy_j; /* energy: since the driver began */
+} dsb_device_facts;
+
+/* Calls of one kernel, or of copies one way, and what they took one by one. */
+typedef struct dsb_watched {
+    const char *name;
+    int64_t calls;
+    double seconds, bytes; /* bytes: of copies */
+} dsb_watched;
 
 typedef struct dsb_backend {
     const char *name; /* "cpu", "cuda" */
@@ -102,6 +124,14 @@ typedef struct dsb_backend {
     /* Packs host rows of blocks (rows, dsb_packed_row_bytes) as BLOCK; its products are those of the decoded weights, bit for bit. NULL: a device without. */
     dsb_status (*pack_blocks)(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
     void (*unpack)(dsb_wmat *w); /* frees */
+    /* The same on a device of what it has whole, beside what it computes; all NULL where the host does that. whole_round: codes of round-to-nearest as
+     * dsb_quantize finds them (symmetric, groups of `group` inputs, within ±qmax; I4 from 7 down). Figures of the decoded weights (whole_moments: of the
+     * weight itself) against it are added to *sum as moments_later does, block by block; sum NULL: none are wanted. */
+    dsb_status (*whole_open)(dsb_whole *out, const uint16_t *bf16, int64_t rows, int64_t cols, dsb_err *err);
+    void (*whole_close)(dsb_whole *w);
+    dsb_status (*whole_pack)(dsb_wmat *out, const dsb_whole *w, dsb_err *err); /* as BF16 */
+    dsb_status (*whole_round)(dsb_wmat *out, const dsb_whole *w, int64_t group, int qmax, dsb_moments *sum, dsb_err *err);
+    void (*whole_moments)(const dsb_whole *w, dsb_moments *sum);
 
     /* y (n, rows) = x · Wᵀ. Integer kinds need x.q, the others x.f32. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
@@ -165,6 +195,9 @@ typedef struct dsb_backend {
 
     /* Reductions that metrics need. `x` NULL means zeros. */
     void (*moments)(const float *x, const float *y, int64_t n, dsb_moments *out);
+    /* *sum, which stays where it is, has these figures added by the time settle returns, calls in their order; NULL: a device that makes nobody wait. */
+    void (*moments_later)(const float *x, const float *y, int64_t n, dsb_moments *sum);
+    void (*settle)(void);
     float (*absmax)(const float *x, int64_t n); /* NaN if one is NaN; 0 if n is 0 */
     void (*histogram)(const float *x, int64_t n, uint64_t *bins); /* bins (DSB_BINS) host += magnitudes of finite values */
     /* Sums of calibration, in f64, rows ascending: of x, |x|, x² and the largest |x| of each column; and xᵀx (cols, cols), whole. Outputs are on the host and are added to. */
@@ -172,6 +205,15 @@ typedef struct dsb_backend {
     void (*gram)(const float *x, int64_t n, int64_t cols, double *gram);
     /* ref, test: (n, vocab); target (n) host ids or -1; out (n) host. test NULL: only the reference's own figures. */
     void (*logit_rows)(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out);
+
+    /* A device's own clock, sensors and ceilings; NULL: a CPU. */
+    void (*clock_begin)(void);
+    double (*clock_end)(void); /* waits; seconds the device took since clock_begin */
+    void (*facts)(dsb_device_facts *out);
+    void (*ceilings)(struct dsb_roofline *out);
+    /* on: from now on each kernel and copy is waited for and counted by its name, which slows all down. watched: what was counted since. */
+    void (*watch)(bool on);
+    int (*watched)(const dsb_watched **rows);
 } dsb_backend;
 
 static inline void dsb_products(const dsb_backend *be, const dsb_product *list, int64_t n) {
@@ -187,6 +229,8 @@ const dsb_backend *dsb_backend_cpu(const char *isa);
 dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err);
 /* The chosen device's table; the CPU's best until one was chosen. Host memory is for dsb_backend_cpu's rows only. */
 const dsb_backend *dsb_device(void);
+/* As --device names it: "cpu", "cuda:0". */
+const char *dsb_device_name(void);
 
 /* The kernel table, for `dsbench list kernels`: best first, reference last. */
 typedef struct dsb_kernel_row {

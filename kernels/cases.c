@@ -74,6 +74,7 @@ RUN(logit_rows) { c->be->logit_rows(IN(0), IN(1), IN(2), N, COLS, OUT(0)); }
 
 #define X_N DSB_EXT_N
 #define X_COLS DSB_EXT_COLS
+#define X_HOST_COLS (DSB_EXT_COLS | DSB_EXT_HOST)
 #define X_ALL (DSB_EXT_N | DSB_EXT_COLS)
 #define X_W (DSB_EXT_ROWS | DSB_EXT_COLS)
 #define X_Y (DSB_EXT_N | DSB_EXT_ROWS)
@@ -125,12 +126,12 @@ static const dsb_kernel_case k_cases[] = {
     CASE(scatter_add, READS(F32(X_ALL), {DSB_DATA_ROW, X_N}, MILD(X_N), F32(X_ALL)), WRITES(F32(X_ALL)), .in_place = true, .mixed = true),
     ROUTE(route),
     ROUTE(route_softmax),
-    CASE(moments, READS(F32(X_ALL), F32(X_ALL)), WRITES({DSB_DATA_MOMENTS, 0}), .mixed = true),
-    CASE(absmax, READS(F32(X_ALL)), WRITES(F32(0)), .mixed = true),
-    CASE(histogram, READS(F32(X_ALL)), WRITES({DSB_DATA_U64, DSB_EXT_BINS}), .adds = true, .mixed = true),
-    CASE(channel_sums, READS(F32(X_ALL)), WRITES({DSB_DATA_F64, X_COLS}, {DSB_DATA_F64, X_COLS}, {DSB_DATA_F64, X_COLS}, F32(X_COLS)), .adds = true, .mixed = true),
-    CASE(gram, READS(F32(X_ALL)), WRITES({DSB_DATA_F64, DSB_EXT_COLS | DSB_EXT_COLS_AGAIN}), .adds = true, .mixed = true, .cubic = true),
-    CASE(logit_rows, READS(MILD(X_ALL), MILD(X_ALL), {DSB_DATA_COL, X_N}), WRITES({DSB_DATA_LOGITS, X_N})),
+    CASE(moments, READS(F32(X_ALL), F32(X_ALL)), WRITES({DSB_DATA_MOMENTS, DSB_EXT_HOST}), .mixed = true),
+    CASE(absmax, READS(F32(X_ALL)), WRITES(F32(DSB_EXT_HOST)), .mixed = true),
+    CASE(histogram, READS(F32(X_ALL)), WRITES({DSB_DATA_U64, DSB_EXT_BINS | DSB_EXT_HOST}), .adds = true, .mixed = true),
+    CASE(channel_sums, READS(F32(X_ALL)), WRITES({DSB_DATA_F64, X_HOST_COLS}, {DSB_DATA_F64, X_HOST_COLS}, {DSB_DATA_F64, X_HOST_COLS}, F32(X_HOST_COLS)), .adds = true, .mixed = true),
+    CASE(gram, READS(F32(X_ALL)), WRITES({DSB_DATA_F64, DSB_EXT_COLS | DSB_EXT_COLS_AGAIN | DSB_EXT_HOST}), .adds = true, .mixed = true, .cubic = true),
+    CASE(logit_rows, READS(MILD(X_ALL), MILD(X_ALL), {DSB_DATA_COL, X_N | DSB_EXT_HOST}), WRITES({DSB_DATA_LOGITS, X_N | DSB_EXT_HOST})),
 };
 
 int dsb_kernel_cases(const dsb_kernel_case **rows) {

@@ -1,5 +1,5 @@
 /* What each row of the backend table is fed, how it is called, what it writes. One table: tests compare every instruction set with the
- * reference over its cases, a benchmark times the same calls. Memory is the caller's (of the device, but for figures that land on the host). */
+ * reference over its cases, a benchmark times the same calls. Memory is the caller's, of the device but where a buffer says it is the host's. */
 #ifndef DSB_KERNELS_CASES_H
 #define DSB_KERNELS_CASES_H
 
@@ -37,6 +37,7 @@ enum {
     DSB_EXT_KEPT = 128,  /* experts a token, of cols */
     DSB_EXT_TWO = 256,
     DSB_EXT_BINS = 512,
+    DSB_EXT_HOST = 1024, /* no length: the buffer is the host's under every backend */
 };
 typedef struct dsb_case_buffer {
     dsb_case_data data;

@@ -44,6 +44,7 @@ static const dsb_backend *open_cuda(int device, char *why, size_t room) {
 }
 
 static const dsb_backend *chosen;
+static char chosen_name[32];
 
 dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err *err) {
     long device = 0;
@@ -58,8 +59,10 @@ dsb_status dsb_device_choose(const char *name, char *note, size_t room, dsb_err 
     }
     char why[512];
     chosen = open_cuda((int)device, why, sizeof why);
+    snprintf(chosen_name, sizeof chosen_name, "cuda:%ld", device);
     if (!chosen) snprintf(note, room, "--device %s: %s; computing on the CPU", name, why);
     return DSB_OK;
 }
 
+const char *dsb_device_name(void) { return chosen ? chosen_name : "cpu"; }
 const dsb_backend *dsb_device(void) { return chosen ? chosen : dsb_backend_cpu(NULL); }

@@ -137,7 +137,11 @@ static void measure_memory(dsb_roofline *out) {
 
 void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out) {
     double *gops[DSB_ARITH_COUNT] = {[DSB_ARITH_F32] = &out->f32_gflops, [DSB_ARITH_BF16] = &out->bf16_gflops, [DSB_ARITH_INT8] = &out->int8_gops};
-    *out = (dsb_roofline){0};
+    *out = (dsb_roofline){NAN, NAN, NAN, NAN, NAN, NAN};
+    if (be->ceilings) {
+        be->ceilings(out);
+        return;
+    }
     if (strcmp(be->name, "cpu") != 0) return;
     measure_memory(out);
     for (int a = 0; a < DSB_ARITH_COUNT; a++) {

@@ -1,5 +1,5 @@
-/* This machine's processors' ceilings, measured now with all threads by the best instruction set it has, whichever one runs the products.
- * The best of many short rounds: what others take of the machine meanwhile lowers them as little as can be. */
+/* This machine's processors' ceilings, measured now with all threads by the best instruction set it has, whichever one runs the products; or a
+ * GPU's. The best of many short rounds: what others take of the machine meanwhile lowers them as little as can be. NAN: not measured. */
 #ifndef DSB_KERNELS_ROOFLINE_H
 #define DSB_KERNELS_ROOFLINE_H
 
@@ -8,8 +8,9 @@
 typedef struct dsb_roofline {
     double read_gbps, triad_gbps;             /* GB/s over memory far beyond the caches; a triad is two reads and a write, the line fetched before it is written not counted */
     double f32_gflops, bf16_gflops, int8_gops; /* 10⁹ operations/s over registers; bf16, int8: that of f32 where the machine has no such products */
+    double fp8_gflops;                         /* tensor cores' */
 } dsb_roofline;
-/* be: the device that is meant; one whose ceilings nobody measures yet has zeros, and figures of them are NAN. No memory for the large reads: 0 GB/s. */
+/* be: the device that is meant. */
 void dsb_roofline_measure(const dsb_backend *be, dsb_roofline *out);
 
 /* How products use the machine: which peak is theirs. */

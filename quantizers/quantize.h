@@ -19,6 +19,9 @@ enum { DSB_GROUP_TENSOR = -1, DSB_GROUP_CHANNEL = 0 };
 typedef enum dsb_zero { DSB_ZERO_NONE, DSB_ZERO_CODE, DSB_ZERO_REAL } dsb_zero;
 
 typedef struct dsb_qtensor dsb_qtensor;
+typedef struct dsb_format dsb_format;
+/* Bytes that symmetric integers take with their scales. group: as a rule has it. */
+size_t dsb_integer_bytes(const dsb_format *f, int64_t group, int64_t rows, int64_t cols);
 
 /* How a format of raw bytes lies, is encoded and decoded: the rest of its row. layout fills shapes from rows, cols and asked. */
 typedef struct dsb_codec {
@@ -28,7 +31,7 @@ typedef struct dsb_codec {
 } dsb_codec;
 
 /* One row of the format table (table 1 of a recipe). */
-typedef struct dsb_format {
+struct dsb_format {
     const char *name;  /* "int4" */
     const char *what;  /* one line for `list formats` */
     double bits;       /* of a code: 4 */
@@ -42,7 +45,7 @@ typedef struct dsb_format {
     dsb_dtype element; /* FP8: of its codes */
     float largest;     /* FP8: the largest number of it */
     bool global_scale; /* one f32 for the tensor above the blocks' scales */
-} dsb_format;
+};
 const dsb_format *dsb_format_find(const char *name); /* NULL if unknown */
 int dsb_format_list(const dsb_format **rows);
 /* Whether scales may be of such groups; *wanted (may be NULL) says what may be. */

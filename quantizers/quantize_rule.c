@@ -26,6 +26,14 @@ bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols) {
     return dsb_format_by_rows(f, group, cols) || (f->codec == &dsb_codec_fp8 && group == DSB_FP8_BLOCK);
 }
 
+bool dsb_rule_is_plain(const dsb_rule *rule, int64_t cols) {
+    int64_t group;
+    const dsb_format *f = dsb_rule_format(rule, cols, &group);
+    const dsb_algorithm *how = dsb_algorithm_find(rule->algorithm);
+    return f && f == rule->format && f->qmax > 0 && group != DSB_GROUP_TENSOR && how->method == DSB_METHOD_ROUND && how->range == DSB_RANGE_WHOLE && rule->zero_point == DSB_ZERO_NONE && rule->transform == DSB_TRANSFORM_NONE &&
+           rule->compensation == 0;
+}
+
 static dsb_status find_codes(dsb_quantized *out, const dsb_rule *rule, const dsb_format *format, int64_t group, const float *w, int64_t rows, int64_t cols, const dsb_input_stats *stats, dsb_err *err) {
     const dsb_transform_row *transforms;
     bool unseen = !stats || stats->n_token == 0;

@@ -15,6 +15,8 @@ typedef struct dsb_quantized {
     dsb_compensated won;
 } dsb_quantized;
 
+/* Whether a rule's codes of rows of `cols` are integers by round-to-nearest, symmetric, each group by itself, and nothing goes with them. */
+bool dsb_rule_is_plain(const dsb_rule *rule, int64_t cols);
 /* What calibration must see for a rule. */
 int dsb_rule_needs(const dsb_rule *rule);
 /* Quantizes w (rows, cols) on the host to `format` and `group`, the rule's own or its fallback's; stats may be NULL. decoded (rows, cols)

@@ -1,12 +1,13 @@
 /* The plugin's door: device, memory rows, failures, and the table. */
 #include <stdarg.h>
-#include <cuda_fp16.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/plugin.h"
 
 cudaStream_t cu_stream;
+cudaStream_t cu_copies;
 int cu_processors, cu_capability;
 
 static struct {
@@ -22,6 +23,48 @@ bool cu_ok(cudaError_t e, const char *what) {
     return false;
 }
 
+/* ---- what runs, by name (`watch`): each call is waited for, so that none before it is left in the stream ---- */
+
+static bool watching;
+static dsb_watched watched_rows[96];
+static int n_watched;
+
+static double now_s() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void count(const char *name, double seconds, size_t bytes) {
+    int i = 0;
+    while (i < n_watched && strcmp(watched_rows[i].name, name) != 0) i++;
+    if (i == (int)(sizeof watched_rows / sizeof *watched_rows)) return;
+    if (i == n_watched) watched_rows[n_watched++] = {name, 0, 0, 0};
+    watched_rows[i].calls++;
+    watched_rows[i].seconds += seconds;
+    watched_rows[i].bytes += (double)bytes;
+}
+
+bool cu_launched_in(cudaStream_t stream, const char *what) {
+    if (!cu_ok(cudaGetLastError(), what)) return false;
+    if (!watching) return true;
+    double t = now_s();
+    bool ok = CU(cudaStreamSynchronize(stream));
+    count(what, now_s() - t, 0);
+    return ok;
+}
+
+bool cu_launched(const char *what) { return cu_launched_in(cu_stream, what); }
+
+static void watch(bool on) {
+    watching = on;
+    if (on) n_watched = 0;
+}
+static int watched(const dsb_watched **rows) {
+    *rows = watched_rows;
+    return n_watched;
+}
+
 static dsb_status fail(dsb_err *err, dsb_status code, const char *fmt, ...) {
     if (!err) return code;
     va_list args;
@@ -32,7 +75,10 @@ static dsb_status fail(dsb_err *err, dsb_status code, const char *fmt, ...) {
     return code;
 }
 
+bool cu_failed(void) { return failed.code != cudaSuccess; }
+
 dsb_status cu_check(dsb_err *err) {
+    CU(cudaStreamSynchronize(cu_copies));
     CU(cudaStreamSynchronize(cu_stream));
     if (!failed.code) return DSB_OK;
     if (failed.code == cudaErrorMemoryAllocation) return fail(err, DSB_ENOMEM, "GPU: out of memory (%s); fewer schemes, a smaller --context, or --memory would take less", failed.what);
@@ -47,10 +93,10 @@ void cu_drop(void *p) {
     if (p) CU(cudaFreeAsync(p, cu_stream));
 }
 
-static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err) {
+static dsb_status take_in(cudaStream_t stream, void **out, size_t bytes, const char *what, dsb_err *err) {
     *out = NULL;
     if (failed.code) return cu_check(err);
-    cudaError_t e = cudaMallocAsync(out, bytes ? bytes : 1, cu_stream);
+    cudaError_t e = cudaMallocAsync(out, bytes ? bytes : 1, stream);
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* not sticky: the caller may take less */
         size_t have = 0, all = 0;
@@ -58,17 +104,86 @@ static dsb_status take(void **out, size_t bytes, const char *what, dsb_err *err)
         *out = NULL;
         return fail(err, DSB_ENOMEM, "GPU: %s: %.1f MB don't fit (%.0f of %.0f MB are free); fewer schemes or --memory take less", what, (double)bytes / 1e6, (double)have / 1e6, (double)all / 1e6);
     }
-    if (!cu_ok(e, "cudaMallocAsync")) return cu_check(err);
+    return cu_ok(e, "cudaMallocAsync") ? DSB_OK : cu_check(err);
+}
+
+dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err) {
+    if (dsb_status s = take_in(cu_stream, out, bytes, what, err)) return s;
     return CU(cudaMemsetAsync(*out, 0, bytes, cu_stream)) ? DSB_OK : cu_check(err);
 }
 
 static void release(void *p) { cu_drop(p); }
-void cu_to_device(void *dst, const void *src, size_t n) {
-    if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+
+/* ---- to the device: through pinned memory, so that nobody waits but for the memory to be free again ---- */
+
+enum { RING = 16 };
+
+/* Pieces taken in turn; one is free again when what was copied from it has gone. */
+struct cu_ring {
+    char *base;
+    int piece;
+    size_t used;
+    cudaEvent_t gone[RING];
+};
+static cu_ring rings[2];
+
+char *cu_ring_take(cudaStream_t stream, size_t n) {
+    cu_ring *r = &rings[stream == cu_copies];
+    if (!r->base) {
+        if (!CU(cudaHostAlloc((void **)&r->base, (size_t)RING * CU_RING_PIECE, cudaHostAllocDefault))) return NULL;
+        for (int i = 0; i < RING; i++) CU(cudaEventCreateWithFlags(&r->gone[i], cudaEventDisableTiming));
+    }
+    if (r->used + n > CU_RING_PIECE) {
+        CU(cudaEventRecord(r->gone[r->piece], stream));
+        r->piece = (r->piece + 1) % RING;
+        r->used = 0;
+        if (!CU(cudaEventSynchronize(r->gone[r->piece]))) return NULL;
+    }
+    char *p = r->base + (size_t)r->piece * CU_RING_PIECE + r->used;
+    r->used += (n + 255) / 256 * 256;
+    return p;
 }
+
+double cu_watch_begin(void) { return watching ? now_s() : -1; }
+void cu_watch_end(const char *what, double start, cudaStream_t stream, size_t bytes) {
+    if (start < 0) return;
+    CU(cudaStreamSynchronize(stream));
+    count(what, now_s() - start, bytes);
+}
+
+void cu_send(cudaStream_t stream, void *dst, const void *src, size_t n) {
+    cu_stage(stream, dst, n, [&](char *to, size_t first, size_t m) { memcpy(to, (const char *)src + first, m); });
+}
+void cu_to_device(void *dst, const void *src, size_t n) { cu_send(cu_stream, dst, src, n); }
+
 void cu_to_host(void *dst, const void *src, size_t n) {
+    double t = watching ? now_s() : 0;
     if (n && CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, cu_stream))) CU(cudaStreamSynchronize(cu_stream));
+    if (watching) count("copies to the host", now_s() - t, n);
 }
+
+/* Memory of a weight, allocated and filled beside cu_stream; its users come after `arrived`, and free it in cu_stream. */
+dsb_status cu_take_beside(void **out, size_t bytes, const char *what, dsb_err *err) { return take_in(cu_copies, out, bytes, what, err); }
+void cu_arrived(void) {
+    static cudaEvent_t last;
+    if (!last) CU(cudaEventCreateWithFlags(&last, cudaEventDisableTiming));
+    if (last && CU(cudaEventRecord(last, cu_copies))) CU(cudaStreamWaitEvent(cu_stream, last, 0));
+}
+void *cu_scratch_beside(size_t bytes) {
+    void *p = NULL;
+    return CU(cudaMallocAsync(&p, bytes ? bytes : 1, cu_copies)) ? p : NULL;
+}
+void cu_drop_beside(void *p) {
+    if (p) CU(cudaFreeAsync(p, cu_copies));
+}
+
+dsb_status cu_send_beside(void **out, const void *src, size_t bytes, const char *what, dsb_err *err) {
+    if (dsb_status s = cu_take_beside(out, bytes, what, err)) return s;
+    cu_send(cu_copies, *out, src, bytes);
+    cu_arrived();
+    return failed.code ? cu_check(err) : DSB_OK;
+}
+
 static void copy(void *dst, const void *src, size_t n) {
     if (n) CU(cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, cu_stream));
 }
@@ -77,106 +192,17 @@ static void zero(void *p, size_t n) {
 }
 static void sync(void) { CU(cudaStreamSynchronize(cu_stream)); }
 
-/* ---- packed weights: floats in panels [panel][k][16]; codes by row, each group padded to whole steps of 32, scales [group][row] ---- */
-
-enum { NR = CU_PANEL };
-
-template <class T> __device__ static T narrow(float v);
-template <> __device__ float narrow<float>(float v) { return v; }
-template <> __device__ uint16_t narrow<uint16_t>(float v) { return dsb_f32_to_bf16(v); }
-
-template <class T, bool HALF> __global__ static void pack_panels(const float *w, int64_t rows, int64_t cols, T *out) {
-    CU_EACH(at, cu_ceil(rows, NR) * NR * cols) {
-        int64_t j = at % NR, k = at / NR % cols, r = at / NR / cols * NR + j;
-        float v = r < rows ? w[r * cols + k] : 0.0f;
-        out[at] = HALF ? (T)__half_as_ushort(__float2half_rn(v)) : narrow<T>(v);
-    }
-}
-
-dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err) {
-    static const char *const k_name[] = {"cuda/gemm_f32", "cuda/gemm_bf16", "cuda/gemm_f16"};
-    size_t size = kind == DSB_W_F32 ? 4 : 2;
-    int64_t n = cu_ceil(rows, NR) * NR * cols;
-    *out = (dsb_wmat){.kind = kind, .rows = rows, .cols = cols, .group = cols, .data = NULL, .scales = NULL, .bytes = (size_t)(rows * cols) * size, .kernel = k_name[kind]};
-    if (dsb_status s = take(&out->data, (size_t)n * size, "packed weights", err)) return s;
-    float *raw = (float *)cu_take((size_t)(rows * cols) * 4);
-    if (raw && n > 0) {
-        cu_to_device(raw, w, (size_t)(rows * cols) * 4);
-        if (kind == DSB_W_F32) pack_panels<float, false><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (float *)out->data);
-        if (kind == DSB_W_BF16) pack_panels<uint16_t, false><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (uint16_t *)out->data);
-        if (kind == DSB_W_F16) pack_panels<uint16_t, true><<<cu_grid(n, 256), 256, 0, cu_stream>>>(raw, rows, cols, (uint16_t *)out->data);
-        CU_LAUNCHED("pack_panels");
-    }
-    cu_drop(raw);
-    return failed.code ? cu_check(err) : DSB_OK;
-}
-
-__global__ static void pad_each(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int64_t padded_group, int64_t stride, int8_t *out) {
-    CU_EACH(at, rows * cols) out[at / cols * stride + at % cols / group * padded_group + at % cols % group] = codes[at];
-}
-
-void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group, int8_t *out) {
-    pad_each<<<cu_grid(rows * cols, 256), 256, 0, cu_stream>>>(codes, rows, cols, group, cu_padded_group(group), cu_code_stride(cols, group), out);
-    CU_LAUNCHED("pad_codes");
-}
-
-/* Nibbles offset by 8: of each step of 32 codes the first 16 are the low ones of its 16 bytes. */
-__global__ static void pack_nibbles(const int8_t *padded, int64_t n, uint8_t *out) {
-    CU_EACH(at, n / 2) {
-        const int8_t *step = padded + at / 16 * 32;
-        out[at] = (uint8_t)((step[at % 16] + 8) | (step[16 + at % 16] + 8) << 4);
-    }
-}
-
-__global__ static void pack_scales(const float *scales, int64_t rows, int64_t groups, int64_t padded_rows, float *out) {
-    CU_EACH(at, rows * groups) out[at % groups * padded_rows + at / groups] = scales[at];
-}
-
-dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err) {
-    int64_t groups = cu_ceil(cols, group), stride = cu_code_stride(cols, group), padded = cu_ceil(rows, CU_TILE_ROWS) * CU_TILE_ROWS, n = rows * cols;
-    *out = (dsb_wmat){.kind = kind, .rows = rows, .cols = cols, .group = group, .data = NULL, .scales = NULL, .bytes = (size_t)n * (kind == DSB_W_I8 ? 2 : 1) / 2 + (size_t)(rows * groups) * 4, .kernel = kind == DSB_W_I8 ? "cuda/gemm_i8" : "cuda/gemm_i4"};
-    void *p = NULL;
-    if (dsb_status s = take(&out->data, (size_t)(padded * stride) / (kind == DSB_W_I8 ? 1 : 2), "packed codes", err)) return s;
-    if (dsb_status s = take(&p, (size_t)(padded * groups) * 4, "packed scales", err)) {
-        release(out->data);
-        out->data = NULL;
-        return s;
-    }
-    out->scales = (float *)p;
-    int8_t *raw = (int8_t *)cu_take((size_t)n), *wide = kind == DSB_W_I8 ? (int8_t *)out->data : (int8_t *)cu_take((size_t)(padded * stride));
-    float *raw_scales = (float *)cu_take((size_t)(rows * groups) * 4);
-    if (raw && wide && raw_scales && n > 0) {
-        cu_to_device(raw, codes, (size_t)n);
-        cu_to_device(raw_scales, scales, (size_t)(rows * groups) * 4);
-        zero(wide, (size_t)(padded * stride));
-        cu_pad_codes(raw, rows, cols, group, wide);
-        if (kind == DSB_W_I4) pack_nibbles<<<cu_grid(padded * stride / 2, 256), 256, 0, cu_stream>>>(wide, padded * stride, (uint8_t *)out->data);
-        CU_LAUNCHED("pack_nibbles");
-        pack_scales<<<cu_grid(rows * groups, 256), 256, 0, cu_stream>>>(raw_scales, rows, groups, padded, out->scales);
-        CU_LAUNCHED("pack_scales");
-    }
-    cu_drop(raw);
-    cu_drop(raw_scales);
-    if (kind == DSB_W_I4) cu_drop(wide);
-    return failed.code ? cu_check(err) : DSB_OK;
-}
-
-void cu_unpack(dsb_wmat *w) {
-    cu_drop(w->data);
-    cu_drop(w->scales);
-    memset(w, 0, sizeof *w);
-}
-
 void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     if (x->n == 0 || w->rows == 0) return;
     if (w->kind >= DSB_W_I8) cu_gemm_int(w, x, y);
+    else if (w->kind == DSB_W_BLOCK) cu_gemm_block(w, x, y);
     else cu_gemm_float(w, x, y);
 }
 
 /* ---- the door ---- */
 
 static bool open_device(int device, char *why, size_t room) {
-    int n = 0, pools = 0;
+    int n = 0, pools = 0, wait = 0; /* wait 0: new memory rather than a stream that waits for another to free some */
     cudaError_t e = cudaGetDeviceCount(&n);
     if (e != cudaSuccess || n == 0) {
         snprintf(why, room, "%s", e == cudaSuccess || e == cudaErrorNoDevice ? "no GPU is there" : e == cudaErrorInsufficientDriver ? "NVIDIA's driver is missing or too old" : cudaGetErrorString(e));
@@ -199,7 +225,9 @@ static bool open_device(int device, char *why, size_t room) {
     if (!e && !pools) e = cudaErrorNotSupported;
     if (!e) e = cudaDeviceGetDefaultMemPool(&pool, device);
     if (!e) e = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
+    if (!e) e = cudaMemPoolSetAttribute(pool, cudaMemPoolReuseAllowInternalDependencies, &wait);
     if (!e) e = cudaStreamCreateWithFlags(&cu_stream, cudaStreamNonBlocking);
+    if (!e) e = cudaStreamCreateWithFlags(&cu_copies, cudaStreamNonBlocking);
     if (e) snprintf(why, room, "GPU %d can't be used: %s", device, cudaGetErrorString(e));
     cu_processors = p.multiProcessorCount;
     cu_capability = 10 * p.major + p.minor;
@@ -224,7 +252,7 @@ const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
     opened = device;
     table.name = "cuda";
     table.isa = "cuda";
-    table.alloc = take;
+    table.alloc = cu_alloc;
     table.release = release;
     table.upload = cu_to_device;
     table.download = cu_to_host;
@@ -237,14 +265,16 @@ const dsb_backend *dsb_cuda_open(int abi, int device, char *why, size_t room) {
         table.experts_forward = cu_experts_forward;
         table.experts_release = cu_experts_release;
     }
-    table.pack_float = cu_pack_float;
-    table.pack_int = cu_pack_int;
-    table.unpack = cu_unpack;
+    cu_pack_fill(&table);
+    table.pack_blocks = cu_pack_blocks;
     table.gemm = cu_gemm;
     table.gemm_heads = cu_gemm_heads;
     table.attention = cu_attention;
     table.route = cu_route;
+    table.watch = watch;
+    table.watched = watched;
     cu_rows_fill(&table);
     cu_reduce_fill(&table);
+    cu_probe_fill(&table);
     return &table;
 }

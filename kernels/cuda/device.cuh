@@ -19,7 +19,8 @@ extern int cu_processors, cu_capability; /* of the opened device: multiprocessor
 /* Remembers the first failure; true if all went well so far. */
 bool cu_ok(cudaError_t e, const char *what);
 #define CU(call) cu_ok((call), #call)
-#define CU_LAUNCHED(what) cu_ok(cudaGetLastError(), what)
+#define CU_LAUNCHED(what) cu_launched(what)
+bool cu_launched(const char *what); /* of the launch just made */
 /* Lets a kernel have so much dynamic shared memory; asked of the driver once. */
 #define CU_SHARED_ONCE(kernel, bytes)                                                                                                \
     do {                                                                                                                             \
@@ -27,9 +28,43 @@ bool cu_ok(cudaError_t e, const char *what);
         if (!ready) ready = CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)));              \
     } while (0)
 
+/* The row of the table: memory of the device, zeroed. */
+dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err);
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
 void cu_drop(void *p);
+/* New memory with these bytes, that arrive beside what cu_stream computes; freed by cu_drop. */
+dsb_status cu_send_beside(void **out, const void *src, size_t bytes, const char *what, dsb_err *err);
+/* The same in parts: memory and scratch of cu_copies, whose users in cu_stream come after cu_arrived. */
+extern cudaStream_t cu_copies;
+dsb_status cu_take_beside(void **out, size_t bytes, const char *what, dsb_err *err);
+void *cu_scratch_beside(size_t bytes);
+void cu_drop_beside(void *p);
+void cu_arrived(void);
+void cu_send(cudaStream_t stream, void *dst, const void *src, size_t bytes);
+bool cu_launched_in(cudaStream_t stream, const char *what);
+bool cu_failed(void);
+/* *sum += figures of y against x, block by block, in cu_copies; by the time `settle` returns. */
+void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum);
+/* To the device through pinned memory, so that nobody waits but for that to be free again: room for n bytes of it (one of two streams'), at most a piece. */
+enum { CU_RING_PIECE = 4 << 20 };
+char *cu_ring_take(cudaStream_t stream, size_t n);
+double cu_watch_begin(void);
+void cu_watch_end(const char *what, double start, cudaStream_t stream, size_t bytes);
+/* n bytes to dst in the order of the stream; fill(to, first, n) writes some of them. */
+template <class F> static void cu_stage(cudaStream_t stream, void *dst, size_t n, F fill) {
+    enum { PARALLEL = 1 << 20 };
+    double start = cu_watch_begin();
+    for (size_t at = 0; at < n; at += CU_RING_PIECE) {
+        size_t m = n - at < CU_RING_PIECE ? n - at : CU_RING_PIECE, part = m > PARALLEL ? PARALLEL / 4 : m;
+        char *p = cu_ring_take(stream, m);
+        if (!p) return;
+#pragma omp parallel for schedule(static) if (m > PARALLEL)
+        for (size_t i = 0; i < m; i += part) fill(p + i, at + i, m - i < part ? m - i : part);
+        CU(cudaMemcpyAsync((char *)dst + at, p, m, cudaMemcpyHostToDevice, stream));
+    }
+    cu_watch_end("copies to the device", start, stream, n);
+}
 void cu_to_device(void *dst, const void *src, size_t bytes);
 void cu_to_host(void *dst, const void *src, size_t bytes); /* waits */
 
@@ -74,10 +109,12 @@ void cu_pad_codes(const int8_t *codes, int64_t rows, int64_t cols, int64_t group
 /* Rows by file. */
 dsb_status cu_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);
 dsb_status cu_pack_int(dsb_wmat *out, dsb_wkind kind, const int8_t *codes, const float *scales, int64_t group, int64_t rows, int64_t cols, dsb_err *err);
+dsb_status cu_pack_blocks(dsb_wmat *out, const dsb_packed *how, const uint8_t *blocks, int64_t rows, int64_t cols, dsb_err *err);
 void cu_unpack(dsb_wmat *w);
 void cu_gemm(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_float(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
+void cu_gemm_block(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
@@ -86,7 +123,9 @@ dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_exper
 void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
 void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
 void cu_experts_release(dsb_experts *m);
+void cu_pack_fill(dsb_backend *b);    /* pack.cu: weights */
 void cu_rows_fill(dsb_backend *b);    /* rows.cu: elementwise rows, norms, activation quantizers */
+void cu_probe_fill(dsb_backend *b);   /* probe.cu: ceilings, clock, sensors */
 void cu_reduce_fill(dsb_backend *b);  /* reduce.cu: reductions that metrics and calibration read */
 
 #endif

@@ -93,6 +93,60 @@ static void moments(const float *x, const float *y, int64_t n, dsb_moments *out)
     cu_drop(dev);
 }
 
+/* ---- moments that nobody waits for: partials stay on the device until `settle` ---- */
+
+enum { LATER = 1 << 17, LATER_CALLS = 1 << 15 };
+static struct {
+    dsb_moments *part; /* device, (LATER) */
+    int64_t n_part;
+    int n;
+    struct {
+        dsb_moments *sum;
+        int64_t first, n;
+        bool direct; /* blocks are added to the sum one by one, not first to one another */
+    } call[LATER_CALLS];
+} later;
+
+static void settle(void) {
+    cu_arrived(); /* what cu_copies wrote */
+    dsb_moments *host = later.n_part ? (dsb_moments *)malloc((size_t)later.n_part * sizeof *host) : NULL;
+    if (host) cu_to_host(host, later.part, (size_t)later.n_part * sizeof *host);
+    else if (later.n_part) CU(cudaErrorMemoryAllocation);
+    for (int i = 0; i < later.n && host; i++) {
+        dsb_moments one = {};
+        for (int64_t b = 0; b < later.call[i].n; b++) dsb_moments_add(later.call[i].direct ? later.call[i].sum : &one, &host[later.call[i].first + b]);
+        if (!later.call[i].direct) dsb_moments_add(later.call[i].sum, &one);
+    }
+    free(host);
+    later.n = 0;
+    later.n_part = 0;
+}
+
+/* A tensor of more blocks than there is room for goes in pieces: those of one call are added to one another only where it has one piece. */
+static void add_later(cudaStream_t stream, const float *x, const float *y, int64_t n, bool direct, dsb_moments *sum) {
+    enum { MOST = LATER / 4 };
+    if (!later.part) {
+        later.part = (dsb_moments *)cu_take(LATER * sizeof *later.part);
+        CU(cudaStreamSynchronize(cu_stream)); /* both streams write there */
+    }
+    for (int64_t at = 0; at < n && later.part; at += MOST * (int64_t)DSB_MOMENT_BLOCK) {
+        int64_t m = n - at < MOST * (int64_t)DSB_MOMENT_BLOCK ? n - at : MOST * (int64_t)DSB_MOMENT_BLOCK, blocks = cu_ceil(m, DSB_MOMENT_BLOCK);
+        if (later.n == LATER_CALLS || later.n_part + blocks > LATER) settle();
+        moment_blocks<<<(unsigned)blocks, T, 0, stream>>>(x ? x + at : NULL, y + at, m, later.part + later.n_part);
+        cu_launched_in(stream, "moment_blocks");
+        later.call[later.n++] = {sum, later.n_part, blocks, direct};
+        later.n_part += blocks;
+    }
+}
+static void moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    dsb_moments one;
+    if (n <= LATER / 4 * (int64_t)DSB_MOMENT_BLOCK) return add_later(cu_stream, x, y, n, false, sum);
+    settle();
+    moments(x, y, n, &one);
+    dsb_moments_add(sum, &one);
+}
+void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum) { add_later(cu_copies, x, y, n, true, sum); }
+
 __global__ static void largest(const float *x, int64_t n, uint32_t *top) {
     uint32_t m = 0;
     CU_EACH(i, n) m = max(m, dsb_f32_bits(x[i]) & 0x7fffffffu);
@@ -373,6 +427,8 @@ static void logit_rows(const float *ref, const float *test, const int32_t *targe
 
 void cu_reduce_fill(dsb_backend *b) {
     b->moments = moments;
+    b->moments_later = moments_later;
+    b->settle = settle;
     b->absmax = absmax;
     b->histogram = histogram;
     b->channel_sums = channel_sums;

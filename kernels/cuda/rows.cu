@@ -89,10 +89,10 @@ static int64_t quantize_static(const float *x, int64_t n, int64_t cols, float gi
     return counted(c);
 }
 static int64_t round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) {
-    unsigned long long *c = counter();
-    if (!c) return 0;
+    unsigned long long *c = given > 0 ? counter() : NULL; /* nothing saturates by its own largest */
+    if (given > 0 && !c) return 0;
     RUN_ROWS(fp8_rows, n, x, cols, given, y, c);
-    return counted(c);
+    return c ? counted(c) : 0;
 }
 
 /* ---- norms and rotations ---- */

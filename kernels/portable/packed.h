@@ -4,6 +4,7 @@
  *   vf_fma (a·b + c) vf_fms (a·b − c) vf_int (from vi) vf_bits (the same bits) vf_nibble (low 4 bits) vf_nibble8 (less 8) vf_look (table[low 4 bits]);
  *   vi_word (16 words) vi_u8 (16 bytes) vi_shr vi_sar vi_shl vi_ror (bits to the left come back at the right: by -4 is 4 to the left)
  *   vi_merge (bits of the first where mask, else of the second) vi_and vi_or vi_sub vi_max
+ *   A device that decodes a row of its own a thread defines PK_LANES 1, PK_INLINE and PK_TABLE, gets the types alone, and layout is then the raw row's.
  *   PK_PLAN: the plan's name; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
  * Values are those of dsb_packed_decode: where it rounds twice and this once, the first result is exact (FP16 times small integers). */
 #ifndef DSB_KERNELS_PORTABLE_PACKED_H
@@ -11,10 +12,13 @@
 
 #include "base/blocks.h"
 #include "base/ggml.h"
-#include "kernels/portable/products.h"
 
 #ifdef PK_PLAN
+#include "kernels/portable/products.h"
+
 #define PK_INLINE static inline __attribute__((always_inline))
+#define PK_TABLE static const float
+#define PK_LANES DSB_NR
 enum { PK_WIDE = DSB_ABREAST, PK_DEPTH = 256, PK_BLOCK = 96, PK_AHEAD = 2048, PK_FEW = 12 }; /* panels at once where rows are few; inputs of a decoded tile, which stays in the first-level cache; rows that pass over it; bytes fetched ahead where panels are streams of their own; rows whose sums stay in registers */
 
 /* Where values go: into a tile [k][16], or times x into a sum a panel. */
@@ -31,14 +35,17 @@ PK_INLINE void pk_put(pk_sink *s, int m, int j, int64_t k, vf w) {
     for (int r = 0; r < m; r++) s->sum[r][j] = vf_fma(vf_set(s->x[r * s->cols + k]), w, s->sum[r][j]);
 }
 
+#endif
+
+#if defined PK_PLAN || defined PK_LANES
 /* Of the 16 blocks of a panel: the half or byte field at i; of the word at byte `word`, its byte u: bits from `shift` on with all that is above,
  * or `mask` of them; the word turned so that its bit `shift` (which may be negative) is the lowest; the byte as the highest of a word, whatever is below; with its sign. */
-PK_INLINE vf pk_half(const uint8_t *b, int64_t i) { return vf_half(b + i * DSB_NR); }
-PK_INLINE vi pk_byte(const uint8_t *b, int64_t i) { return vi_u8(b + i * DSB_NR); }
-PK_INLINE vi pk_from(const uint8_t *b, int64_t word, int u, int shift) { return vi_shr(vi_word(b + word * DSB_NR), u * 8 + shift); }
-PK_INLINE vi pk_turned(const uint8_t *b, int64_t word, int u, int shift) { return vi_ror(vi_word(b + word * DSB_NR), u * 8 + shift); }
+PK_INLINE vf pk_half(const uint8_t *b, int64_t i) { return vf_half(b + i * PK_LANES); }
+PK_INLINE vi pk_byte(const uint8_t *b, int64_t i) { return vi_u8(b + i * PK_LANES); }
+PK_INLINE vi pk_from(const uint8_t *b, int64_t word, int u, int shift) { return vi_shr(vi_word(b + word * PK_LANES), u * 8 + shift); }
+PK_INLINE vi pk_turned(const uint8_t *b, int64_t word, int u, int shift) { return vi_ror(vi_word(b + word * PK_LANES), u * 8 + shift); }
 PK_INLINE vi pk_bits(const uint8_t *b, int64_t word, int u, int shift, int mask) { return vi_and(pk_from(b, word, u, shift), mask); }
-PK_INLINE vi pk_top(const uint8_t *b, int64_t word, int u) { return vi_shl(vi_word(b + word * DSB_NR), 24 - u * 8); }
+PK_INLINE vi pk_top(const uint8_t *b, int64_t word, int u) { return vi_shl(vi_word(b + word * PK_LANES), 24 - u * 8); }
 PK_INLINE vi pk_s8(const uint8_t *b, int64_t word, int u) { return vi_sar(pk_top(b, word, u), 24); }
 
 /* A byte that is the highest of its word: the fields moved to f32's places, then the exponent's bias made up by an exact product. */
@@ -46,7 +53,7 @@ PK_INLINE vf pk_e4m3(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 4), (int
 PK_INLINE vf pk_e5m2(vi top) { return vf_mul(vf_bits(vi_and(vi_sar(top, 3), (int)0x8fe00000)), vf_set(0x1p112f)); }
 PK_INLINE vf pk_e8m0(vi c) { return vf_bits(vi_max(vi_shl(c, 23), 0x00400000)); } /* 0 is 2^-127, a subnormal */
 
-static const float pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+PK_TABLE pk_iq4_level[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 /* Each type: the scale (and what goes with it) of group g of a block, the code of input i + u of the group (i begins a word,
  * u is within it), the value. PK_GROUP_…: inputs of a group; 0: all there are, and codes are apart from what is before them. PK_UNIT_…: inputs of a word;
@@ -173,7 +180,7 @@ PK_TIMES(nf4)
 PK_TYPE(w4a16, 0, 8, 64, 4096)
 PK_SCALE(w4a16) {
     *scale = pk_f32(b);
-    *rest = pk_f32(b + 4 * DSB_NR);
+    *rest = pk_f32(b + 4 * PK_LANES);
 }
 PK_CODE(w4a16) { return vf_nibble8(pk_from(b, i / 2, u / 2, u % 2 * 4)); }
 PK_LESS_ZERO(w4a16)
@@ -181,11 +188,14 @@ PK_LESS_ZERO(w4a16)
 PK_TYPE(w8a16, 0, 4, 64, 4096)
 PK_SCALE(w8a16) {
     *scale = pk_f32(b);
-    *rest = pk_f32(b + 4 * DSB_NR);
+    *rest = pk_f32(b + 4 * PK_LANES);
 }
 PK_CODE(w8a16) { return vf_int(pk_s8(b, i, u)); }
 PK_LESS_ZERO(w8a16)
 
+#endif
+
+#ifdef PK_PLAN
 /* Outputs of panel p. */
 PK_INLINE int pk_width(const dsb_wmat *w, int64_t p) { return w->rows - p * DSB_NR < DSB_NR ? (int)(w->rows - p * DSB_NR) : DSB_NR; }
 

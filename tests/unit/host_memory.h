@@ -324,7 +324,7 @@ static inline const dsb_backend *hm_table(void) {
     const dsb_backend *real = hm_device();
     if (!real) return NULL;
     t = (dsb_backend){.name = "host memory", .isa = real->isa, .alloc = real->alloc, .release = real->release, .upload = real->upload, .download = real->download, .copy = real->copy, .zero = real->zero, .sync = real->sync,
-                      .check = real->check, .pack_float = real->pack_float, .pack_int = real->pack_int, .unpack = real->unpack, .gemm = hm_gemm, .quantize_dynamic = hm_quantize_dynamic, .quantize_static = hm_quantize_static,
+                      .check = real->check, .pack_float = real->pack_float, .pack_int = real->pack_int, .pack_blocks = real->pack_blocks, .unpack = real->unpack, .gemm = hm_gemm, .quantize_dynamic = hm_quantize_dynamic, .quantize_static = hm_quantize_static,
                       .quantize_int4 = hm_quantize_int4, .dequantize = hm_dequantize, .gemm_heads = hm_gemm_heads, .round_e4m3 = hm_round_e4m3, .scale_columns = hm_scale_columns, .hadamard = hm_hadamard, .rms_norm = hm_rms_norm, .rope = hm_rope, .mla_assemble = hm_mla_assemble,
                       .attention = hm_attention, .silu_mul = hm_silu_mul, .swiglu_clamped = hm_swiglu_clamped, .add_bias = hm_add_bias, .clamp = hm_clamp, .sigmoid_gate = hm_sigmoid_gate, .round_bf16 = hm_round_bf16,
                       .round_f16 = hm_round_f16, .load_bf16 = hm_load_bf16, .store_bf16 = hm_store_bf16, .add = hm_add, .gather = hm_gather, .scatter_add = hm_scatter_add, .route = hm_route, .moments = hm_moments, .absmax = hm_absmax,

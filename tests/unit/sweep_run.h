@@ -26,6 +26,9 @@ typedef struct sr_tensor {
     const char *format;
     dsb_activation activation;
     bool fell_back;
+    dsb_moments moments;
+    size_t stored_bytes;
+    int64_t group;
 } sr_tensor;
 
 typedef struct sr_run {
@@ -52,7 +55,7 @@ typedef struct sr_run {
 
 static dsb_status sr_on_tensor(void *ctx, int scheme, const dsb_tensor_event *e, dsb_err *err) {
     sr_run *r = ctx;
-    sr_tensor t = {e->format, e->activation, e->fell_back};
+    sr_tensor t = {e->format, e->activation, e->fell_back, e->moments, e->stored_bytes, e->group};
     if (e->spec->layer < 0) return DSB_OK;
     if (e->spec->expert >= 0) r->expert[scheme][e->spec->layer][e->spec->expert][e->spec->role - DSB_ROLE_EXPERT_GATE] = t;
     else r->other[scheme][e->spec->layer][e->spec->role] = t;

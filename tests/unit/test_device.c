@@ -4,6 +4,9 @@
 
 #include "host_memory.h"
 
+#include "harness/bench_case.h"
+#include "quantizers/quantize.h"
+
 #include <sys/mman.h>
 
 static const size_t k_room = (size_t)1 << 32; /* reserved: pages cost memory only when touched */
@@ -75,7 +78,67 @@ static void d_gather(const float *src, const int32_t *idx, int64_t n, int64_t d,
 static void d_scatter_add(float *acc, const int32_t *idx, const float *w, const float *x, int64_t n, int64_t d) { cpu->scatter_add(D(acc), D(idx), D(w), D(x), n, d); }
 static void d_route(const dsb_router_shape *shape, const float *z, const float *bias, int64_t n, float *scores, int32_t *idx, float *w, float *margin) { cpu->route(shape, D(z), D(bias), n, D(scores), D(idx), D(w), D(margin)); }
 static void d_moments(const float *x, const float *y, int64_t n, dsb_moments *out) { host(out); cpu->moments(D(x), D(y), n, out); }
+/* Figures come when the device settles, no earlier. */
+static struct {
+    dsb_moments one, *sum;
+} owed[8192];
+static int n_owed;
+static void d_settle(void) {
+    for (int i = 0; i < n_owed; i++) dsb_moments_add(owed[i].sum, &owed[i].one);
+    n_owed = 0;
+}
+static void d_moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    if (n_owed == 8192) d_settle();
+    cpu->moments(D(x), D(y), n, &owed[n_owed].one);
+    owed[n_owed++].sum = sum;
+}
+/* Stored weights whole on the device: their forms are what quantizers make of them, their figures come when it settles. */
+static dsb_status d_whole_open(dsb_whole *out, const uint16_t *bf16, int64_t rows, int64_t cols, dsb_err *err) {
+    host(bf16);
+    *out = (dsb_whole){.rows = rows, .cols = cols};
+    DSB_TRY(DSB_NEW(out->words, rows * cols, "a weight", err));
+    DSB_TRY(DSB_NEW(out->wide, rows * cols, "a weight", err));
+    for (int64_t i = 0; i < rows * cols; i++) out->wide[i] = dsb_bf16_to_f32(bf16[i]);
+    return DSB_OK;
+}
+static void d_whole_close(dsb_whole *w) {
+    free(w->words);
+    free(w->wide);
+    *w = (dsb_whole){0};
+}
+static dsb_status d_whole_pack(dsb_wmat *out, const dsb_whole *w, dsb_err *err) { return cpu->pack_float(out, DSB_W_BF16, w->wide, w->rows, w->cols, err); }
+static int n_rounded;
+static void owe(const float *x, const float *y, int64_t n, dsb_moments *sum) {
+    for (int64_t at = 0; at < n; at += DSB_MOMENT_BLOCK) {
+        if (n_owed == 8192) d_settle();
+        cpu->moments(x + at, y + at, n - at < DSB_MOMENT_BLOCK ? n - at : DSB_MOMENT_BLOCK, &owed[n_owed].one);
+        owed[n_owed++].sum = sum;
+    }
+}
+static dsb_status d_whole_round(dsb_wmat *out, const dsb_whole *w, int64_t group, int qmax, dsb_moments *sum, dsb_err *err) {
+    dsb_qtensor q;
+    float *decoded;
+    n_rounded++;
+    DSB_TRY(dsb_quantize_rtn(&q, dsb_format_find(qmax > 7 ? "int8" : qmax == 7 ? "int4" : qmax == 3 ? "int3" : "int2"), group, DSB_ZERO_NONE, w->wide, w->rows, w->cols, err));
+    DSB_TRY(DSB_NEW(decoded, w->rows * w->cols, "a weight", err));
+    dsb_dequantize(&q, NULL, decoded);
+    if (sum) owe(w->wide, decoded, w->rows * w->cols, sum);
+    free(decoded);
+    dsb_status s = cpu->pack_int(out, qmax > 7 ? DSB_W_I8 : DSB_W_I4, q.codes, q.scales, group, w->rows, w->cols, err);
+    dsb_qtensor_release(&q);
+    return s;
+}
+static void d_whole_moments(const dsb_whole *w, dsb_moments *sum) { owe(w->wide, w->wide, w->rows * w->cols, sum); }
 static float d_absmax(const float *x, int64_t n) { return cpu->absmax(D(x), n); }
+static void d_channel_sums(const float *x, int64_t n, int64_t cols, double *sum, double *sum_abs, double *sum_sq, float *top) {
+    host(sum);
+    cpu->channel_sums(D(x), n, cols, sum, sum_abs, sum_sq, top);
+}
+static void d_gram(const float *x, int64_t n, int64_t cols, double *gram) {
+    host(gram);
+    cpu->gram(D(x), n, cols, gram);
+}
+static void d_facts(dsb_device_facts *out) { *out = (dsb_device_facts){.name = "test", .cache_bytes = 1 << 12}; }
 static void d_logit_rows(const float *ref, const float *test, const int32_t *target, int64_t n, int64_t vocab, dsb_logit_row *out) {
     host(target);
     host(out);
@@ -88,7 +151,7 @@ static dsb_backend device_backend(void) {
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
-                         .logit_rows = d_logit_rows};
+                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle, .whole_open = d_whole_open, .whole_close = d_whole_close, .whole_pack = d_whole_pack, .whole_round = d_whole_round, .whole_moments = d_whole_moments};
 }
 
 static int setup(void **state) {
@@ -119,6 +182,15 @@ static sr_run *whole_run(const dsb_backend *be, const char *dir, float **logits)
     return r;
 }
 
+static void check_tensor(const sr_tensor *want, const sr_tensor *got) {
+    if (!want->format) return;
+    assert_string_equal(got->format, want->format);
+    assert_memory_equal(&got->moments, &want->moments, sizeof want->moments);
+    assert_int_equal(got->activation, want->activation);
+    assert_int_equal(got->stored_bytes, want->stored_bytes);
+    assert_int_equal(got->group, want->group);
+}
+
 static void check_same(const dsb_backend *be, const char *dir) {
     float *want, *got;
     sr_run *a = whole_run(cpu, dir, &want), *b = whole_run(be, dir, &got);
@@ -127,6 +199,9 @@ static void check_same(const dsb_backend *be, const char *dir) {
     assert_memory_equal(b->router, a->router, sizeof a->router);
     assert_memory_equal(b->rows, a->rows, sizeof a->rows);
     assert_memory_equal(b->clipped, a->clipped, sizeof a->clipped);
+    assert_memory_equal(b->expert_error, a->expert_error, sizeof a->expert_error);
+    for (size_t i = 0; i < sizeof a->expert / sizeof a->expert[0][0][0][0]; i++) check_tensor(&a->expert[0][0][0][0] + i, &b->expert[0][0][0][0] + i);
+    for (size_t i = 0; i < sizeof a->other / sizeof a->other[0][0][0]; i++) check_tensor(&a->other[0][0][0] + i, &b->other[0][0][0] + i);
     free(want);
     free(got);
     sr_close(a);
@@ -137,6 +212,7 @@ static void check_model(const char *dir) {
     dsb_backend be = device_backend();
     check_same(&be, dir);
     assert_true(used > 0);
+    assert_true(n_rounded > 0);
 }
 
 static void test_device__the_engine_never_touches_device_memory(void **state) { check_model(sr_model); }
@@ -146,6 +222,20 @@ static void test_device__nor_in_other_architectures(void **state) {
     check_model("tests/fixtures/architectures/qwen2_moe");
     check_model("tests/fixtures/architectures/olmoe");
     check_model("tests/fixtures/architectures/glm4_moe");
+}
+
+/* A benchmark of each kernel gives a device's rows its own memory, and finds plain C's figures there. */
+static void test_device__every_bench_case_lies_in_its_memory(void **state) {
+    const dsb_kernel_case *k;
+    dsb_backend be = device_backend();
+    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
+        dsb_bench_case c;
+        dsb_err err = {0};
+        dsb_case_shape shape = {.n = 5, .rows = k[i].product ? 24 : 1, .cols = 32};
+        if (k[i].kind == DSB_W_BLOCK) continue;
+        if (dsb_bench_case_open(&c, &k[i], &be, &shape, 0, &err) || dsb_bench_case_verify(&c, &err)) fail_msg("%s", err.text);
+        dsb_bench_case_close(&c);
+    }
 }
 
 static const char *const k_every[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
@@ -168,6 +258,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__every_bench_case_lies_in_its_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__a_gpu_gives_the_cpus_bits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
