@@ -289,40 +289,63 @@ struct sides {
     int32_t best[2][TOP], nonfinite;
 };
 
-/* The TOP best of z, descending, ties to the lower index: each pass takes the largest after the one before. */
+/* The TOP best of n finite values, descending, ties to the lower index: each thread's own first, then the best of their heads again and again. */
 __device__ static void find_top(const float *z, int64_t n, int32_t *best) {
-    __shared__ float value[T];
-    __shared__ int32_t index[T];
-    float last = INFINITY;
-    int32_t last_at = -1;
+    __shared__ float value[T / 32];
+    __shared__ int32_t index[T / 32];
+    float v[TOP];
+    int32_t at[TOP];
+    for (int k = 0; k < TOP; k++) {
+        v[k] = -INFINITY;
+        at[k] = INT32_MAX;
+    }
+    for (int64_t i = threadIdx.x; i < n; i += T) {
+        float c = z[i];
+        int32_t ci = (int32_t)i;
+        bool in = false;
+        if (!(c > v[TOP - 1])) continue;
+#pragma unroll
+        for (int k = 0; k < TOP; k++) { /* all behind the place of the new one move on */
+            in |= c > v[k];
+            float was = v[k];
+            int32_t was_at = at[k];
+            v[k] = in ? c : was;
+            at[k] = in ? ci : was_at;
+            c = in ? was : c;
+            ci = in ? was_at : ci;
+        }
+    }
     for (int k = 0; k < TOP && k < n; k++) {
-        float v = -INFINITY;
-        int32_t at = -1;
-        for (int64_t i = threadIdx.x; i < n; i += T) {
-            float c = z[i];
-            bool after = c < last || (c == last && i > last_at);
-            if (after && (at < 0 || c > v)) {
-                v = c;
-                at = (int32_t)i;
-            }
+        float top = v[0];
+        int32_t top_at = at[0];
+        for (int d = 16; d > 0; d /= 2) {
+            float other = __shfl_xor_sync(~0u, top, d);
+            int32_t other_at = __shfl_xor_sync(~0u, top_at, d);
+            bool take = other > top || (other == top && other_at < top_at);
+            top = take ? other : top;
+            top_at = take ? other_at : top_at;
         }
-        value[threadIdx.x] = v;
-        index[threadIdx.x] = at;
+        if (threadIdx.x % 32 == 0) {
+            value[threadIdx.x / 32] = top;
+            index[threadIdx.x / 32] = top_at;
+        }
         __syncthreads();
-        for (int d = T / 2; d > 0; d /= 2) {
-            if (threadIdx.x < d) {
-                float ov = value[threadIdx.x + d], mv = value[threadIdx.x];
-                int32_t oi = index[threadIdx.x + d], mi = index[threadIdx.x];
-                if (oi >= 0 && (mi < 0 || ov > mv || (ov == mv && oi < mi))) {
-                    value[threadIdx.x] = ov;
-                    index[threadIdx.x] = oi;
-                }
-            }
-            __syncthreads();
+        top = value[0];
+        top_at = index[0];
+        for (int w = 1; w < T / 32; w++) {
+            bool take = value[w] > top || (value[w] == top && index[w] < top_at);
+            top = take ? value[w] : top;
+            top_at = take ? index[w] : top_at;
         }
-        last = value[0];
-        last_at = index[0];
-        if (threadIdx.x == 0) best[k] = last_at;
+        if (threadIdx.x == 0) best[k] = top_at;
+        if (at[0] == top_at) {
+            for (int i = 0; i < TOP - 1; i++) {
+                v[i] = v[i + 1];
+                at[i] = at[i + 1];
+            }
+            v[TOP - 1] = -INFINITY;
+            at[TOP - 1] = INT32_MAX;
+        }
         __syncthreads();
     }
 }
