@@ -36,6 +36,7 @@ OBJ = $(SRC:%.c=$(BUILD)/obj/%.o)
 LIBOBJ = $(filter-out $(BUILD)/obj/harness/main.o,$(OBJ))
 TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 FUZZ = $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+SIMULATIONS = $(patsubst tests/simulation/%.c,$(BUILD)/simulation/%,$(wildcard tests/simulation/*.c))
 TEST_HELPERS = $(patsubst tests/system/%.c,$(BUILD)/tests/%,$(wildcard tests/system/*.c))
 
 all: $(BUILD)/dsbench ## build build/dsbench
@@ -46,7 +47,10 @@ demo: all data ## the main job on the built-in model: every scheme, plots, repor
 check: all tests data ## build and run every test; ends in "N passed, N failed"
 	@sh tests/run.sh $(BUILD)
 
-check-all: check lint asan ubsan tsan machines ## check, lint, the three sanitizers, other machines
+check-all: check lint simulate asan ubsan tsan machines ## check, lint, error rates of verdicts, the three sanitizers, other machines
+
+simulate: $(SIMULATIONS) ## error rates of verdicts by simulation, the tables of docs/statistics.md
+	@set -e; for s in $(SIMULATIONS); do echo "$$s"; $$s; done
 
 bench: all data ## speed of formats and of products, beside what the machine can do
 	$(BUILD)/dsbench bench --db $(BUILD)/bench.db
@@ -139,11 +143,25 @@ sizes: all ## lines per room, size of the program, of the model, of the reposito
 	@size $(BUILD)/dsbench
 	@du -sh $(MODEL) .git 2>/dev/null || true
 
-install: all data ## install program, built-in model and texts under PREFIX (/usr/local)
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+install: all data manual ## install program, built-in model, texts, man page and completion under PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/dsbench $(DESTDIR)$(PREFIX)/bin/dsbench
+	install -D -m 644 $(BUILD)/dsbench.1 $(DESTDIR)$(PREFIX)/share/man/man1/dsbench.1
+	install -D -m 644 $(BUILD)/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dsbench
+	install -D -m 644 $(BUILD)/completion.zsh $(DESTDIR)$(ZSHDIR)/_dsbench
 	cd $(MODEL) && find . -type f | while read f; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/$(MODEL)/$$f" || exit 1; done
 	for f in harness/suites/*.json; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/suites/$${f##*/}" || exit 1; done
 	cd $(BUILD)/data && for f in *.txt; do install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/dsbench/data/$$f" || exit 1; done
+
+manual: all ## man page and completion, as the program's own tables have them
+	@$(BUILD)/dsbench man >$(BUILD)/dsbench.1
+	@for s in bash zsh; do $(BUILD)/dsbench completion $$s >$(BUILD)/completion.$$s || exit 1; done
+
+deb: all data ## a Debian package of what `make install` installs, in the build folder
+	@sh harness/deb.sh $(BUILD) "$(VERSION)" "$(MAKE)"
+
+check-deb: deb ## the package in a bare Debian: installed, run, removed (wants root, debootstrap and the network)
+	@sh tests/deb.sh $(BUILD)/dsbench_$(VERSION)_$$(dpkg --print-architecture).deb
 
 clean: ## remove the build folder
 	rm -rf $(BUILD)
@@ -173,6 +191,10 @@ $(TEST_HELPERS): $(BUILD)/tests/%: tests/system/%.c $(BUILD)/libdsbench.a
 	@mkdir -p $(@D)
 	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
 
+$(SIMULATIONS): $(BUILD)/simulation/%: tests/simulation/%.c $(BUILD)/libdsbench.a
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(ALLFLAGS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(BUILD)/libdsbench.a $(LIBS)
+
 # Only by tests/fuzz/run.sh, with clang and the fuzzer's flags.
 fuzz-programs: $(FUZZ)
 $(FUZZ): $(BUILD)/%: tests/fuzz/%.c $(BUILD)/libdsbench.a
@@ -195,6 +217,6 @@ needs:
 	@pkg-config --exists $(PKGS) || { echo "a library is missing (of $(PKGS)): apt-get install libjansson-dev libsqlite3-dev libpcre2-dev libutf8proc-dev nettle-dev" >&2; exit 2; }
 
 FORCE:
-.PHONY: all cuda check-cuda check-cuda-sanitizer demo check check-all bench golden data tests asan ubsan tsan machines fuzz fuzz-programs lint format sizes install clean help needs FORCE
+.PHONY: all cuda check-cuda check-cuda-sanitizer demo check check-all bench golden data tests simulate asan ubsan tsan machines fuzz fuzz-programs lint format sizes install manual deb check-deb clean help needs FORCE
 .DELETE_ON_ERROR:
--include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(FUZZ:=.d)
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(TEST_HELPERS:=.d) $(SIMULATIONS:=.d) $(FUZZ:=.d)

@@ -191,7 +191,7 @@ dsb_status dsb_db_open(dsb_db **out, const char *path, bool create, dsb_err *err
 
 void dsb_db_close(dsb_db *db) {
     if (!db) return;
-    for (int i = 0; i < DSB_TABLE_COUNT; i++) sqlite3_finalize(db->put[i]);
+    for (int i = 0; i < DSB_TABLE_COUNT * DSB_PUT_MOST; i++) sqlite3_finalize(db->put[i / DSB_PUT_MOST][i % DSB_PUT_MOST]);
     if (db->handle) dsb_db_rollback(db);
     sqlite3_close(db->handle);
     free(db->path);

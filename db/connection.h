@@ -9,7 +9,7 @@
 
 struct dsb_db {
     sqlite3 *handle;                    /* owned */
-    sqlite3_stmt *put[DSB_TABLE_COUNT]; /* owned, made on first use */
+    sqlite3_stmt *put[DSB_TABLE_COUNT][DSB_PUT_MOST]; /* owned, made on first use */
     char *path;                         /* owned */
 };
 

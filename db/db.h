@@ -1,4 +1,4 @@
-/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 3). Tables and views: db/schema.c.
+/* The record: one SQLite file (WAL, STRICT tables, foreign keys, user_version 6). Tables and views: db/schema.c, db/views.c.
  * Order of writing: dsb_db_run_insert (commits alone, before any work), dsb_db_put_scheme for every scheme with the
  * reference among them, then rows between dsb_db_begin and dsb_db_commit, one transaction a finished block.
  * Strings of a row are borrowed for the call (NULL is stored as NULL); NaN is stored as NULL and read back as NaN. */

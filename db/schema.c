@@ -1,5 +1,5 @@
 /* The record's tables and views, version by version. Raw sums are stored, figures are derived: nmse = dd/xx, cosine = xy/√(xx·yy) … (docs/METRICS.md).
- * Everything that belongs to a scheme hangs on scheme(run_id, name): deleting a scheme deletes its rows. */
+ * Everything that belongs to a scheme hangs on scheme(run_id, name), or its number scheme(id): deleting a scheme deletes its rows. */
 #include "db/schema.h"
 
 #define OF_SCHEME                                                                     \
@@ -128,8 +128,47 @@ static const char version_3[] =
     " host_id INTEGER NOT NULL REFERENCES host (id), model_id INTEGER NOT NULL REFERENCES model (id)) STRICT;"
     "CREATE INDEX bench_created ON bench (created_utc);";
 
+/* What a big model has very many of is kept small: a scheme is a number, a weight's own facts stand once for all schemes and runs of its model.
+ * The views bear the names and columns that the tables had. */
+#define SCHEME_ID " scheme_id INTEGER NOT NULL REFERENCES scheme (id) ON DELETE CASCADE,"
+static const char version_4[] = /* and baseline: the run that nightly runs of a suite are judged against */
+    "ALTER TABLE scheme ADD COLUMN id INTEGER;"
+    "UPDATE scheme SET id = (SELECT count(*) FROM scheme o WHERE (o.run_id, o.name) <= (scheme.run_id, scheme.name));"
+    "CREATE UNIQUE INDEX scheme_id ON scheme (id);"
+
+    "CREATE TABLE weight (id INTEGER PRIMARY KEY, tensor TEXT NOT NULL, role TEXT, layer INTEGER NOT NULL, expert INTEGER NOT NULL, n INTEGER, xx REAL, max_x REAL, n_weight INTEGER) STRICT;"
+    "CREATE INDEX weight_tensor ON weight (tensor);"
+    "CREATE TABLE weight_format (id INTEGER PRIMARY KEY, format TEXT, grouping TEXT, algorithm TEXT, kernel TEXT) STRICT;"
+    "CREATE TABLE tensor_row (" SCHEME_ID " layer INTEGER NOT NULL, weight_id INTEGER NOT NULL REFERENCES weight (id), format_id INTEGER NOT NULL REFERENCES weight_format (id),"
+    " nonfinite INTEGER, first_bad INTEGER, yy REAL, xy REAL, dd REAL, max_diff REAL, max_y REAL, stored_bytes INTEGER,"
+    " PRIMARY KEY (scheme_id, layer, weight_id)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE expert_row (" SCHEME_ID " layer INTEGER NOT NULL, expert INTEGER NOT NULL, kind INTEGER NOT NULL, hits_ref INTEGER, hits_test INTEGER, moved_away INTEGER, moved_to INTEGER,"
+    " mass_ref REAL, mass_test REAL, nmse REAL, PRIMARY KEY (scheme_id, layer, expert, kind)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE coverage_row (" SCHEME_ID " layer INTEGER NOT NULL, expert INTEGER NOT NULL, tokens INTEGER, minimum INTEGER, fallback TEXT,"
+    " PRIMARY KEY (scheme_id, layer, expert)) STRICT, WITHOUT ROWID;"
+
+    "INSERT INTO weight (tensor, role, layer, expert, n, xx, max_x, n_weight) SELECT DISTINCT tensor, role, layer, expert, n, xx, max_x, n_weight FROM tensor_error;"
+    "INSERT INTO weight_format (format, grouping, algorithm, kernel) SELECT DISTINCT format, grouping, algorithm, kernel FROM tensor_error;"
+    "INSERT INTO tensor_row SELECT s.id, t.layer, w.id, f.id, t.nonfinite, t.first_bad, t.yy, t.xy, t.dd, t.max_diff, t.max_y, t.stored_bytes FROM tensor_error t"
+    " JOIN scheme s ON s.run_id = t.run_id AND s.name = t.scheme"
+    " JOIN weight w ON w.tensor = t.tensor AND w.role IS t.role AND w.layer = t.layer AND w.expert = t.expert AND w.n IS t.n AND w.xx IS t.xx AND w.max_x IS t.max_x AND w.n_weight IS t.n_weight"
+    " JOIN weight_format f ON f.format IS t.format AND f.grouping IS t.grouping AND f.algorithm IS t.algorithm AND f.kernel IS t.kernel;"
+    "INSERT INTO expert_row SELECT s.id, e.layer, e.expert, CASE e.kind WHEN 'accumulated' THEN 0 WHEN 'block' THEN 1 ELSE 2 END, e.hits_ref, e.hits_test, e.moved_away, e.moved_to, e.mass_ref, e.mass_test, e.nmse"
+    " FROM routing_expert e JOIN scheme s ON s.run_id = e.run_id AND s.name = e.scheme;"
+    "INSERT INTO coverage_row SELECT s.id, c.layer, c.expert, c.tokens, c.minimum, c.fallback FROM calibration_coverage c JOIN scheme s ON s.run_id = c.run_id AND s.name = c.scheme;"
+    "DROP TABLE tensor_error; DROP TABLE routing_expert; DROP TABLE calibration_coverage;"
+
+    "CREATE VIEW tensor_error AS SELECT s.run_id, s.name AS scheme, w.tensor, w.role, t.layer, w.expert, w.n, t.nonfinite, t.first_bad, w.xx, t.yy, t.xy, t.dd, t.max_diff, w.max_x, t.max_y,"
+    " t.stored_bytes, w.n_weight, 8.0 * t.stored_bytes / nullif(w.n_weight, 0) AS bpw, f.format, f.grouping, f.algorithm, f.kernel"
+    " FROM scheme s JOIN tensor_row t ON t.scheme_id = s.id JOIN weight w ON w.id = t.weight_id JOIN weight_format f ON f.id = t.format_id;"
+    "CREATE VIEW routing_expert AS SELECT s.run_id, s.name AS scheme, e.layer, e.expert, CASE e.kind WHEN 0 THEN 'accumulated' WHEN 1 THEN 'block' ELSE 'isolated' END AS kind, e.kind AS kind_order,"
+    " e.hits_ref, e.hits_test, e.moved_away, e.moved_to, e.mass_ref, e.mass_test, e.nmse FROM scheme s JOIN expert_row e ON e.scheme_id = s.id;"
+    "CREATE VIEW calibration_coverage AS SELECT s.run_id, s.name AS scheme, c.layer, c.expert, c.tokens, c.minimum, c.fallback FROM scheme s JOIN coverage_row c ON c.scheme_id = s.id;"
+
+    "CREATE TABLE baseline (name TEXT PRIMARY KEY NOT NULL, run_id TEXT NOT NULL REFERENCES run (id), set_utc TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+
 /* What a GPU's sensors said meanwhile, and its ceiling of FP8. */
-static const char version_4[] =
+static const char version_5[] =
     "ALTER TABLE bench ADD COLUMN fp8_gflops REAL;"
     "ALTER TABLE bench ADD COLUMN sm_mhz REAL;"
     "ALTER TABLE bench ADD COLUMN power_w REAL;"
@@ -137,4 +176,4 @@ static const char version_4[] =
     "ALTER TABLE bench ADD COLUMN energy_j REAL;"
     "ALTER TABLE bench ADD COLUMN device_bytes INTEGER;";
 
-const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4 };
+const char *const dsb_db_migration[DSB_DB_VERSION] = { version_1, version_2, version_3, version_4, version_5, dsb_db_views };

@@ -2,10 +2,12 @@
 #ifndef DSB_DB_SCHEMA_H
 #define DSB_DB_SCHEMA_H
 
-#define DSB_DB_VERSION 4
+#define DSB_DB_VERSION 6
 #define DSB_DB_APPLICATION_ID 0x6473626e /* "dsbn": tells our files from other programs' */
 
 /* migration[v] takes a file from user_version v to v+1; it is frozen once released. */
 extern const char *const dsb_db_migration[DSB_DB_VERSION];
+/* Version 6: views (db/views.c). */
+extern const char dsb_db_views[];
 
 #endif

@@ -66,23 +66,30 @@ static char *put_sql(const dsb_table *table) {
     return sqlite3_str_finish(s);
 }
 
+static dsb_status prepare_put(dsb_db *db, dsb_table_id id, int k, dsb_err *err) {
+    const dsb_table *table = &dsb_tables[id];
+    if (db->put[id][k]) return DSB_OK;
+    if (table->put) return dsb_db_prepare(db, &db->put[id][k], table->put[k], err);
+    char *sql = put_sql(table);
+    dsb_status s = sql ? dsb_db_prepare(db, &db->put[id][k], sql, err) : dsb_fail(err, DSB_ENOMEM, "%s: out of memory", db->path);
+    sqlite3_free(sql);
+    return s;
+}
+
 static dsb_status put(dsb_db *db, dsb_table_id id, const char *run_id, const void *row, dsb_err *err) {
     const dsb_table *table = &dsb_tables[id];
-    if (!db->put[id]) {
-        char *sql = put_sql(table);
-        dsb_status s = sql ? dsb_db_prepare(db, &db->put[id], sql, err) : dsb_fail(err, DSB_ENOMEM, "%s: out of memory", db->path);
-        sqlite3_free(sql);
-        DSB_TRY(s);
-    }
-    sqlite3_stmt *stmt = db->put[id];
-    sqlite3_bind_text(stmt, 1, run_id, -1, SQLITE_TRANSIENT);
-    dsb_row_bind(stmt, 2, table, row);
-    int rc = sqlite3_step(stmt);
+    dsb_status s = DSB_OK;
     char doing[64];
     sqlite3_snprintf(sizeof doing, doing, "storing a row of %s", table->name);
-    dsb_status s = rc == SQLITE_DONE ? DSB_OK : dsb_db_fail(db, doing, err);
-    sqlite3_reset(stmt);
-    sqlite3_clear_bindings(stmt);
+    for (int k = 0; k < (table->put ? table->n_put : 1) && !s; k++) {
+        DSB_TRY(prepare_put(db, id, k, err));
+        sqlite3_stmt *stmt = db->put[id][k];
+        sqlite3_bind_text(stmt, 1, run_id, -1, SQLITE_TRANSIENT);
+        dsb_row_bind(stmt, 2, table, row); /* what a statement doesn't name is not bound */
+        s = sqlite3_step(stmt) == SQLITE_DONE ? DSB_OK : dsb_db_fail(db, doing, err);
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
     return s;
 }
 
@@ -140,7 +147,7 @@ static dsb_status get(dsb_db *db, dsb_arena *arena, dsb_table_id id, const char 
                                  int64_t *n, dsb_err *err) {                                                             \
         return get(db, arena, id, run_id, scheme, (void **)rows, n, err);                                                \
     }
-ROW(scheme, dsb_scheme_record, DSB_TABLE_SCHEME)
+GET(scheme, dsb_scheme_record, DSB_TABLE_SCHEME)
 ROW(recipe_rule, dsb_recipe_rule_row, DSB_TABLE_RECIPE_RULE)
 ROW(tensor_error, dsb_tensor_error, DSB_TABLE_TENSOR_ERROR)
 ROW(layer_error, dsb_layer_error, DSB_TABLE_LAYER_ERROR)
@@ -153,6 +160,14 @@ ROW(task_item, dsb_task_item, DSB_TABLE_TASK_ITEM)
 ROW(throughput, dsb_throughput, DSB_TABLE_THROUGHPUT)
 ROW(calibration_coverage, dsb_calibration_coverage, DSB_TABLE_CALIBRATION_COVERAGE)
 GET(event, dsb_event, DSB_TABLE_EVENT)
+
+dsb_status dsb_db_put_scheme(dsb_db *db, const char *run_id, const dsb_scheme_record *row, dsb_err *err) {
+    DSB_TRY(put(db, DSB_TABLE_SCHEME, run_id, row, err));
+    char *sql = sqlite3_mprintf("UPDATE scheme SET id = (SELECT coalesce(max(id), 0) + 1 FROM scheme) WHERE run_id = %Q AND name = %Q AND id IS NULL", run_id, row->name);
+    dsb_status s = sql ? dsb_db_exec(db, sql, "numbering a scheme", err) : dsb_fail(err, DSB_ENOMEM, "%s: out of memory", db->path);
+    sqlite3_free(sql);
+    return s;
+}
 
 static dsb_status next_seq(dsb_db *db, const char *run_id, int64_t *seq, dsb_err *err) {
     sqlite3_stmt *stmt = NULL;

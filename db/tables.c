@@ -14,7 +14,11 @@
     MOMENT(type, dd, DSB_COL_REAL), MOMENT(type, max_diff, DSB_COL_REAL), MOMENT(type, max_x, DSB_COL_REAL), \
     MOMENT(type, max_y, DSB_COL_REAL)
 #define TABLE(name, columns, type, scheme, order) \
-    { name, columns, (int)(sizeof columns / sizeof *columns), sizeof(type), scheme, order }
+    { name, columns, (int)(sizeof columns / sizeof *columns), sizeof(type), scheme, order, NULL, 0 }
+/* A view over a table that is kept small (db/schema.c, version 4). */
+#define PACKED(name, columns, type, order, put) \
+    { name, columns, (int)(sizeof columns / sizeof *columns), sizeof(type), "scheme", order, put, (int)(sizeof put / sizeof *put) }
+#define SCHEME_ID "(SELECT id FROM scheme WHERE run_id = ?1 AND name = ?2)"
 
 #define T dsb_scheme_record
 static const dsb_column scheme[] = {
@@ -34,6 +38,17 @@ static const dsb_column tensor_error[] = {
     COUNT(T, n_weight), REAL(T, bpw), TEXT(T, format), TEXT(T, grouping), TEXT(T, algorithm), TEXT(T, kernel),
 };
 #undef T
+/* ?3 tensor, ?4 role, ?5 layer, ?6 expert, ?7 n, ?8 nonfinite, ?9 first_bad, ?10 xx, ?11 yy, ?12 xy, ?13 dd, ?14 max_diff, ?15 max_x, ?16 max_y, ?17 stored_bytes, ?18 n_weight, ?19 bpw,
+ * ?20 format, ?21 grouping, ?22 algorithm, ?23 kernel */
+#define THE_WEIGHT "FROM weight WHERE tensor = ?3 AND role IS ?4 AND layer = ?5 AND expert = ?6 AND n IS ?7 AND xx IS ?10 AND max_x IS ?15 AND n_weight IS ?18"
+#define THE_FORMAT "FROM weight_format WHERE format IS ?20 AND grouping IS ?21 AND algorithm IS ?22 AND kernel IS ?23"
+static const char *const put_tensor[] = {
+    "INSERT INTO weight (tensor, role, layer, expert, n, xx, max_x, n_weight) SELECT ?3, ?4, ?5, ?6, ?7, ?10, ?15, ?18 WHERE NOT EXISTS (SELECT 1 " THE_WEIGHT ")",
+    "INSERT INTO weight_format (format, grouping, algorithm, kernel) SELECT ?20, ?21, ?22, ?23 WHERE NOT EXISTS (SELECT 1 " THE_FORMAT ")",
+    "INSERT INTO tensor_row (scheme_id, layer, weight_id, format_id, nonfinite, first_bad, yy, xy, dd, max_diff, max_y, stored_bytes) VALUES (" SCHEME_ID ", ?5, (SELECT id " THE_WEIGHT "),"
+    " (SELECT id " THE_FORMAT "), ?8, ?9, ?11, ?12, ?13, ?14, ?16, ?17) ON CONFLICT DO UPDATE SET format_id = excluded.format_id, nonfinite = excluded.nonfinite, first_bad = excluded.first_bad,"
+    " yy = excluded.yy, xy = excluded.xy, dd = excluded.dd, max_diff = excluded.max_diff, max_y = excluded.max_y, stored_bytes = excluded.stored_bytes",
+};
 #define T dsb_layer_error
 static const dsb_column layer_error[] = {
     TEXT(T, scheme), INT(T, layer), TEXT(T, point), TEXT(T, kind), MOMENTS(T), REAL(T, f16_headroom_bits), REAL(T, saturation),
@@ -50,6 +65,15 @@ static const dsb_column routing_expert[] = {
     COUNT(T, moved_away), COUNT(T, moved_to), REAL(T, mass_ref), REAL(T, mass_test), REAL(T, nmse),
 };
 #undef T
+static const char *const put_expert[] = {
+    "INSERT INTO expert_row (scheme_id, layer, expert, kind, hits_ref, hits_test, moved_away, moved_to, mass_ref, mass_test, nmse) VALUES (" SCHEME_ID
+    ", ?3, ?4, CASE ?5 WHEN 'accumulated' THEN 0 WHEN 'block' THEN 1 WHEN 'isolated' THEN 2 END, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO UPDATE SET hits_ref = excluded.hits_ref,"
+    " hits_test = excluded.hits_test, moved_away = excluded.moved_away, moved_to = excluded.moved_to, mass_ref = excluded.mass_ref, mass_test = excluded.mass_test, nmse = excluded.nmse",
+};
+static const char *const put_coverage[] = {
+    "INSERT INTO coverage_row (scheme_id, layer, expert, tokens, minimum, fallback) VALUES (" SCHEME_ID ", ?3, ?4, ?5, ?6, ?7)"
+    " ON CONFLICT DO UPDATE SET tokens = excluded.tokens, minimum = excluded.minimum, fallback = excluded.fallback",
+};
 #define T dsb_chunk_quality
 static const dsb_column chunk_quality[] = {
     TEXT(T, scheme), INT(T, chunk), COUNT(T, n), COUNT(T, n_target), REAL(T, nll_ref), REAL(T, nll_test), REAL(T, kld),
@@ -93,17 +117,16 @@ static const dsb_column event[] = {
 const dsb_table dsb_tables[DSB_TABLE_COUNT] = {
     [DSB_TABLE_SCHEME] = TABLE("scheme", scheme, dsb_scheme_record, "name", "ordinal, name"),
     [DSB_TABLE_RECIPE_RULE] = TABLE("recipe_rule", recipe_rule, dsb_recipe_rule_row, "scheme", "scheme, ordinal"),
-    [DSB_TABLE_TENSOR_ERROR] = TABLE("tensor_error", tensor_error, dsb_tensor_error, "scheme", "scheme, layer, tensor"),
+    [DSB_TABLE_TENSOR_ERROR] = PACKED("tensor_error", tensor_error, dsb_tensor_error, "scheme, layer, tensor", put_tensor),
     [DSB_TABLE_LAYER_ERROR] = TABLE("layer_error", layer_error, dsb_layer_error, "scheme", "scheme, layer, point, kind"),
     [DSB_TABLE_ROUTING_LAYER] = TABLE("routing_layer", routing_layer, dsb_routing_layer, "scheme", "scheme, layer, kind, metric"),
-    [DSB_TABLE_ROUTING_EXPERT] = TABLE("routing_expert", routing_expert, dsb_routing_expert, "scheme", "scheme, layer, expert, kind"),
+    [DSB_TABLE_ROUTING_EXPERT] = PACKED("routing_expert", routing_expert, dsb_routing_expert, "scheme, layer, expert, kind_order", put_expert),
     [DSB_TABLE_CHUNK_QUALITY] = TABLE("chunk_quality", chunk_quality, dsb_chunk_quality, "scheme", "scheme, chunk"),
     [DSB_TABLE_QUALITY] = TABLE("quality", quality, dsb_quality, "scheme", "scheme, metric"),
     [DSB_TABLE_QUALITY_DETAIL] = TABLE("quality_detail", quality_detail, dsb_quality_detail, "scheme", "scheme, kind, layer, bin"),
     [DSB_TABLE_TASK_ITEM] = TABLE("task_item", task_item, dsb_task_item, "scheme", "scheme, item"),
     [DSB_TABLE_THROUGHPUT] = TABLE("throughput", throughput, dsb_throughput, "scheme", "scheme, phase, n_token, depth, batch"),
-    [DSB_TABLE_CALIBRATION_COVERAGE] =
-        TABLE("calibration_coverage", calibration_coverage, dsb_calibration_coverage, "scheme", "scheme, layer, expert"),
+    [DSB_TABLE_CALIBRATION_COVERAGE] = PACKED("calibration_coverage", calibration_coverage, dsb_calibration_coverage, "scheme, layer, expert", put_coverage),
     [DSB_TABLE_EVENT] = TABLE("event", event, dsb_event, "scheme", "seq"),
 };
 

@@ -21,7 +21,10 @@ typedef struct dsb_table {
     size_t row_size;
     const char *scheme; /* the column that names the scheme */
     const char *order;
+    const char *const *put; /* (n_put) statements that store a row, each with the run as ?1 and the columns from ?2 on; NULL: a plain insert */
+    int n_put;
 } dsb_table;
+enum { DSB_PUT_MOST = 3 };
 
 typedef enum dsb_table_id {
     DSB_TABLE_SCHEME, DSB_TABLE_RECIPE_RULE, DSB_TABLE_TENSOR_ERROR, DSB_TABLE_LAYER_ERROR, DSB_TABLE_ROUTING_LAYER,

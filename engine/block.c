@@ -116,13 +116,10 @@ static dsb_status multiply_tiles(const dsb_model *m, const dsb_linear *l, const 
     return DSB_OK;
 }
 
-/* x as the carrier holds it, act as the weight's kernel reads it. */
-static dsb_status multiply(const dsb_model *m, const dsb_linear *l, const float *x, const dsb_act *act, bool bf16, dsb_workspace *ws, float *y, dsb_err *err) {
-    if (l->tiles) DSB_TRY(multiply_tiles(m, l, act, ws, y, err));
-    else m->be->gemm(&l->w, act, y);
-    if (l->a.data) DSB_TRY(add_low_rank(m, l, bf16, x, act->n, ws, y, err));
-    if (l->bias) m->be->add_bias(y, l->bias, act->n, l->w.rows);
-    if (bf16) m->be->round_bf16(y, act->n * l->w.rows);
+/* What follows a product of n rows: x is its input as the carrier holds it. */
+static dsb_status finish(const dsb_model *m, const dsb_linear *l, const float *x, int64_t n, bool bf16, dsb_workspace *ws, float *y, dsb_err *err) {
+    if (l->a.data) DSB_TRY(add_low_rank(m, l, bf16, x, n, ws, y, err));
+    if (l->bias) m->be->add_bias(y, l->bias, n, l->w.rows);
     return DSB_OK;
 }
 
@@ -130,7 +127,11 @@ dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, 
     dsb_act act;
     DSB_TRY(transform_input(m, l, bf16, &x, n, ws, err));
     DSB_TRY(prepare_act(l, x, n, ws, &act, err));
-    return multiply(m, l, x, &act, bf16, ws, y, err);
+    if (l->tiles) DSB_TRY(multiply_tiles(m, l, &act, ws, y, err));
+    else m->be->gemm(&l->w, &act, y);
+    DSB_TRY(finish(m, l, x, n, bf16, ws, y, err));
+    if (bf16) m->be->round_bf16(y, n * l->w.rows);
+    return DSB_OK;
 }
 
 static void observe(const dsb_input_observer *obs, dsb_role role, const float *x, int64_t n, int64_t cols) {
@@ -343,31 +344,93 @@ dsb_status dsb_attention_forward(const dsb_model *m, const dsb_attn_weights *w, 
     return dsb_linear_apply(m, &w->o, bf16, att, n, ws, out, err);
 }
 
+bool dsb_ffn_alike(const dsb_ffn_weights *a, const dsb_ffn_weights *b) { return same_act(&a->gate, &b->gate) && same_act(&a->up, &b->up) && same_act(&a->down, &b->down); }
+
+/* Products of one matrix of each unit: rows of x (as the carrier holds them), their codes, outputs. */
+typedef struct unit_products {
+    const dsb_ffn_unit *units;
+    int64_t n_unit, n; /* n: rows of all */
+    dsb_act act[DSB_FFN_UNITS];
+} unit_products;
+
+static const dsb_linear *linear_of(const dsb_ffn_weights *w, int part) { return part == 0 ? &w->gate : part == 1 ? &w->up : &w->down; }
+
+/* *x as all units' matrices read it. */
+static dsb_status units_read(const dsb_model *m, unit_products *p, int part, bool bf16, const float **x, dsb_workspace *ws, dsb_err *err) {
+    const dsb_linear *l = linear_of(p->units[0].w, part);
+    int64_t cols = l->w.cols, at = 0;
+    dsb_act all;
+    DSB_TRY(transform_input(m, l, bf16, x, p->n, ws, err));
+    DSB_TRY(prepare_act(l, *x, p->n, ws, &all, err));
+    for (int64_t i = 0; i < p->n_unit; at += p->units[i++].n)
+        p->act[i] = (dsb_act){.n = p->units[i].n, .cols = cols, .f32 = all.f32 ? all.f32 + at * cols : NULL, .q = all.q ? all.q + at * cols : NULL, .scale = all.scale ? all.scale + at : NULL};
+    return DSB_OK;
+}
+
+/* Their products go to the list; those of matrices that are not held are made at once. */
+static dsb_status units_list(const dsb_model *m, const unit_products *p, int part, dsb_workspace *ws, float *y, dsb_product *list, int64_t *n_list, dsb_err *err) {
+    for (int64_t i = 0; i < p->n_unit; i++) {
+        const dsb_linear *l = linear_of(p->units[i].w, part);
+        if (l->tiles) DSB_TRY(multiply_tiles(m, l, &p->act[i], ws, y, err));
+        else list[(*n_list)++] = (dsb_product){&l->w, &p->act[i], y};
+        y += p->units[i].n * l->w.rows;
+    }
+    return DSB_OK;
+}
+
+static dsb_status units_finish(const dsb_model *m, const unit_products *p, int part, bool bf16, const float *x, dsb_workspace *ws, float *y, dsb_err *err) {
+    int64_t at = 0, rows = 0;
+    for (int64_t i = 0; i < p->n_unit; at += p->units[i++].n) {
+        const dsb_linear *l = linear_of(p->units[i].w, part);
+        rows = l->w.rows;
+        DSB_TRY(finish(m, l, x + at * l->w.cols, p->units[i].n, bf16, ws, y + at * rows, err));
+    }
+    if (bf16) m->be->round_bf16(y, p->n * rows);
+    return DSB_OK;
+}
+
+dsb_status dsb_ffn_units_forward(const dsb_model *m, const dsb_ffn_unit *units, int64_t n_unit, dsb_role gate_role, bool bf16, const float *x, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
+    const dsb_ffn_weights *w = units[0].w;
+    int64_t d = m->config.d_model, ff = w->gate.w.rows, n_list = 0;
+    unit_products p = {.units = units, .n_unit = n_unit};
+    dsb_product list[2 * DSB_FFN_UNITS];
+    const float *in = x;
+    float *g, *u;
+    for (int64_t i = 0; i < n_unit; i++) p.n += units[i].n;
+    TAKE(WS_Q, g, p.n * ff);
+    TAKE(WS_KV, u, p.n * ff);
+    observe(obs, gate_role, x, p.n, d);
+    observe(obs, gate_role + 1, x, p.n, d);
+    DSB_TRY(units_read(m, &p, 0, bf16, &in, ws, err));
+    DSB_TRY(units_list(m, &p, 0, ws, g, list, &n_list, err));
+    if (!same_act(&w->gate, &w->up)) {
+        dsb_products(m->be, list, n_list);
+        DSB_TRY(units_finish(m, &p, 0, bf16, in, ws, g, err));
+        n_list = 0;
+        in = x;
+        DSB_TRY(units_read(m, &p, 1, bf16, &in, ws, err));
+    }
+    DSB_TRY(units_list(m, &p, 1, ws, u, list, &n_list, err));
+    dsb_products(m->be, list, n_list);
+    if (same_act(&w->gate, &w->up)) DSB_TRY(units_finish(m, &p, 0, bf16, in, ws, g, err));
+    DSB_TRY(units_finish(m, &p, 1, bf16, in, ws, u, err));
+    if (m->config.swiglu_limit > 0) m->be->swiglu_clamped(g, u, p.n * ff, m->config.swiglu_alpha, m->config.swiglu_limit, bf16, g);
+    else m->be->silu_mul(g, u, p.n * ff, bf16, g);
+    observe(obs, gate_role + 2, g, p.n, ff);
+    in = g;
+    n_list = 0;
+    DSB_TRY(units_read(m, &p, 2, bf16, &in, ws, err));
+    DSB_TRY(units_list(m, &p, 2, ws, out, list, &n_list, err));
+    dsb_products(m->be, list, n_list);
+    return units_finish(m, &p, 2, bf16, in, ws, out, err);
+}
+
 dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err) {
     enum { ROWS = 2048 }; /* bounds the intermediate's memory; rows are independent */
-    int64_t d = m->config.d_model, ff = w->gate.w.rows;
-    float *g, *u;
+    int64_t d = m->config.d_model;
     for (int64_t at = 0; at < n; at += ROWS) {
-        int64_t rows = n - at < ROWS ? n - at : ROWS;
-        dsb_act act;
-        TAKE(WS_Q, g, rows * ff);
-        TAKE(WS_KV, u, rows * ff);
-        observe(obs, gate_role, x + at * d, rows, d);
-        observe(obs, gate_role + 1, x + at * d, rows, d);
-        const float *in = x + at * d;
-        DSB_TRY(transform_input(m, &w->gate, bf16, &in, rows, ws, err));
-        DSB_TRY(prepare_act(&w->gate, in, rows, ws, &act, err));
-        DSB_TRY(multiply(m, &w->gate, in, &act, bf16, ws, g, err));
-        if (!same_act(&w->gate, &w->up)) {
-            in = x + at * d;
-            DSB_TRY(transform_input(m, &w->up, bf16, &in, rows, ws, err));
-            DSB_TRY(prepare_act(&w->up, in, rows, ws, &act, err));
-        }
-        DSB_TRY(multiply(m, &w->up, in, &act, bf16, ws, u, err));
-        if (m->config.swiglu_limit > 0) m->be->swiglu_clamped(g, u, rows * ff, m->config.swiglu_alpha, m->config.swiglu_limit, bf16, g);
-        else m->be->silu_mul(g, u, rows * ff, bf16, g);
-        observe(obs, gate_role + 2, g, rows, ff);
-        DSB_TRY(dsb_linear_apply(m, &w->down, bf16, g, rows, ws, out + at * d, err));
+        dsb_ffn_unit unit = {w, n - at < ROWS ? n - at : ROWS};
+        DSB_TRY(dsb_ffn_units_forward(m, &unit, 1, gate_role, bf16, x + at * d, obs, ws, out + at * d, err));
     }
     return DSB_OK;
 }

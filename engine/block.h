@@ -71,7 +71,17 @@ dsb_status dsb_linear_apply(const dsb_model *m, const dsb_linear *l, bool bf16, 
 /* out (n, d_model) = down(silu(gate(x)) * up(x)); x is already normed. roles: gate's; up and down follow it. */
 dsb_status dsb_ffn_forward(const dsb_model *m, const dsb_ffn_weights *w, dsb_role gate_role, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
-/* The same of the shared expert, scaled by its gate where it has one. */
+/* The same of several feed-forwards of one shape that read their inputs alike, all products of a step as one list (dsb_products): x and out hold
+ * the units' rows one behind the other. */
+enum { DSB_FFN_UNITS = 64 };
+typedef struct dsb_ffn_unit {
+    const dsb_ffn_weights *w;
+    int64_t n;
+} dsb_ffn_unit;
+bool dsb_ffn_alike(const dsb_ffn_weights *a, const dsb_ffn_weights *b);
+dsb_status dsb_ffn_units_forward(const dsb_model *m, const dsb_ffn_unit *units, int64_t n_unit, dsb_role gate_role, bool bf16, const float *x, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
+
+/* down(silu(gate(x)) * up(x)) of the shared expert, scaled by its gate where it has one. */
 dsb_status dsb_shared_forward(const dsb_model *m, const dsb_ffn_weights *w, const dsb_router_weights *router, bool bf16, const float *x, int64_t n, const dsb_input_observer *obs, dsb_workspace *ws, float *out, dsb_err *err);
 
 /* y (n, d_model) = norm(x), rounded when bf16. */

@@ -75,7 +75,7 @@ dsb_status load_scheme_device(dsb_loader *l, const dsb_loaded *whole, const dsb_
     } else {
         st = keep(l, whole, ref, out, event, figures, err);
     }
-    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s->source, spec, out, err);
+    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s, spec, out, err);
     event->kernel = out->w.kernel;
     event->activation = out->activation;
     if (l->times) l->times->quantize_s += dsb_now_s() - start;

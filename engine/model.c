@@ -148,18 +148,18 @@ static dsb_status add_vector(const dsb_backend *be, float *host, int64_t n, floa
 }
 
 /* Biases stay as they are stored under every scheme, or are rotated with the stream they are added to; a compensation's is added. */
-static dsb_status load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, const dsb_rotation *turn, dsb_linear *out, dsb_err *err) {
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
+    const dsb_checkpoint *cp = s ? s->source : &m->checkpoint;
+    int64_t block = s && dsb_role_writes_stream(spec->role) ? dsb_scheme_rotation(s, &m->config) : 0;
     float *host;
     if (!spec->bias) return DSB_OK;
     DSB_TRY(DSB_NEW(host, spec->rows, spec->stem, err));
-    dsb_status s = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
-    if (!s && turn->writes) dsb_rotate_rows(dsb_backend_cpu(NULL), turn->block, host, 1, spec->rows);
-    if (!s) s = add_vector(m->be, host, spec->rows, &out->bias, err);
+    dsb_status st = dsb_checkpoint_read_bias(cp, spec->stem, spec->rows, host, err);
+    if (!st) dsb_rotate_rows(dsb_backend_cpu(NULL), block, host, 1, spec->rows);
+    if (!st) st = add_vector(m->be, host, spec->rows, &out->bias, err);
     free(host);
-    return s;
+    return st;
 }
-
-dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) { return load_bias(m, cp, spec, &(dsb_rotation){0}, out, err); }
 
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
@@ -169,7 +169,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (there) {
         out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
         DSB_TRY(l->model->be->whole_pack(&out->w, &there->w, err));
-        return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
+        return dsb_load_bias(l->model, NULL, spec, out, err);
     }
     DSB_TRY(loader_grow(l, spec, err));
     if (strcmp(l->ref_stem, spec->stem) != 0 || l->ref_first != spec->first || l->ref_rows != spec->rows) {
@@ -187,7 +187,7 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
     if (!out) return DSB_OK;
     out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
     DSB_TRY(l->model->be->pack_float(&out->w, out->bf16_input ? DSB_W_BF16 : kind_of(l->ref_dtype), l->w_ref, spec->rows, spec->cols, err));
-    return dsb_load_bias(l->model, &l->model->checkpoint, spec, out, err);
+    return dsb_load_bias(l->model, NULL, spec, out, err);
 }
 
 void load_set_activation(const dsb_rule *rule, const dsb_range_observer *range, dsb_linear *out, dsb_tensor_event *event) {
@@ -405,7 +405,7 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
         event->stored_bytes = s->own_source ? l->ref_bytes : codes.stored_bytes;
     }
     dsb_qtensor_release(&codes);
-    if (!st && !out->borrowed) st = load_bias(l->model, s->source, spec, &turn, out, err);
+    if (!st && !out->borrowed) st = dsb_load_bias(l->model, s, spec, out, err);
     dsb_rotation_release(&turn);
     spend(l, start, offsetof(dsb_load_times, quantize_s));
     start = dsb_now_s();

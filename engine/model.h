@@ -129,8 +129,8 @@ dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_li
  * On a device that makes the forms itself, figures of the event come when it has settled: the event stays where it is until then.
  * event (may be NULL) of rows that don't begin the matrix: comes with the figures of the rows before, to which theirs are added. */
 dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_spec *spec, const dsb_expert_facts *facts, const dsb_range_observer *range, const dsb_input_stats *stats, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);
-/* The bias stored beside a linear, if there is one. */
-dsb_status dsb_load_bias(const dsb_model *m, const dsb_checkpoint *cp, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
+/* The bias stored beside a linear, if there is one: of the scheme's checkpoint, turned as its stream is; s NULL: the reference's. */
+dsb_status dsb_load_bias(const dsb_model *m, const dsb_scheme *s, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err);
 /* A 1-D tensor (norm weight, bias) of a checkpoint on the device, owned. */
 dsb_status dsb_load_vector(const dsb_model *m, const dsb_checkpoint *cp, int64_t n, float **out, dsb_err *err, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 

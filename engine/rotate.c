@@ -28,7 +28,7 @@ dsb_status dsb_rotation_find(dsb_rotation *r, const dsb_model *m, const dsb_sche
     if (block == 0 || (!dsb_role_reads_stream(spec->role) && !dsb_role_writes_stream(spec->role))) return DSB_OK;
     r->block = r->in.rotation = block;
     r->writes = dsb_role_writes_stream(spec->role);
-    if (r->writes && spec->of) return dsb_fail(err, DSB_EINTERNAL, "%s: some rows alone can't be rotated", spec->stem);
+    if (r->writes && (spec->first % block || spec->rows % block)) return dsb_fail(err, DSB_EINTERNAL, "%s: a part of a block of rows can't be rotated alone", spec->stem);
     if (r->writes) return DSB_OK;
     dsb_status st = DSB_NEW(r->norm, d, "a norm", err);
     if (!st) st = DSB_NEW(r->in.in_scale, d, "a norm", err);

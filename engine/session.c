@@ -237,6 +237,8 @@ enum { HS_EMBED, HS_POS, HS_IDX, HS_WEIGHT, HS_MARGIN, HS_START, HS_ROWS, HS_ROW
 #define TAKE(slot, ptr, count) TAKE_FROM(&s->own_ws, slot, ptr, count)
 #define TAKE_HOST(slot, ptr, count) TAKE_FROM(&s->host_ws, slot, ptr, count)
 
+static size_t ffn_bytes(const dsb_ffn_weights *w) { return linear_bytes(&w->gate) + linear_bytes(&w->up) + linear_bytes(&w->down); }
+
 /* The shared expert's output is added to the routed ones'. */
 static dsb_status add_shared(dsb_session *s, const dsb_layer_weights *w, const float *x, int64_t n, float *y, dsb_err *err) {
     const dsb_model *m = s->m;
@@ -250,8 +252,6 @@ static dsb_status add_shared(dsb_session *s, const dsb_layer_weights *w, const f
     if (s->scheme->bf16) m->be->round_bf16(y, n * d);
     return DSB_OK;
 }
-
-static double expert_bytes(const dsb_ffn_weights *w) { return (double)(linear_bytes(&w->gate) + linear_bytes(&w->up) + linear_bytes(&w->down)); }
 
 /* Experts in one piece, routed where they are: nobody waits. idx (n, k) is looked at when the pass has ended. */
 static dsb_status fused_forward(dsb_session *s, int64_t layer, const float *x, int64_t n, int32_t *idx, float *y, dsb_err *err) {
@@ -277,11 +277,26 @@ static dsb_status count_fused(dsb_session *s, const int32_t *routed, int64_t n, 
         memset(seen, 0, (size_t)c->n_expert * sizeof *seen);
         for (int64_t i = 0; i < slots; i++) {
             int32_t e = idx[l * slots + i];
-            if (!seen[e]) s->done.bytes += expert_bytes(&s->layers[l].experts[e]);
+            if (!seen[e]) s->done.bytes += (double)ffn_bytes(&s->layers[l].experts[e]);
             seen[e] = true;
         }
     }
     return DSB_OK;
+}
+
+/* Experts of a layer that go together, from *e on: those with rows, as long as they read their inputs alike. More rows than this at once would push
+ * what lies between the products out of the cache. */
+enum { UNIT_ROWS = 256 };
+static int64_t next_units(const dsb_layer_weights *w, const int64_t *start, int64_t n_expert, int64_t *e, dsb_ffn_unit *units) {
+    int64_t n = 0, rows = 0;
+    for (; *e < n_expert && n < DSB_FFN_UNITS; ++*e) {
+        int64_t count = start[*e + 1] - start[*e];
+        if (count == 0) continue;
+        if (n && (rows + count > UNIT_ROWS || !dsb_ffn_alike(units[0].w, &w->experts[*e]))) break;
+        units[n++] = (dsb_ffn_unit){&w->experts[*e], count};
+        rows += count;
+    }
+    return n;
 }
 
 dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_t n, const dsb_routing *r, float *y, dsb_err *err) {
@@ -289,29 +304,29 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
     const dsb_backend *be = m->be;
     const dsb_layer_weights *w = &s->layers[layer];
     bool bf16 = s->scheme->bf16;
-    int64_t d = m->config.d_model, *start;
+    int64_t d = m->config.d_model, most = n * r->k < UNIT_ROWS ? n * r->k : n < UNIT_ROWS ? UNIT_ROWS : n, *start;
     float *gathered, *out, *weight, *host_weight;
     int32_t *rows, *host_rows;
     TAKE_HOST(HS_START, start, r->n_expert + 1);
     TAKE_HOST(HS_ROWS, host_rows, n * r->k);
     TAKE_HOST(HS_ROW_WEIGHT, host_weight, n * r->k);
-    TAKE(MS_GATHER, gathered, n * d);
-    TAKE(MS_EXPERT, out, n * d);
+    TAKE(MS_GATHER, gathered, most * d);
+    TAKE(MS_EXPERT, out, most * d);
     TAKE(MS_ROWS, rows, n * r->k);
     TAKE(MS_WEIGHT, weight, n * r->k);
     dsb_routing_by_expert(r->idx, r->weight, n, r->k, r->n_expert, start, host_rows, host_weight);
     be->upload(rows, w->fused ? r->idx : host_rows, (size_t)(n * r->k) * sizeof *rows);
     be->upload(weight, w->fused ? r->weight : host_weight, (size_t)(n * r->k) * sizeof *weight);
+    for (int64_t e = 0; e < r->n_expert; e++) s->done.bytes += start[e + 1] > start[e] ? (double)ffn_bytes(&w->experts[e]) : 0;
     if (w->fused) be->experts_forward(w->fused, x, n, rows, weight, y);
     else be->zero(y, (size_t)(n * d) * sizeof *y);
-    for (int64_t e = 0; e < r->n_expert; e++) {
-        int64_t at = start[e], count = start[e + 1] - at;
-        if (count == 0) continue;
-        s->done.bytes += expert_bytes(&w->experts[e]);
-        if (w->fused) continue;
-        be->gather(x, rows + at, count, d, gathered);
-        DSB_TRY(dsb_ffn_forward(m, &w->experts[e], DSB_ROLE_EXPERT_GATE, bf16, gathered, count, NULL, &s->ws, out, err));
-        be->scatter_add(y, rows + at, weight + at, out, count, d);
+    dsb_ffn_unit units[DSB_FFN_UNITS];
+    for (int64_t e = 0, at = 0, n_unit; !w->fused && (n_unit = next_units(w, start, r->n_expert, &e, units)) > 0;) {
+        be->gather(x, rows + at, start[e] - at, d, gathered);
+        if (n_unit == 1) DSB_TRY(dsb_ffn_forward(m, units[0].w, DSB_ROLE_EXPERT_GATE, bf16, gathered, units[0].n, NULL, &s->ws, out, err));
+        else DSB_TRY(dsb_ffn_units_forward(m, units, n_unit, DSB_ROLE_EXPERT_GATE, bf16, gathered, NULL, &s->ws, out, err));
+        float *o = out;
+        for (int64_t i = 0; i < n_unit; at += units[i].n, o += units[i++].n * d) be->scatter_add(y, rows + at, weight + at, o, units[i].n, d);
     }
     return add_shared(s, w, x, n, y, err);
 }

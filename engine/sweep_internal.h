@@ -155,8 +155,10 @@ void sw_clip_begin(sweep *sw);
 void sw_clip_end(sweep *sw, int scheme);
 
 /* ---- weights (sweep_tiles.c) ---- */
-/* Outputs of a (rows, cols) matrix that are loaded together where so many weights are wanted at a time; rows: all. */
-int64_t sw_tile_rows(int64_t tile_weights, int64_t rows, int64_t cols);
+/* Outputs of a (rows, cols) matrix that are loaded together where so many weights are wanted at a time, whole blocks of rows; rows: all. */
+int64_t sw_tile_rows(int64_t tile_weights, int64_t rows, int64_t cols, int64_t block);
+/* Rows of a weight that belong together: those that a rotated scheme's stream mixes; 1: none. */
+int64_t sw_row_block(const sweep *sw, const dsb_linear_spec *spec);
 /* Whether a scheme's form of the weight can be made tile by tile. */
 bool sw_by_rows(const sweep *sw, int scheme, const dsb_linear_spec *spec);
 /* The reference's form, and a scheme's, of which the observer is told; where the sweep's way wants it they are not held. */

@@ -39,7 +39,7 @@ static void group_add(const sweep *sw, group *g, const dsb_linear_spec *spec, in
     dsb_err ignored;
     bool found = !dsb_stored_find(&sw->m->checkpoint, spec->stem, spec->rows, spec->cols, &s, &ignored), half = found && (s.w->dtype == DSB_BF16 || s.w->dtype == DSB_F16);
     double n = (double)spec->rows * (double)spec->cols;
-    double rows = tile_weights > 0 ? (double)sw_tile_rows(tile_weights, spec->rows, spec->cols) : (double)spec->rows, tile = rows * (double)spec->cols;
+    double rows = tile_weights > 0 ? (double)sw_tile_rows(tile_weights, spec->rows, spec->cols, sw_row_block(sw, spec)) : (double)spec->rows, tile = rows * (double)spec->cols;
     bool every = every_by_rows(sw, spec);
     g->weights += n;
     g->unlike |= sw->plan->bf16_reference && !(found && s.w->dtype == DSB_BF16);
@@ -196,7 +196,7 @@ static void weigh(const sweep *sw, const sizes *z, dsb_sweep_costs *w, double li
     if (z->sensitivity) mlp = larger(mlp, z->expert_whole + r * (4 * z->expert.outs + z->expert.inner + 8));
     double v = (double)c->vocab, fixed = (double)w->activation_bytes + scratch + k_own, head = 0;
     if (z->head.weights > 0) {
-        double tile = z->head_whole ? v : smaller(v, (double)sw_tile_rows(TILE_WEIGHTS, c->vocab, c->d_model)), load = gram_bytes(z, &z->head) + loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
+        double tile = z->head_whole ? v : smaller(v, (double)sw_tile_rows(TILE_WEIGHTS, c->vocab, c->d_model, 1)), load = gram_bytes(z, &z->head) + loader_bytes(z, tile * d), out = v > tile ? 4 * tile : 0;
         double hold = held(z, &z->head, 1, true) + load + SW_HEAD_ROWS * (8 * v + out + 6 * d);
         double one = held(z, &z->head, tile / v, true) + load, row = 4 * v * (k + 1) + out + 6 * d;
         w->head_tile = (int64_t)tile;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/format.h"
 #include "engine/sweep_internal.h"
 
@@ -98,6 +99,7 @@ dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, ds
     dsb_compensated won = {0};
     dsb_tensor_event event;
     float *w = NULL;
+    double start = dsb_now_s();
     dsb_status s = fit(sw, scheme, rule, spec, &w, err);
     if (!s && w) { /* before: the router that the rule would give without it */
         s = sw_load_scheme_part(sw, scheme, spec, &sw->ref_router.w, &st->router.w, &event, err);
@@ -118,6 +120,7 @@ dsb_status sw_load_router(sweep *sw, int scheme, const dsb_linear_spec *spec, ds
         event.won.n_token = w ? st->own.rows.n : 0;
         event.won.changed_before = won.changed_before;
         event.won.changed_after = w ? won.changed_after : 0;
+        event.won.ms = (dsb_now_s() - start) * 1e3;
     }
     sw_settle(sw);
     return sw->plan->obs->tensor(sw->plan->obs->ctx, scheme, &event, err);

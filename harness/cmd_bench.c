@@ -291,14 +291,14 @@ int dsb_cmd_bench(int argc, char **argv) {
         {"depth", 0, DSB_OPT_INT, &m->depth, "N", "tokens in the cache before both (0)", 0, 1 << 20},
         {"batch", 0, DSB_OPT_INT, &m->batch, "N", "sequences that go forward together (1)", 1, 4096},
         {"text", 0, DSB_OPT_STRING, &m->text, "FILE", "whose tokens are fed (default: the built-in one)", 0, 0},
-        {"routing", 0, DSB_OPT_STRING, &o.routing, "NAME", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
+        {"routing", 0, DSB_OPT_STRING, &o.routing, "real|uniform|zipf|recorded", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
         {"recorded", 0, DSB_OPT_STRING, &m->recorded, "FILE", "experts of --routing recorded: what `dsbench trace` wrote", 0, 0},
         {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all", 0, 0},
         {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs (1 where it is no product) x values x tokens", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "measurements, after one warm-up (5)", 1, DSB_MAX_REPEATS},
         {"busy-limit", 0, DSB_OPT_REAL, &o.busy_limit, "PERCENT", "other load up to which a run is called clean (5)", 0, 100},
         {"strict", 0, DSB_OPT_FLAG, &o.strict, NULL, "exit code 3 where it isn't", 0, 0},
-        {"format", 0, DSB_OPT_STRING, &o.format, "NAME", "text, md, csv or json", 0, 0},
+        {"format", 0, DSB_OPT_STRING, &o.format, "text|md|csv|json", "how it is written (default text)", 0, 0},
     };
     const dsb_usage usage = {.command = "bench", .what = "Prefill and decode speed of a model's formats in turn, or of kernels, each checked against plain C first;\n"
                                                          "beside what this machine's memory and arithmetic do, and what else ran on it. Rows go to table bench.",

@@ -1,16 +1,29 @@
-/* `dsbench layers RUN`: error of layers and tensors, worst first. */
+/* `dsbench layers RUN`, `dsbench tensors RUN`: error of layers' outputs, or of weights, worst first. */
 #include <string.h>
 
 #include "harness/commands.h"
-#include "harness/options.h"
 #include "harness/stored_run.h"
 #include "reports/inspect.h"
 
-static dsb_status tensors(dsb_stored_run *r, const dsb_filter *f, dsb_grid *g, dsb_err *err) {
+static const char *worst_of(const dsb_filter *f) { return f->sort ? f->sort : "nmse"; }
+
+static dsb_status show_tensors(const dsb_stored_run *r, const dsb_filter *f, dsb_arena *arena, bool json, dsb_err *err) {
     dsb_tensor_error *rows;
+    dsb_spark_lines lines;
+    dsb_grid g;
     int64_t n;
-    DSB_TRY(dsb_db_get_tensor_error(r->db, &r->arena, r->id, f->scheme, &rows, &n, err));
-    return dsb_inspect_tensors(rows, n, f, &r->arena, g, err);
+    DSB_TRY(dsb_db_get_tensor_error(r->db, arena, r->id, f->scheme, &rows, &n, err));
+    DSB_TRY(dsb_inspect_tensors(rows, n, f, arena, &g, err));
+    DSB_TRY(dsb_spark_tensors(&r->data, rows, n, f, arena, &lines, err));
+    return dsb_print_inspection(r, &g, worst_of(f), &lines, json, err);
+}
+
+static dsb_status show_layers(const dsb_stored_run *r, const dsb_filter *f, dsb_arena *arena, bool json, dsb_err *err) {
+    dsb_spark_lines lines;
+    dsb_grid g;
+    DSB_TRY(dsb_inspect_layers(&r->data, f, arena, &g, err));
+    DSB_TRY(dsb_spark_layers(&r->data, f, arena, &lines, err));
+    return dsb_print_inspection(r, &g, worst_of(f), &lines, json, err);
 }
 
 static dsb_status check_kind(const char *kind, dsb_err *err) {
@@ -18,43 +31,43 @@ static dsb_status check_kind(const char *kind, dsb_err *err) {
     return dsb_fail(err, DSB_EUSAGE, "--kind %s: no such kind; it is isolated, block or accumulated", kind);
 }
 
-static dsb_status show(const dsb_parsed *o, dsb_stored_run *r, const dsb_filter *f, bool by_tensor, dsb_text *out, dsb_err *err) {
-    dsb_grid g;
-    DSB_TRY(check_kind(f->kind, err));
-    DSB_TRY(dsb_stored_run_open(r, o->db, o->n_arg ? o->arg[0] : NULL, err));
-    DSB_TRY(dsb_inspect_check_scheme(&r->data, f->scheme, err));
-    if (by_tensor || f->expert >= 0) DSB_TRY(tensors(r, f, &g, err));
-    else DSB_TRY(dsb_inspect_layers(&r->data, f, &r->arena, &g, err));
-    DSB_TRY(dsb_grid_write(&g, o->json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, out, err));
-    if (!dsb_grid_rows(&g) && !o->json) dsb_text_printf(out, "run %s has no such rows\n", r->id);
-    return dsb_print(out, err);
+/* What a command line asks for. */
+typedef struct request {
+    dsb_filter f;
+    bool by_tensor;
+} request;
+
+static dsb_status show(dsb_stored_run *r, const void *what, bool json, dsb_err *err) {
+    const request *q = what;
+    DSB_TRY(check_kind(q->f.kind, err));
+    DSB_TRY(dsb_inspect_check_scheme(&r->data, q->f.scheme, err));
+    return q->by_tensor || q->f.expert >= 0 ? show_tensors(r, &q->f, &r->arena, json, err) : show_layers(r, &q->f, &r->arena, json, err);
 }
 
 int dsb_cmd_layers(int argc, char **argv) {
-    dsb_filter f = DSB_FILTER_ALL;
-    bool by_tensor = false;
-    f.top = 20;
+    request q = { DSB_FILTER_ALL, false };
+    q.f.top = 20;
     const dsb_option options[] = {
-        { "scheme", 's', DSB_OPT_STRING, &f.scheme, "NAME", "only this scheme", 0, 0 },
-        { "layer", 'l', DSB_OPT_INT, &f.layer, "N", "only this layer", 0, 1e9 },
-        { "expert", 'e', DSB_OPT_INT, &f.expert, "N", "the weights of this expert, instead of layer outputs", 0, 1e9 },
-        { "kind", 'k', DSB_OPT_STRING, &f.kind, "KIND", "only isolated (the reference's input), block (isolated, but the block's own attention) or accumulated (the scheme's own)", 0, 0 },
-        { "tensors", 't', DSB_OPT_FLAG, &by_tensor, NULL, "weights before and after quantization, instead of layer outputs", 0, 0 },
-        { "sort", 0, DSB_OPT_STRING, &f.sort, "METRIC", "rank by nmse (default), rel_l2, sqnr_db, cosine, max_abs, f16_headroom_bits, saturation, bpw", 0, 0 },
-        { "top", 'n', DSB_OPT_INT, &f.top, "N", "rows shown, worst first (default 20, 0 for all)", 0, 1e9 },
+        DSB_FILTER_PLACES(q.f, "the weights of this expert, instead of layer outputs"),
+        { "kind", 'k', DSB_OPT_STRING, &q.f.kind, "isolated|block|accumulated", "only isolated (the reference's input), block (isolated, but the block's own attention) or accumulated (the scheme's own)", 0, 0 },
+        { "tensors", 't', DSB_OPT_FLAG, &q.by_tensor, NULL, "weights before and after quantization, instead of layer outputs (dsbench tensors)", 0, 0 },
+        { "sort", 0, DSB_OPT_STRING, &q.f.sort, "METRIC", "rank by nmse (default), rel_l2, sqnr_db, cosine, max_abs, f16_headroom_bits, saturation", 0, 0 },
+        DSB_FILTER_TOP(q.f),
     };
-    const dsb_usage usage = { "layers", "[RUN]", "Where the error arises: outputs of layers, or weights, worst first. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
+    const dsb_usage usage = { "layers", "[RUN]", "Where the error arises: outputs of layers, worst first, and a line of each scheme along the layers. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
                               "example: dsbench layers latest --scheme int4-rtn --kind isolated" };
-    dsb_parsed o;
-    dsb_err err = { 0 };
-    dsb_stored_run r = { 0 };
-    dsb_text out;
-    dsb_status s = dsb_options_parse(&usage, argc, argv, &o, &err);
-    if (s) return dsb_command_fail(&err);
-    if (o.help) return 0;
-    dsb_text_init(&out);
-    s = show(&o, &r, &f, by_tensor, &out, &err);
-    dsb_text_release(&out);
-    dsb_stored_run_close(&r);
-    return s ? dsb_command_fail(&err) : 0;
+    return dsb_stored_run_command(&usage, argc, argv, show, &q);
+}
+
+int dsb_cmd_tensors(int argc, char **argv) {
+    request q = { DSB_FILTER_ALL, true };
+    q.f.top = 20;
+    const dsb_option options[] = {
+        DSB_FILTER_PLACES(q.f, "only this expert"),
+        { "sort", 0, DSB_OPT_STRING, &q.f.sort, "METRIC", "rank by nmse (default), rel_l2, sqnr_db, cosine, max_abs, bpw", 0, 0 },
+        DSB_FILTER_TOP(q.f),
+    };
+    const dsb_usage usage = { "tensors", "[RUN]", "Weights before and after quantization, worst first. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
+                              "example: dsbench tensors latest --scheme int4-rtn --layer 3" };
+    return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }

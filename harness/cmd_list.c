@@ -108,11 +108,14 @@ static void list_metrics(dsb_arena *arena, dsb_grid *g) {
 }
 
 static void list_plots(dsb_arena *arena, dsb_grid *g) {
+    static const dsb_grid_head heads[] = {{"name", "name", NULL, true}, {"needs", "needs", NULL, true}, {"what", "what", NULL, true}};
+    static const char *const k_needs[] = {"a run", "two runs of a suite", "--base RUN"};
     const dsb_plot *rows;
     int n = dsb_plot_list(&rows);
-    dsb_grid_init(g, arena, k_name_what, COUNT(k_name_what));
+    dsb_grid_init(g, arena, heads, COUNT(heads));
     for (int i = 0; i < n; i++) {
         dsb_grid_text(g, rows[i].name);
+        dsb_grid_text(g, k_needs[rows[i].needs]);
         dsb_grid_text(g, rows[i].title);
     }
 }
@@ -125,7 +128,7 @@ static const struct {
     { "kernels", list_kernels }, { "metrics", list_metrics }, { "plots", list_plots },
 };
 
-static dsb_status list_print(const char *name, bool json, dsb_err *err) {
+dsb_status dsb_list_table(const char *name, bool json, dsb_err *err) {
     const char *names[COUNT(k_tables)];
     for (int i = 0; i < COUNT(k_tables); i++) {
         names[i] = k_tables[i].name;
@@ -148,6 +151,6 @@ int dsb_cmd_list(int argc, char **argv) {
     dsb_err err;
     if (dsb_options_parse(&usage, argc, argv, &p, &err)) return dsb_command_fail(&err);
     if (p.help) return 0;
-    if (list_print(p.arg[0], p.json, &err)) return dsb_command_fail(&err);
+    if (dsb_list_table(p.arg[0], p.json, &err)) return dsb_command_fail(&err);
     return 0;
 }

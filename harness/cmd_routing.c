@@ -1,46 +1,68 @@
-/* `dsbench routing RUN`: where the router picks other experts, worst first. */
+/* `dsbench routing RUN`, `dsbench experts RUN`: where the router picks other experts, layer by layer or expert by expert, worst first. */
 #include "harness/commands.h"
-#include "harness/options.h"
 #include "harness/stored_run.h"
 #include "reports/inspect.h"
 
-static dsb_status show(const dsb_parsed *o, dsb_stored_run *r, const dsb_filter *f, bool by_expert, bool coverage, dsb_text *out, dsb_err *err) {
+/* What a command line asks for. */
+typedef struct request {
+    dsb_filter f;
+    bool by_expert, coverage; /* else by layer */
+} request;
+
+static dsb_status show_coverage(const dsb_stored_run *r, dsb_arena *arena, bool json, dsb_err *err) {
     dsb_grid g;
-    DSB_TRY(dsb_stored_run_open(r, o->db, o->n_arg ? o->arg[0] : NULL, err));
-    DSB_TRY(dsb_inspect_check_scheme(&r->data, f->scheme, err));
-    if (coverage) dsb_inspect_coverage_layers(&r->data, &r->arena, &g);
-    else if (by_expert || f->expert >= 0) DSB_TRY(dsb_inspect_experts(&r->data, f, &r->arena, &g, err));
-    else DSB_TRY(dsb_inspect_routing(&r->data, f, &r->arena, &g, err));
-    DSB_TRY(dsb_grid_write(&g, o->json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, out, err));
-    if (!dsb_grid_rows(&g) && !o->json) dsb_text_printf(out, "run %s has no such rows\n", r->id);
-    return dsb_print(out, err);
+    dsb_inspect_coverage_layers(&r->data, arena, &g);
+    return dsb_print_inspection(r, &g, NULL, NULL, json, err);
+}
+
+static dsb_status show_experts(const dsb_stored_run *r, const dsb_filter *f, dsb_arena *arena, bool json, dsb_err *err) {
+    dsb_spark_lines lines;
+    dsb_grid g;
+    DSB_TRY(dsb_inspect_experts(&r->data, f, arena, &g, err));
+    const char *worst = f->scheme ? f->scheme : dsb_grid_rows(&g) ? g.cells[0].text : DSB_REFERENCE; /* the first row's */
+    DSB_TRY(dsb_spark_experts(&r->data, worst, f, arena, &lines, err));
+    return dsb_print_inspection(r, &g, f->sort ? f->sort : "nmse", &lines, json, err);
+}
+
+static dsb_status show_layers(const dsb_stored_run *r, const dsb_filter *f, dsb_arena *arena, bool json, dsb_err *err) {
+    dsb_spark_lines lines;
+    dsb_grid g;
+    DSB_TRY(dsb_inspect_routing(&r->data, f, arena, &g, err));
+    DSB_TRY(dsb_spark_routing(&r->data, f, arena, &lines, err));
+    return dsb_print_inspection(r, &g, f->sort ? f->sort : "selection_change", &lines, json, err);
+}
+
+static dsb_status show(dsb_stored_run *r, const void *what, bool json, dsb_err *err) {
+    const request *q = what;
+    DSB_TRY(dsb_inspect_check_scheme(&r->data, q->f.scheme, err));
+    if (q->coverage) return show_coverage(r, &r->arena, json, err);
+    return q->by_expert || q->f.expert >= 0 ? show_experts(r, &q->f, &r->arena, json, err) : show_layers(r, &q->f, &r->arena, json, err);
 }
 
 int dsb_cmd_routing(int argc, char **argv) {
-    dsb_filter f = DSB_FILTER_ALL;
-    bool by_expert = false, coverage = false;
-    f.top = 20;
+    request q = { DSB_FILTER_ALL, false, false };
+    q.f.top = 20;
     const dsb_option options[] = {
-        { "scheme", 's', DSB_OPT_STRING, &f.scheme, "NAME", "only this scheme", 0, 0 },
-        { "layer", 'l', DSB_OPT_INT, &f.layer, "N", "only this layer", 0, 1e9 },
-        { "expert", 'e', DSB_OPT_INT, &f.expert, "N", "this expert, layer by layer", 0, 1e9 },
-        { "experts", 'x', DSB_OPT_FLAG, &by_expert, NULL, "expert by expert, instead of layer by layer", 0, 0 },
-        { "coverage", 'c', DSB_OPT_FLAG, &coverage, NULL, "calibration tokens of the experts of each layer, starved ones named", 0, 0 },
-        { "sort", 0, DSB_OPT_STRING, &f.sort, "METRIC", "layers: selection_change (default), slot_change, router_kld, load_tv …; experts: nmse (default), moved, load_change, hits", 0, 0 },
-        { "top", 'n', DSB_OPT_INT, &f.top, "N", "rows shown, worst first (default 20, 0 for all)", 0, 1e9 },
+        DSB_FILTER_PLACES(q.f, "this expert, layer by layer"),
+        { "experts", 'x', DSB_OPT_FLAG, &q.by_expert, NULL, "expert by expert, instead of layer by layer (dsbench experts)", 0, 0 },
+        { "coverage", 'c', DSB_OPT_FLAG, &q.coverage, NULL, "calibration tokens of the experts of each layer, starved ones named", 0, 0 },
+        { "sort", 0, DSB_OPT_STRING, &q.f.sort, "METRIC", "layers: selection_change (default), slot_change, router_kld, load_tv …; experts: nmse (default), moved, load_change, hits", 0, 0 },
+        DSB_FILTER_TOP(q.f),
     };
-    const dsb_usage usage = { "routing", "[RUN]", "Where the router picks other experts than the reference's, worst first. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench routing latest --experts --sort moved --top 10" };
-    dsb_parsed o;
-    dsb_err err = { 0 };
-    dsb_stored_run r = { 0 };
-    dsb_text out;
-    dsb_status s = dsb_options_parse(&usage, argc, argv, &o, &err);
-    if (s) return dsb_command_fail(&err);
-    if (o.help) return 0;
-    dsb_text_init(&out);
-    s = show(&o, &r, &f, by_expert, coverage, &out, &err);
-    dsb_text_release(&out);
-    dsb_stored_run_close(&r);
-    return s ? dsb_command_fail(&err) : 0;
+    const dsb_usage usage = { "routing", "[RUN]", "Where the router picks other experts than the reference's, worst first, and a line of each scheme along the layers. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
+                              "example: dsbench routing latest --sort router_kld --top 10" };
+    return dsb_stored_run_command(&usage, argc, argv, show, &q);
+}
+
+int dsb_cmd_experts(int argc, char **argv) {
+    request q = { DSB_FILTER_ALL, true, false };
+    q.f.top = 20;
+    const dsb_option options[] = {
+        DSB_FILTER_PLACES(q.f, "this expert, layer by layer"),
+        { "sort", 0, DSB_OPT_STRING, &q.f.sort, "METRIC", "rank by nmse (default), moved, load_change, hits", 0, 0 },
+        DSB_FILTER_TOP(q.f),
+    };
+    const dsb_usage usage = { "experts", "[RUN]", "Experts whose output, or whose tokens, changed most, and a line along the experts of each layer. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
+                              "example: dsbench experts latest --scheme int4-rtn --sort moved --top 10" };
+    return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "db/db.h"
-#include "engine/checkpoint.h"
 #include "harness/commands.h"
 #include "harness/options.h"
 #include "harness/run.h"
@@ -16,53 +15,9 @@ typedef struct options {
     bool profile;
 } options;
 
-/* The command line as typed, stored with the run. */
-static const char *command_line(dsb_arena *arena, int argc, char **argv) {
-    size_t n = 16;
-    for (int i = 0; i < argc; i++) n += strlen(argv[i]) + 1;
-    char *text = malloc(n);
-    if (!text) return NULL;
-    int at = snprintf(text, n, "dsbench");
-    for (int i = 0; i < argc; i++) at += snprintf(text + at, n - (size_t)at, " %s", argv[i]);
-    const char *kept = dsb_arena_strdup(arena, text);
-    free(text);
-    return kept;
-}
-
-static dsb_status suite_file(dsb_suite *s, dsb_arena *arena, const char *path, const options *o, dsb_err *err) {
-    json_t *doc;
-    const char *model = o->model;
-    DSB_TRY(dsb_suite_find(arena, path, &path, err));
-    DSB_TRY(dsb_json_load_own(&doc, path, err));
-    dsb_status st = model ? DSB_OK : dsb_json_string(doc, path, "model", false, &model, err);
-    if (!st) st = dsb_suite_default(s, arena, model, err);
-    if (!st) st = dsb_suite_apply(s, arena, path, doc, err);
-    json_decref(doc);
-    if (!st && o->model) s->model = o->model;
-    return st;
-}
-
-/* --reference DIR, bf16 or bf16:DIR. A pre-quantized checkpoint is a scheme of its own, beside the reference given, else beside its decoded form. */
-static dsb_status add_stored(dsb_suite *s, dsb_arena *arena, const options *o, dsb_err *err) {
-    dsb_checkpoint cp;
-    const char *dir = o->reference && strncmp(o->reference, "bf16", 4) == 0 ? (o->reference[4] == ':' ? o->reference + 5 : o->reference[4] ? o->reference : NULL) : o->reference;
-    s->bf16_reference |= o->reference && dir != o->reference;
-    if (dir) {
-        DSB_TRY(dsb_suite_as_stored(s, arena, s->model, err));
-        s->model = dir;
-        return DSB_OK;
-    }
-    if (dsb_checkpoint_open(&cp, s->model, NULL)) return DSB_OK; /* the run says what is wrong with it */
-    bool quantized = dsb_checkpoint_is_quantized(&cp);
-    dsb_checkpoint_close(&cp);
-    for (int i = 0; i < s->n_scheme; i++)
-        if (strcmp(s->recipes[i]->name, "as-stored") == 0) return DSB_OK;
-    return quantized ? dsb_suite_as_stored(s, arena, NULL, err) : DSB_OK;
-}
-
 static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, const char *file, dsb_err *err) {
     if (file) {
-        DSB_TRY(suite_file(s, arena, file, o, err));
+        DSB_TRY(dsb_suite_load(s, arena, file, o->model, err));
     } else {
         DSB_TRY(dsb_suite_default(s, arena, o->model, err));
     }
@@ -74,7 +29,7 @@ static dsb_status make_suite(dsb_suite *s, dsb_arena *arena, const options *o, c
         DSB_TRY(dsb_suite_add(s, r, NULL, err));
     }
     for (int i = 0; i < o->sources.n; i++) DSB_TRY(dsb_suite_source(s, arena, o->sources.item[i], err));
-    DSB_TRY(add_stored(s, arena, o, err));
+    DSB_TRY(dsb_suite_reference(s, arena, o->reference, err));
     if (o->text) s->text = o->text;
     if (o->field) s->field = o->field;
     if (o->task) s->task = o->task;
@@ -157,7 +112,7 @@ int dsb_cmd_run(int argc, char **argv) {
         {"scheme", 0, DSB_OPT_LIST, &o.sources, "NAME=DIR", "the checkpoint that scheme NAME reads; may be repeated", 0, 0},
         {"context", 0, DSB_OPT_INT, &o.n_ctx, "N", "tokens a chunk (512; gptq 2048)", 2, 1 << 20},
         {"chunks", 0, DSB_OPT_INT, &o.n_chunk, "N", "chunks, evenly spread over the text; 0: all", 0, 1 << 30},
-        {"convention", 0, DSB_OPT_STRING, &o.convention, "NAME", "llama, gptq or sliding: which positions are scored", 0, 0},
+        {"convention", 0, DSB_OPT_STRING, &o.convention, "llama|gptq|sliding", "which positions are scored", 0, 0},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "repeats of the speed measurement; 0: none", 0, 32},
         {"memory", 0, DSB_OPT_STRING, &o.memory, "LIMIT", "memory to keep to, such as 4G (default: what is available)", 0, 0},
         {"profile", 0, DSB_OPT_FLAG, &o.profile, NULL, "what the sweep takes of device and host, on standard error; each kernel is waited for, which slows it down", 0, 0},
@@ -168,7 +123,7 @@ int dsb_cmd_run(int argc, char **argv) {
     const dsb_usage usage = {.command = "run", .args = "[SUITE.json]", .what = "Measures every scheme against the f32 reference: error by layer, routing drift, perplexity, speed.", .max_args = 1, .options = rows,
                              .n_option = (int)(sizeof rows / sizeof *rows)};
     dsb_arena_init(&arena);
-    const char *typed = command_line(&arena, argc, argv); /* before argv is reordered */
+    const char *typed = dsb_command_line(&arena, argc, argv); /* before argv is reordered */
     dsb_status s = dsb_options_parse(&usage, argc, argv, &parsed, &err);
     if (!s && !parsed.help) s = execute(&o, &parsed, typed, &arena, &err);
     dsb_arena_release(&arena);

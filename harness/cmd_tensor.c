@@ -104,7 +104,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
     *o = (options){0};
     const dsb_option rows[] = {
         {"format", 0, DSB_OPT_STRING, &format, "F", "one of `dsbench list formats`", 0, 0},
-        {"group", 0, DSB_OPT_STRING, &group, "G", "one scale a tensor, a channel, or N inputs of a row", 0, 0},
+        {"group", 0, DSB_OPT_STRING, &group, "tensor|channel|N", "one scale a tensor, a channel, or N inputs of a row", 0, 0},
         {"algorithm", 0, DSB_OPT_STRING, &algorithm, "A", "how codes are chosen (default rtn)", 0, 0},
         {"affine", 0, DSB_OPT_FLAG, &o->affine, NULL, "codes with a zero point instead of symmetric ones", 0, 0},
         {"output", 'o', DSB_OPT_STRING, &o->out, "FILE", "where the result goes", 0, 0},

@@ -1,5 +1,6 @@
 /* Finds the command and calls it: the only place that knows all of them. */
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,26 +9,23 @@
 #include "harness/options.h"
 #include "harness/version.h"
 
-typedef struct command {
-    const char *name, *help;
-    int (*call)(int argc, char **argv);
-} command;
-
-#define COMMAND_ROW(name, help) { #name, help, dsb_cmd_##name },
-static const command k_commands[] = { DSB_COMMANDS(COMMAND_ROW) };
-enum { N_COMMAND = sizeof k_commands / sizeof *k_commands };
+enum { MAX_COMMAND = 64 };
 
 static void help_print(FILE *to) {
+    const dsb_command *commands;
+    int n = dsb_command_list(&commands);
     fprintf(to, "usage: dsbench COMMAND [options]\n\nAccuracy and speed of quantized Mixture-of-Experts language models.\n\ncommands:\n");
-    for (int i = 0; i < N_COMMAND; i++) fprintf(to, "  %-10s %s\n", k_commands[i].name, k_commands[i].help);
+    for (int i = 0; i < n; i++) fprintf(to, "  %-11s%s\n", commands[i].name, commands[i].help);
     fprintf(to, "\ndsbench COMMAND --help tells a command's options. Start with: dsbench run\n");
 }
 
 static int unknown_command(const char *name) {
-    const char *names[N_COMMAND];
+    const char *names[MAX_COMMAND];
+    const dsb_command *commands;
     dsb_err err;
-    for (int i = 0; i < N_COMMAND; i++) names[i] = k_commands[i].name;
-    const char *near = dsb_name_nearest(name, names, N_COMMAND);
+    int n = dsb_command_list(&commands);
+    for (int i = 0; i < n && i < MAX_COMMAND; i++) names[i] = commands[i].name;
+    const char *near = dsb_name_nearest(name, names, n < MAX_COMMAND ? n : MAX_COMMAND);
     if (near) dsb_fail(&err, DSB_EUSAGE, "unknown command '%s'; did you mean '%s'?", name, near);
     else dsb_fail(&err, DSB_EUSAGE, "unknown command '%s'; see dsbench --help", name);
     return dsb_command_fail(&err);
@@ -39,6 +37,7 @@ int main(int argc, char **argv) {
     /* Fixed: glibc would raise it with each large block freed, and then keep such blocks: a quarter more memory in a run. */
     mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 #endif
+    signal(SIGPIPE, SIG_IGN); /* harness/output.h */
     if (argc < 2) {
         help_print(stderr);
         return dsb_exit_code(DSB_EUSAGE);
@@ -51,11 +50,13 @@ int main(int argc, char **argv) {
         printf("dsbench %s (%s)\n", dsb_version, dsb_git_hash);
         return 0;
     }
-    for (int i = 0; i < N_COMMAND; i++) {
-        if (strcmp(argv[1], k_commands[i].name) != 0) continue;
+    const dsb_command *commands;
+    int n = dsb_command_list(&commands);
+    for (int i = 0; i < n; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
         const char *isa = getenv("DSBENCH_ISA");
         if (isa && *isa && dsb_isa_check("DSBENCH_ISA", isa, &err)) return dsb_command_fail(&err); /* else it ends in a null table later */
-        return k_commands[i].call(argc - 1, argv + 1);
+        return commands[i].call(argc - 1, argv + 1);
     }
     return unknown_command(argv[1]);
 }

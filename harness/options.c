@@ -10,7 +10,7 @@
 
 #include "kernels/backend.h"
 
-enum { N_COMMON = 7, MAX_NAME = 31, MAX_THREADS = 4096 };
+enum { N_COMMON = 7, MAX_NAME = 31, MAX_THREADS = 4096, MAX_ROWS = 64 };
 
 /* One command line being read. */
 typedef struct reader {
@@ -64,9 +64,9 @@ static const dsb_option *find_short(const reader *r, char c) {
 }
 
 static dsb_status unknown_option(const reader *r, const char *found, const char *name) {
-    const char *names[64], *near;
+    const char *names[MAX_ROWS], *near;
     int n = 0;
-    for (int i = 0; i < option_count(r) && n < 64; i++) names[n++] = option_at(r, i)->name;
+    for (int i = 0; i < option_count(r) && n < MAX_ROWS; i++) names[n++] = option_at(r, i)->name;
     near = dsb_name_nearest(name, names, n);
     if (near) return dsb_fail(r->err, DSB_EUSAGE, "%s: unknown option %s; did you mean --%s?", r->usage->command, found, near);
     return dsb_fail(r->err, DSB_EUSAGE, "%s: unknown option %s; see dsbench %s --help", r->usage->command, found, r->usage->command);
@@ -212,10 +212,31 @@ static dsb_status isa_use(const reader *r) {
     return setenv("DSBENCH_ISA", r->isa, 1) == 0 ? DSB_OK : dsb_fail(r->err, DSB_ENOMEM, "%s %s: out of memory", from, r->isa);
 }
 
+static dsb_usage_visit *visitor;
+static void *visitor_ctx;
+
+void dsb_options_visit(dsb_usage_visit *visit, void *ctx) {
+    visitor = visit;
+    visitor_ctx = ctx;
+}
+
+static void be_visited(const reader *r) {
+    dsb_option rows[MAX_ROWS];
+    int n = 0;
+    for (int i = 0; i < option_count(r) && n < MAX_ROWS; i++)
+        if (!shadowed(r, i)) rows[n++] = *option_at(r, i);
+    visitor(visitor_ctx, r->usage, rows, r->usage->n_option, n);
+}
+
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err) {
     *out = (dsb_parsed){ .db = "dsbench.db", .arg = (const char **)argv };
     reader r = { .usage = usage, .argc = argc, .argv = argv, .out = out, .err = err };
     common_init(&r);
+    if (visitor) {
+        be_visited(&r);
+        out->help = true;
+        return DSB_OK;
+    }
     DSB_TRY(words_read(&r));
     if (out->help) {
         help_print(&r);
@@ -265,4 +286,16 @@ const char *dsb_name_nearest(const char *name, const char *const *names, int n) 
         }
     }
     return best;
+}
+
+const char *dsb_command_line(dsb_arena *arena, int argc, char **argv) {
+    size_t n = 16;
+    for (int i = 0; i < argc; i++) n += strlen(argv[i]) + 1;
+    char *text = malloc(n);
+    if (!text) return NULL;
+    int at = snprintf(text, n, "dsbench");
+    for (int i = 0; i < argc; i++) at += snprintf(text + at, n - (size_t)at, " %s", argv[i]);
+    const char *kept = dsb_arena_strdup(arena, text);
+    free(text);
+    return kept;
 }

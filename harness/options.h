@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 
 enum { DSB_OPT_LIST_MAX = 64 };
@@ -44,12 +45,19 @@ typedef struct dsb_parsed {
     int n_arg;
 } dsb_parsed;
 
+/* What `dsbench man` and `dsbench completion` are written from: while a visitor is set, dsb_options_parse() gives it the command's usage, whose own
+ * rows come first (n_own of n), and reports that help was printed, so that the command does nothing. NULL: back to work. */
+typedef void dsb_usage_visit(void *ctx, const dsb_usage *usage, const dsb_option *rows, int n_own, int n);
+void dsb_options_visit(dsb_usage_visit *visit, void *ctx);
+
 /* Reads argv[1..] (argv is reordered). DSB_EUSAGE or DSB_EUNSUPPORTED with one line that names the option, found and wanted. */
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err);
 /* DSB_EUSAGE where the CPU has no such level of kernels, with one line that names the levels here; `from`: what asked for it. */
 dsb_status dsb_isa_check(const char *from, const char *isa, dsb_err *err);
 /* Prints "dsbench: <text>" on stderr and returns the exit code; for a command's last line. */
 int dsb_command_fail(const dsb_err *err);
+/* The command line as typed, in the arena; before dsb_options_parse, which reorders argv. */
+const char *dsb_command_line(dsb_arena *arena, int argc, char **argv);
 /* The name nearest to `name` by edits, or NULL if none is near enough to suggest. */
 const char *dsb_name_nearest(const char *name, const char *const *names, int n);
 

@@ -1,11 +1,26 @@
 #include "harness/output.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+dsb_report_format dsb_print_format(bool json) {
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    bool colour = isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+    return json ? DSB_REPORT_JSON : colour ? DSB_REPORT_TERMINAL : DSB_REPORT_TEXT;
+}
+
+/* The reading end of a pipe is closed. main ignores SIGPIPE, so that a run whose output nobody wants comes to its end. */
+static bool reader_left(void) {
+    struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
 
 dsb_status dsb_print_done(dsb_err *err) {
-    if (fflush(stdout) == 0 && !ferror(stdout)) return DSB_OK;
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || reader_left()) return DSB_OK;
     return dsb_fail(err, DSB_EOUTPUT, "standard output: can't be written (%s)", strerror(errno));
 }
 

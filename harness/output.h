@@ -1,4 +1,4 @@
-/* Tables and JSON to standard output; a full disk or a closed pipe is an error, not silence. */
+/* Tables and JSON to standard output. A full disk is an error, not silence; a reader that has seen enough (head, a pager) is neither. */
 #ifndef DSB_HARNESS_OUTPUT_H
 #define DSB_HARNESS_OUTPUT_H
 
@@ -10,6 +10,8 @@
 dsb_status dsb_print_grid(const dsb_grid *grid, bool json, dsb_err *err);
 /* The document, indented, and a newline; takes over doc (NULL: no memory). */
 dsb_status dsb_print_json(json_t *doc, dsb_err *err);
+/* JSON where it is asked for; else text, with colours where a terminal shows it (none with NO_COLOR, or on a dumb one). */
+dsb_report_format dsb_print_format(bool json);
 /* Flushes standard output. */
 dsb_status dsb_print_done(dsb_err *err);
 

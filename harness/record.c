@@ -78,7 +78,7 @@ static void add_won(dsb_rec_won *sum, const dsb_compensated *e) {
     sum->before += e->loss_before;
     sum->after += e->loss_after;
     sum->bytes += (double)e->bytes;
-    sum->ms += e->ms;
+    *(e->done & DSB_COMP_ROUTER ? &sum->router_ms : &sum->ms) += e->ms;
     sum->n_token += e->n_token;
     sum->changed_before += e->changed_before;
     sum->changed_after += e->changed_after;

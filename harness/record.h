@@ -28,7 +28,7 @@ typedef struct dsb_rec_won {
     int done;                    /* DSB_COMP_… */
     int64_t n;                   /* tensors whose output error is known */
     double before, after;        /* Σ of relative output errors */
-    double bytes, ms;
+    double bytes, ms, router_ms;
     int64_t n_token, changed_before, changed_after; /* routers: calibration tokens over layers */
 } dsb_rec_won;
 

@@ -225,8 +225,8 @@ static dsb_status put_won(dsb_recorder *r, int scheme, dsb_err *err) {
     char names[128] = "";
     for (int i = 0, n = dsb_compensation_list(&rows); i < n; i++)
         if (w->done & rows[i].bit && rows[i].bit != DSB_COMP_ROUTER) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", names[0] ? " + " : "", rows[i].name);
-    if (names[0] && w->n) DSB_TRY(put_event(r, scheme, -1, "info", err, "compensation %s: output error %.5f -> %.5f of the output on calibration tokens (mean of %lld tensors), %.2f MB, %.1f s", names, w->before / (double)w->n, w->after / (double)w->n, (long long)w->n, w->bytes / 1e6, w->ms / 1e3));
-    if (w->n_token) DSB_TRY(put_event(r, scheme, -1, "info", err, "router calibration: other experts than the reference's for %.2f %% -> %.2f %% of calibration tokens (all layers), 0 MB", 100.0 * (double)w->changed_before / (double)w->n_token, 100.0 * (double)w->changed_after / (double)w->n_token));
+    if (names[0] && w->n) DSB_TRY(put_event(r, scheme, -1, "info", err, "compensation %s: output error %.5f → %.5f of the output on calibration tokens (mean of %lld tensors), %.2f MB, %.1f s", names, w->before / (double)w->n, w->after / (double)w->n, (long long)w->n, w->bytes / 1e6, w->ms / 1e3));
+    if (w->n_token) DSB_TRY(put_event(r, scheme, -1, "info", err, "router calibration: other experts than the reference's for %.2f %% → %.2f %% of calibration tokens (all layers), 0 MB, %.1f s", 100.0 * (double)w->changed_before / (double)w->n_token, 100.0 * (double)w->changed_after / (double)w->n_token, w->router_ms / 1e3));
     return DSB_OK;
 }
 

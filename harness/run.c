@@ -337,7 +337,7 @@ static dsb_status note_cuts(run *r, dsb_err *err) {
 
 static dsb_status measure(run *r, dsb_err *err) {
     dsb_recorder rec = {0};
-    if (!r->q->quiet) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
+    if (!r->q->quiet && !r->q->unshown) dsb_memory_plan_print(&r->memory, r->q->json ? stderr : stdout);
     dsb_status s = insert_schemes(r, err);
     if (!s) s = note_skipped(r, err);
     if (!s) s = note_stored(r, err);
@@ -389,7 +389,7 @@ dsb_status dsb_run_execute(const dsb_run_request *q, dsb_arena *arena, dsb_err *
     run_close(&r);
     if (s && s != DSB_ENONFINITE) return s;
     dsb_err shown = {0};
-    dsb_status t = dsb_run_show(q->db, r.id, q->out, q->json, q->quiet, &shown);
+    dsb_status t = q->unshown ? DSB_OK : dsb_run_show(q->db, r.id, q->out, q->json, q->quiet, &shown);
     if (s) return s;
     if (t && err) *err = shown;
     return t;
@@ -402,9 +402,9 @@ static dsb_status write_out(dsb_db *db, const char *id, const char *out, bool qu
     snprintf(path, sizeof path, "%s/report.html", out);
     dsb_text_init(&written);
     /* The page is complete without plots: a missing gnuplot is told, and the rest goes on. */
-    dsb_status plots = dsb_plot_run(db, id, NULL, DSB_PICTURE_SVG, out, &written, &plot_err);
+    dsb_status plots = dsb_plot_run(db, id, NULL, NULL, DSB_PICTURE_SVG, out, &written, &plot_err);
     dsb_text_release(&written);
-    dsb_status s = dsb_html_write(db, id, path, err);
+    dsb_status s = dsb_html_write(db, id, NULL, path, err);
     if (s) return s;
     if (!quiet) printf("report: %s\n", path);
     if (plots && err) *err = plot_err;

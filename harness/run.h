@@ -11,6 +11,7 @@ typedef struct dsb_run_request {
     const char *command_line;
     const dsb_run_record *stored;  /* the row of a run that is made again from the same inputs; NULL: a new run */
     bool json, quiet, profile; /* profile: what the sweep takes of device and host, on stderr; slows it down */
+    bool unshown; /* no summary is printed, nothing is written to `out` */
     int64_t threads;
     int64_t memory; /* bytes that the program may take; 0: what is available, less a margin */
 } dsb_run_request;

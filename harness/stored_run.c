@@ -1,8 +1,9 @@
 #include "harness/stored_run.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "harness/output.h"
 
 dsb_status dsb_stored_run_open(dsb_stored_run *r, const char *db_path, const char *name, dsb_err *err) {
     *r = (dsb_stored_run){ 0 };
@@ -17,12 +18,45 @@ void dsb_stored_run_close(dsb_stored_run *r) {
     dsb_arena_release(&r->arena);
 }
 
+int dsb_stored_run_command(const dsb_usage *usage, int argc, char **argv, dsb_stored_run_show *show, const void *what) {
+    dsb_parsed o;
+    dsb_err err = { 0 };
+    dsb_stored_run r = { 0 };
+    dsb_status s = dsb_options_parse(usage, argc, argv, &o, &err);
+    if (s) return dsb_command_fail(&err);
+    if (o.help) return 0;
+    s = dsb_stored_run_open(&r, o.db, o.n_arg ? o.arg[0] : NULL, &err);
+    if (!s) s = show(&r, what, o.json, &err);
+    dsb_stored_run_close(&r);
+    return s ? dsb_command_fail(&err) : 0;
+}
+
+int dsb_print_and_end(dsb_text *text, dsb_status s, dsb_err *err) {
+    if (!s) s = dsb_print(text, err);
+    dsb_text_release(text);
+    return s ? dsb_command_fail(err) : 0;
+}
+
 dsb_status dsb_print(const dsb_text *text, dsb_err *err) {
     DSB_TRY(dsb_text_check(text, "the output", err));
-    errno = 0;
-    if ((text->size && fwrite(text->data, 1, text->size, stdout) != text->size) || fflush(stdout))
-        return dsb_fail(err, DSB_EOUTPUT, "standard output: %s", errno ? strerror(errno) : "can't be written");
-    return DSB_OK;
+    if (text->size) fwrite(text->data, 1, text->size, stdout);
+    return dsb_print_done(err);
+}
+
+dsb_status dsb_print_inspection(const dsb_stored_run *r, dsb_grid *g, const char *worst, const dsb_spark_lines *lines, bool json, dsb_err *err) {
+    dsb_report_format format = dsb_print_format(json);
+    dsb_text out;
+    dsb_text_init(&out);
+    if (worst) dsb_grid_shade(g, worst);
+    dsb_status s = dsb_grid_write(g, format, &out, err);
+    if (!json && !dsb_grid_rows(g)) dsb_text_printf(&out, "run %s has no such rows\n", r->id);
+    if (!s && !json && lines && dsb_grid_rows(&lines->grid)) {
+        dsb_text_printf(&out, "\n%s\n", lines->caption);
+        s = dsb_grid_write(&lines->grid, format, &out, err);
+    }
+    if (!s) s = dsb_print(&out, err);
+    dsb_text_release(&out);
+    return s;
 }
 
 dsb_status dsb_format_parse(const char *name, bool json, bool csv, dsb_report_format *out, dsb_err *err) {

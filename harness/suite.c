@@ -294,3 +294,34 @@ dsb_status dsb_suite_check(const dsb_suite *s, dsb_err *err) {
     if (s->isolated_every < 1) return dsb_fail(err, DSB_EUSAGE, "isolated_every is %lld; 1 or more is wanted", (long long)s->isolated_every);
     return DSB_OK;
 }
+
+dsb_status dsb_suite_load(dsb_suite *s, dsb_arena *arena, const char *path, const char *model, dsb_err *err) {
+    json_t *doc;
+    const char *named = model;
+    DSB_TRY(dsb_suite_find(arena, path, &path, err));
+    DSB_TRY(dsb_json_load_own(&doc, path, err));
+    dsb_status st = model ? DSB_OK : dsb_json_string(doc, path, "model", false, &named, err);
+    if (!st) st = dsb_suite_default(s, arena, named, err);
+    if (!st) st = dsb_suite_apply(s, arena, path, doc, err);
+    json_decref(doc);
+    if (!st && model) s->model = model;
+    return st;
+}
+
+/* DIR, bf16 or bf16:DIR. A pre-quantized checkpoint is a scheme of its own, beside the reference given, else beside its decoded form. */
+dsb_status dsb_suite_reference(dsb_suite *s, dsb_arena *arena, const char *reference, dsb_err *err) {
+    dsb_checkpoint cp;
+    const char *dir = reference && strncmp(reference, "bf16", 4) == 0 ? (reference[4] == ':' ? reference + 5 : reference[4] ? reference : NULL) : reference;
+    s->bf16_reference |= reference && dir != reference;
+    if (dir) {
+        DSB_TRY(dsb_suite_as_stored(s, arena, s->model, err));
+        s->model = dir;
+        return DSB_OK;
+    }
+    if (dsb_checkpoint_open(&cp, s->model, NULL)) return DSB_OK; /* the run says what is wrong with it */
+    bool quantized = dsb_checkpoint_is_quantized(&cp);
+    dsb_checkpoint_close(&cp);
+    for (int i = 0; i < s->n_scheme; i++)
+        if (strcmp(s->recipes[i]->name, "as-stored") == 0) return DSB_OK;
+    return quantized ? dsb_suite_as_stored(s, arena, NULL, err) : DSB_OK;
+}

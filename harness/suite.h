@@ -43,6 +43,10 @@ dsb_status dsb_suite_add(dsb_suite *s, const dsb_recipe *recipe, const char *sou
 dsb_status dsb_suite_source(dsb_suite *s, dsb_arena *arena, const char *name_dir, dsb_err *err);
 /* Puts the scheme as-stored first, unless it is there; dir NULL: it reads the model itself. */
 dsb_status dsb_suite_as_stored(dsb_suite *s, dsb_arena *arena, const char *dir, dsb_err *err);
+/* A suite's file (or name, dsb_suite_find) over the defaults; model (may be NULL) stands above the file's. */
+dsb_status dsb_suite_load(dsb_suite *s, dsb_arena *arena, const char *path, const char *model, dsb_err *err);
+/* What `--reference` says (DIR, bf16 or bf16:DIR), or NULL; last of all: a pre-quantized model becomes a scheme of its own. */
+dsb_status dsb_suite_reference(dsb_suite *s, dsb_arena *arena, const char *reference, dsb_err *err);
 /* The whole suite as JSON, recipes in full; in the arena. */
 dsb_status dsb_suite_json(const dsb_suite *s, dsb_arena *arena, const char **out, dsb_err *err);
 /* Ranges of every number. */

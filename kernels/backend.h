@@ -39,6 +39,13 @@ typedef struct dsb_act {
     const float *scale; /* (n): dynamic, or the static one repeated */
 } dsb_act;
 
+/* One product of a list: y (n, rows) = x · Wᵀ. */
+typedef struct dsb_product {
+    const dsb_wmat *w;
+    const dsb_act *x;
+    float *y;
+} dsb_product;
+
 /* One run of rows that attend to one another: causal, query i of n_q sees keys 0 .. n_kv - n_q + i. */
 typedef struct dsb_seq {
     int64_t q0, n_q;   /* rows of q and of the output */
@@ -128,6 +135,8 @@ typedef struct dsb_backend {
 
     /* y (n, rows) = x · Wᵀ. Integer kinds need x.q, the others x.f32. */
     void (*gemm)(const dsb_wmat *w, const dsb_act *x, float *y);
+    /* Products that don't read one another's outputs, as one list of tasks for all threads; the bits are gemm's. NULL: a device without. */
+    void (*gemm_list)(const dsb_product *list, int64_t n);
     /* A matrix a head, all of one shape and of float kinds. x: (n, heads, cols + tail), y: (n, heads, rows + tail): each head's first values are
      * multiplied, the tail is copied. */
     void (*gemm_heads)(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y);
@@ -206,6 +215,11 @@ typedef struct dsb_backend {
     void (*watch)(bool on);
     int (*watched)(const dsb_watched **rows);
 } dsb_backend;
+
+static inline void dsb_products(const dsb_backend *be, const dsb_product *list, int64_t n) {
+    if (be->gemm_list) be->gemm_list(list, n);
+    for (int64_t i = 0; !be->gemm_list && i < n; i++) be->gemm(list[i].w, list[i].x, list[i].y);
+}
 
 /* The CPU's best backend here, or the named level ("ref", "avx2", "avx512", "neon"); NULL if this machine lacks it. */
 const dsb_backend *dsb_backend_cpu(const char *isa);

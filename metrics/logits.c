@@ -69,7 +69,7 @@ static void sums_fill(sums *s, const dsb_logit_run *run, enum column c) {
 typedef struct work {
     const dsb_logit_run *run;
     sums s, s2;
-    double *sorted; /* (rows) */
+    double *sorted; /* (rows), of one column */
     dsb_figures *out;
     dsb_err *err;
 } work;
@@ -111,6 +111,21 @@ static dsb_status put_mean(work *w, const char *metric, enum column c, double (*
     double v = w->s.value;
     if (map) v = map(v), lo = map(lo), hi = map(hi);
     dsb_figures_put(w->out, metric, v, lo, hi, w->s.n);
+    return DSB_OK;
+}
+
+/* How many times the chunks' spread makes the mean's variance what independent positions would give. */
+static dsb_status put_design_effect(work *w, const char *metric, enum column c) {
+    const dsb_logit_run *run = w->run;
+    int64_t *start, n_chunk = 0, n = 0;
+    DSB_TRY(DSB_NEW(start, run->n_chunk + 1, "chunk starts", w->err));
+    for (int64_t k = 0; k < run->n_chunk; k++) {
+        for (int64_t i = run->chunk_start[k]; i < run->chunk_start[k + 1]; i++)
+            if (c >= TARGETS || run->target[i] >= 0) w->sorted[n++] = row_value(&run->rows[i], run->target[i], c);
+        if (n > start[n_chunk]) start[++n_chunk] = n;
+    }
+    dsb_figures_put(w->out, metric, dsb_design_effect(w->sorted, start, n_chunk), NAN, NAN, n);
+    free(start);
     return DSB_OK;
 }
 
@@ -185,6 +200,7 @@ static dsb_status put_perplexity(work *w) {
     DSB_TRY(put_mean(w, "nll", NLL, NULL));
     DSB_TRY(put_mean(w, "ppl", NLL, exp));
     DSB_TRY(put_mean(w, "delta_nll", DELTA_NLL, NULL));
+    DSB_TRY(put_design_effect(w, "delta_nll_design_effect", DELTA_NLL));
     DSB_TRY(put_mean(w, "ppl_ratio", DELTA_NLL, exp));
     return put_bits_per_byte(w, NLL);
 }
@@ -194,6 +210,7 @@ static dsb_status put_divergence(work *w) {
         { "kld_median", 0.5 }, { "kld_p90", 0.9 }, { "kld_p95", 0.95 }, { "kld_p99", 0.99 }, { "kld_p999", 0.999 }, { "kld_max", 1 },
     };
     DSB_TRY(put_mean(w, "kld_mean", KLD, NULL));
+    DSB_TRY(put_design_effect(w, "kld_mean_design_effect", KLD));
     put_percentiles(w, KLD, kld, sizeof kld / sizeof kld[0]);
     DSB_TRY(put_mean(w, "kld_reverse_mean", KLD_REVERSE, NULL));
     DSB_TRY(put_mean(w, "js_mean", JS, NULL));

@@ -3,10 +3,11 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
-enum { BOOTSTRAP_REPS = 1999, SIGN_FLIP_EXACT_MAX = 16, MIN_CHUNKS = 4 };
+enum { BOOTSTRAP_REPS = 1999, SIGN_FLIP_EXACT_MAX = 16, FLIPS_AT_ONCE = 1024, MIN_CHUNKS = 4 };
 
 uint64_t dsb_rng_next(dsb_rng *rng) {
     uint64_t z = (rng->state += 0x9e3779b97f4a7c15u);
@@ -153,9 +154,18 @@ double dsb_min_detectable(double se, int64_t n, double alpha, double power) {
     return (dsb_t_quantile(1 - alpha / 2, df) + dsb_t_quantile(power, df)) * se;
 }
 
+/* part[b]: Σ of 8 values (fewer at the end), those whose bit is set in b with the other sign. */
+static void signed_sums(const double *d, int64_t n, double part[256]) {
+    part[0] = 0;
+    for (int64_t i = 0; i < 8; i++) {
+        double x = i < n ? d[i] : 0;
+        for (int64_t b = (int64_t)1 << i; b-- > 0;) part[b + ((int64_t)1 << i)] = part[b] - x, part[b] += x;
+    }
+}
+
 double dsb_sign_flip_p(const double *d, int64_t n, int reps, uint64_t seed) {
     if (n < 1) return NAN;
-    double sum = 0, size = 0;
+    double sum = 0, size = 0, flipped[FLIPS_AT_ONCE], part[256];
     for (int64_t i = 0; i < n; i++) sum += d[i], size += fabs(d[i]);
     if (!isfinite(sum)) return NAN;
     /* A flip that equals the observed sum in exact arithmetic must count, whatever the rounding of n additions did. */
@@ -163,14 +173,19 @@ double dsb_sign_flip_p(const double *d, int64_t n, int reps, uint64_t seed) {
     bool exact = n <= SIGN_FLIP_EXACT_MAX;
     int64_t total = exact ? (int64_t)1 << n : reps, hits = 0;
     dsb_rng rng = { seed };
-    for (int64_t r = 0; r < total; r++) {
-        double flipped = 0;
-        uint64_t bits = (uint64_t)r;
-        for (int64_t i = 0; i < n; i++, bits >>= 1) {
-            if (!exact && i % 64 == 0) bits = dsb_rng_next(&rng);
-            flipped += bits & 1 ? -d[i] : d[i];
+    for (int64_t first = 0; first < total; first += FLIPS_AT_ONCE) {
+        int64_t m = total - first < FLIPS_AT_ONCE ? total - first : FLIPS_AT_ONCE;
+        memset(flipped, 0, sizeof flipped);
+        for (int64_t i = 0; i < n; i += 8) {
+            uint64_t bits = 0;
+            signed_sums(d + i, n - i, part);
+            for (int64_t r = 0; r < m; r++, bits >>= 8) {
+                if (exact) bits = (uint64_t)(first + r) >> i;
+                else if (r % 8 == 0) bits = dsb_rng_next(&rng);
+                flipped[r] += part[bits & 255];
+            }
         }
-        hits += fabs(flipped) >= bar;
+        for (int64_t r = 0; r < m; r++) hits += fabs(flipped[r]) >= bar;
     }
     return exact ? (double)hits / (double)total : (double)(1 + hits) / (double)(1 + total);
 }

@@ -25,16 +25,6 @@ static inline float dsb_lanes(const float a[8]) { return ((a[0] + a[4]) + (a[2] 
 #define DSB_ROUNDER 12582912.0f
 static inline float dsb_round_even(float v) { return (v + DSB_ROUNDER) - DSB_ROUNDER; }
 
-/* Magnitudes are ordered as their bits are: integers, so that the loop vectorises. */
-static inline float dsb_largest(const float *w, int64_t n) {
-    uint32_t top = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u = dsb_f32_bits(w[i]) & 0x7fffffffu;
-        top = u > top ? u : top;
-    }
-    return dsb_f32_from_bits(top);
-}
-
 /* Loops over weights are compiled for this machine's vectors too: the same operations in the same order, so the same bits. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define DSB_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
@@ -43,5 +33,15 @@ static inline float dsb_largest(const float *w, int64_t n) {
 #endif
 /* What they call is compiled with them. */
 #define INLINE static inline __attribute__((always_inline))
+
+/* Magnitudes are ordered as their bits are: integers, so that the loop vectorises. */
+INLINE float dsb_largest(const float *w, int64_t n) {
+    uint32_t top = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = dsb_f32_bits(w[i]) & 0x7fffffffu;
+        top = u > top ? u : top;
+    }
+    return dsb_f32_from_bits(top);
+}
 
 #endif

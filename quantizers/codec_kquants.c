@@ -139,6 +139,7 @@ INLINE float signed_block(const float *w, const float *p, float lo, float low, v
         best = e;
         out = D;
         *scale = trial;
+        if (round + 1 == ROUNDS) break;
         sums s = code_sums(&b, (vec){0}, inverse_of(D * trial), lo, -lo - 1, how);
         float num = total(trial * s.xq, how), den = total(trial * trial * s.qq, how);
         if (den > 0) D = half_of(num / den);

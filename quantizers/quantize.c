@@ -250,16 +250,14 @@ static size_t stored(const dsb_qtensor *q, int64_t group_asked) {
     return (size_t)((bits + 7) / 8);
 }
 
+DSB_CLONES static bool row_is_finite(const float *w, int64_t n) { return isfinite(dsb_largest(w, n)); }
+
 static dsb_status check_weights(const dsb_qtensor *q, const float *w, dsb_err *err) {
     int64_t cols = q->cols, n = q->rows * cols, bad = n;
 #pragma omp parallel for schedule(static) reduction(min : bad) if (n > 1 << 16)
     for (int64_t r = 0; r < q->rows; r++) {
-        uint32_t top = 0;
-        for (int64_t c = 0; c < cols; c++) {
-            uint32_t u = dsb_f32_bits(w[r * cols + c]) & 0x7fffffffu;
-            top = u > top ? u : top;
-        }
-        for (int64_t c = 0; top >= 0x7f800000u && c < cols && r * cols < bad; c++)
+        if (row_is_finite(w + r * cols, cols)) continue;
+        for (int64_t c = 0; c < cols && r * cols < bad; c++)
             if (!isfinite(w[r * cols + c])) bad = r * cols + c;
     }
     if (bad == n) return DSB_OK;

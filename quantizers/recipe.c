@@ -499,7 +499,6 @@ int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor
 }
 
 bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols) {
-    if (recipe->rotate && dsb_role_writes_stream(role)) return false; /* a rotated row is made of all */
     for (int i = 0; i < recipe->n_rule; i++) {
         const dsb_rule *r = &recipe->rules[i];
         if (!dsb_rule_covers(r, role, tensor)) continue;

@@ -113,7 +113,7 @@ const dsb_format *dsb_rule_format(const dsb_rule *rule, int64_t cols, int64_t *g
 int dsb_recipe_needs(const dsb_recipe *recipe, dsb_role role, const char *tensor);
 /* Whether rows of a matrix of so many inputs, DSB_ROW_TILE or a multiple of them at a time, get the codes that they have in the whole, and
  * whether they do under each rule that may decide the tensor. Not: scales that all rows share, algorithms, compensations and smooth, that weigh
- * the whole matrix or want products of all its inputs. */
+ * the whole matrix or want products of all its inputs. Of weights that write a rotated stream the rows are whole blocks of the rotation. */
 enum { DSB_ROW_TILE = 128 };
 bool dsb_rule_by_rows(const dsb_rule *rule, int64_t cols);
 bool dsb_recipe_by_rows(const dsb_recipe *recipe, dsb_role role, const char *tensor, int64_t cols);

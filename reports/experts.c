@@ -103,20 +103,7 @@ double dsb_expert_agreement(const dsb_run_data *d, dsb_arena *arena, const char 
     return *n_layer ? sum / (double)*n_layer : NAN;
 }
 
-/* Mean KLD of a less b's, chunk by chunk; false where they share fewer than 4. */
-static bool paired(const dsb_run_data *d, dsb_arena *arena, const char *a, const char *b, double *mean, double *lo, double *hi) {
-    double *diff;
-    int64_t n = 0;
-    if (dsb_arena_take(arena, (void **)&diff, (size_t)d->n_chunk_row + 1, sizeof *diff, "chunk differences", NULL)) return false;
-    for (int64_t i = 0; i < d->n_chunk_row; i++) {
-        const dsb_chunk_quality *x = &d->chunks[i], *y = strcmp(x->scheme, a) == 0 ? dsb_run_chunk(d, b, x->chunk) : NULL;
-        if (y) diff[n++] = x->kld - y->kld;
-    }
-    if (n < 4) return false;
-    *mean = dsb_sample_of(diff, n).mean;
-    dsb_t_interval(diff, n, 0.95, lo, hi);
-    return true;
-}
+static double kld_of(const dsb_chunk_quality *c) { return c->kld; }
 
 bool dsb_expert_guide(const dsb_run_data *d, dsb_arena *arena, char *out, size_t size) {
     static const char *const k_other[] = { "sparse-even", "sparse-mean-abs", "sparse-sensitivity" };
@@ -125,7 +112,7 @@ bool dsb_expert_guide(const dsb_run_data *d, dsb_arena *arena, char *out, size_t
     for (int i = 0; i < 3; i++) {
         double mean, lo, hi;
         size_t at = strlen(text);
-        if (!paired(d, arena, "sparse-activity", k_other[i], &mean, &lo, &hi)) continue;
+        if (!dsb_inspect_paired(d, arena, "sparse-activity", k_other[i], kld_of, &mean, &lo, &hi)) continue;
         if (i < 2) n_better += hi < 0, n_worse += lo > 0, n++;
         snprintf(text + at, sizeof text - at, "%s%s %+.2g [%+.2g, %+.2g]%s", at ? ", " : "", k_other[i], mean, lo, hi, lo <= 0 && hi >= 0 ? " (not separated)" : "");
     }

@@ -7,7 +7,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +19,7 @@ extern char **environ;
 
 typedef struct child {
     pid_t pid;
-    int in, out, err; /* our ends; -1 when closed */
+    int out, err; /* our ends; -1 when closed */
 } child;
 
 static void close_fd(int *fd) {
@@ -28,18 +28,18 @@ static void close_fd(int *fd) {
 }
 
 static void close_all(child *c) {
-    close_fd(&c->in);
     close_fd(&c->out);
     close_fd(&c->err);
 }
 
 /* Its own process group, so that a hanging gnuplot is killed with whatever it started. */
 static int spawn(child *c, const char *program, int in, int out, int err) {
-    char *argv[] = { (char *)program, "-d", NULL }; /* -d: no init file */
+    char *argv[] = { (char *)program, "-d", "/dev/stdin", NULL }; /* -d: no init file; a script by name is read in blocks, by standard input a byte a call */
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
-    sigset_t none;
+    sigset_t none, pipe;
     sigemptyset(&none);
+    sigemptyset(&pipe);
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attr);
     posix_spawn_file_actions_adddup2(&files, in, 0);
@@ -47,38 +47,43 @@ static int spawn(child *c, const char *program, int in, int out, int err) {
     posix_spawn_file_actions_adddup2(&files, err, 2);
     posix_spawnattr_setpgroup(&attr, 0);
     posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    sigaddset(&pipe, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attr, &pipe); /* ignored by us, not by it */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     int rc = posix_spawnp(&c->pid, program, &files, &attr, argv, environ);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
     return rc;
 }
 
-/* A socket pair for the script: send() can refuse SIGPIPE where a pipe can't. */
-static dsb_status start(child *c, const char *program, dsb_err *err) {
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, errors[2] = { -1, -1 };
-    *c = (child){ 0, -1, -1, -1 };
-    bool made = !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) && !pipe2(out, O_CLOEXEC) && !pipe2(errors, O_CLOEXEC);
-    int rc = made ? spawn(c, program, in[1], out[1], errors[1]) : errno;
-    close_fd(&in[1]);
+/* The script as a file in memory, so that nothing is left in the file system. */
+static int script_file(const char *script) {
+    int fd = memfd_create("dsbench-plot", MFD_CLOEXEC);
+    size_t left = strlen(script);
+    while (fd >= 0 && left) {
+        ssize_t n = write(fd, script, left);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) close_fd(&fd);
+        else script += n, left -= (size_t)n;
+    }
+    if (fd >= 0) lseek(fd, 0, SEEK_SET);
+    return fd;
+}
+
+static dsb_status start(child *c, const char *program, const char *script, dsb_err *err) {
+    int in = script_file(script), out[2] = { -1, -1 }, errors[2] = { -1, -1 };
+    *c = (child){ 0, -1, -1 };
+    bool made = in >= 0 && !pipe2(out, O_CLOEXEC) && !pipe2(errors, O_CLOEXEC);
+    int rc = made ? spawn(c, program, in, out[1], errors[1]) : errno;
+    close_fd(&in);
     close_fd(&out[1]);
     close_fd(&errors[1]);
-    c->in = in[0];
     c->out = out[0];
     c->err = errors[0];
     if (!rc) return DSB_OK;
     close_all(c);
     if (rc == ENOENT) return dsb_fail(err, DSB_EOUTPUT, "%s: not found, so no plots; install it: apt-get install gnuplot-nox", program);
     return dsb_fail(err, DSB_EOUTPUT, "%s: can't be started: %s", program, strerror(rc));
-}
-
-static void send_some(child *c, const char **script, size_t *left) {
-    ssize_t n = *left ? send(c->in, *script, *left, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-    if (n > 0) {
-        *script += n;
-        *left -= (size_t)n;
-    }
-    if (!*left || (n < 0 && errno != EAGAIN && errno != EINTR)) close_fd(&c->in); /* a child that ended early tells why on stderr */
 }
 
 static void read_some(int *fd, dsb_text *text) {
@@ -88,18 +93,16 @@ static void read_some(int *fd, dsb_text *text) {
     if (n == 0 || (n < 0 && errno != EINTR)) close_fd(fd);
 }
 
-/* Feeds and drains until both outputs are closed. False when the time is up. */
-static bool converse(child *c, const char *script, double limit_s, dsb_text *out, dsb_text *errors) {
-    size_t left = strlen(script);
+/* Drains until both outputs are closed. False when the time is up. */
+static bool converse(child *c, double limit_s, dsb_text *out, dsb_text *errors) {
     double end = dsb_now_s() + limit_s;
     while (c->out >= 0 || c->err >= 0) {
         double wait_s = end - dsb_now_s();
         if (wait_s <= 0) return false;
-        struct pollfd fds[3] = { { c->in, POLLOUT, 0 }, { c->out, POLLIN, 0 }, { c->err, POLLIN, 0 } };
-        if (poll(fds, 3, wait_s < 1 ? (int)(wait_s * 1000) + 1 : 1000) <= 0) continue;
-        if (c->in >= 0 && fds[0].revents) send_some(c, &script, &left);
-        if (c->out >= 0 && fds[1].revents) read_some(&c->out, out);
-        if (c->err >= 0 && fds[2].revents) read_some(&c->err, errors);
+        struct pollfd fds[2] = { { c->out, POLLIN, 0 }, { c->err, POLLIN, 0 } };
+        if (poll(fds, 2, wait_s < 1 ? (int)(wait_s * 1000) + 1 : 1000) <= 0) continue;
+        if (c->out >= 0 && fds[0].revents) read_some(&c->out, out);
+        if (c->err >= 0 && fds[1].revents) read_some(&c->err, errors);
     }
     return true;
 }
@@ -117,8 +120,8 @@ dsb_status dsb_gnuplot_run(const char *script, double limit_s, dsb_text *out, ds
     child c;
     dsb_text errors;
     dsb_text_init(&errors);
-    DSB_TRY(start(&c, program, err));
-    bool ended = converse(&c, script, limit_s, out, &errors);
+    DSB_TRY(start(&c, program, script, err));
+    bool ended = converse(&c, limit_s, out, &errors);
     if (!ended) kill(-c.pid, SIGKILL);
     close_all(&c);
     while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR) continue;

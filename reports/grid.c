@@ -89,14 +89,35 @@ static bool has_units(const dsb_grid *g) {
     return false;
 }
 
-static void write_text(const dsb_grid *g, dsb_text *out) {
+void dsb_grid_shade(dsb_grid *g, const char *key) {
+    int c = 0;
+    while (c < g->n_column && strcmp(g->heads[c].key, key) != 0) c++;
+    if (c == g->n_column || dsb_grid_rows(g) == 0 || g->cells[c].kind != DSB_CELL_REAL) return;
+    double first = g->cells[c].real;
+    for (int64_t r = 0; r < dsb_grid_rows(g); r++) {
+        dsb_cell *cell = &g->cells[r * g->n_column + c];
+        if (cell->kind != DSB_CELL_REAL || !(cell->real > 0) || !(cell->real <= first)) continue;
+        cell->shade = cell->real >= first / 2 ? DSB_SHADE_WORST : cell->real >= first / 10 ? DSB_SHADE_BAD : DSB_SHADE_NONE;
+    }
+}
+
+/* The escape that a terminal wants before a cell; heads are bold. NULL: none. */
+static const char *escape_of(const dsb_grid *g, int64_t row, int c) {
+    static const char *const k_shade[] = { [DSB_SHADE_NONE] = NULL, [DSB_SHADE_BAD] = "\033[33m", [DSB_SHADE_WORST] = "\033[31m" };
+    return row == -2 ? "\033[1m" : row == -1 ? "\033[2m" : k_shade[g->cells[row * g->n_column + c].shade];
+}
+
+static void write_text(const dsb_grid *g, bool colour, dsb_text *out) {
     int last = last_shown(g);
     for (int64_t r = -2; r < dsb_grid_rows(g); r++) {
         if (r == -1 && !has_units(g)) continue;
         for (int c = 0; c <= last; c++) {
             if (!is_shown(g, c)) continue;
             bool trailing = c == last && g->heads[c].left;
+            const char *escape = colour ? escape_of(g, r, c) : NULL;
+            dsb_text_put(out, escape ? escape : "");
             dsb_text_padded(out, text_at(g, r, c), trailing ? 0 : column_width(g, c), !g->heads[c].left);
+            dsb_text_put(out, escape ? "\033[0m" : "");
             if (c < last) dsb_text_put(out, "  ");
         }
         dsb_text_put(out, "\n");
@@ -153,20 +174,6 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
     dsb_text_put(out, "</tbody></table></div>\n");
 }
 
-/* Quoted where it must be, quotes doubled (RFC 4180). */
-static void csv_text(dsb_text *out, const char *text) {
-    if (!strpbrk(text, ",\"\r\n")) {
-        dsb_text_put(out, text);
-        return;
-    }
-    dsb_text_put(out, "\"");
-    for (const char *p = text; *p; p++) {
-        if (*p == '"') dsb_text_put(out, "\"");
-        dsb_text_bytes(out, p, 1);
-    }
-    dsb_text_put(out, "\"");
-}
-
 /* All columns; a figure that there isn't is empty. */
 static void write_csv(const dsb_grid *g, dsb_text *out) {
     for (int c = 0; c < g->n_column; c++) dsb_text_printf(out, "%s%s", c ? "," : "", g->heads[c].key);
@@ -175,7 +182,7 @@ static void write_csv(const dsb_grid *g, dsb_text *out) {
         for (int c = 0; c < g->n_column; c++) {
             const dsb_cell *cell = &g->cells[r * g->n_column + c];
             if (c) dsb_text_put(out, ",");
-            if (cell->kind == DSB_CELL_TEXT) csv_text(out, cell->text);
+            if (cell->kind == DSB_CELL_TEXT) dsb_text_csv(out, cell->text);
             if (cell->kind == DSB_CELL_REAL && isfinite(cell->real)) dsb_text_printf(out, "%.10g", cell->real);
             if (cell->kind == DSB_CELL_INT) dsb_text_printf(out, "%lld", (long long)cell->integer);
         }
@@ -204,7 +211,7 @@ json_t *dsb_grid_json(const dsb_grid *g) {
 
 dsb_status dsb_grid_write(const dsb_grid *g, dsb_report_format format, dsb_text *out, dsb_err *err) {
     if (g->failed) return dsb_fail(err, DSB_ENOMEM, "out of memory while making a table");
-    if (format == DSB_REPORT_TEXT) write_text(g, out);
+    if (format == DSB_REPORT_TEXT || format == DSB_REPORT_TERMINAL) write_text(g, format == DSB_REPORT_TERMINAL, out);
     if (format == DSB_REPORT_MARKDOWN) write_markdown(g, out);
     if (format == DSB_REPORT_HTML) write_html(g, out);
     if (format == DSB_REPORT_CSV) write_csv(g, out);

@@ -1,4 +1,4 @@
-/* A table once, written five ways: aligned text, Markdown, HTML; JSON and CSV (raw figures under each column's key).
+/* A table once, written six ways: aligned text, the same with a terminal's colours, Markdown, HTML; JSON and CSV (raw figures under each column's key).
  * Cells are added row by row; out of memory is remembered and told by the writer. */
 #ifndef DSB_REPORTS_GRID_H
 #define DSB_REPORTS_GRID_H
@@ -8,7 +8,7 @@
 
 #include "reports/text.h"
 
-typedef enum dsb_report_format { DSB_REPORT_TEXT, DSB_REPORT_MARKDOWN, DSB_REPORT_HTML, DSB_REPORT_JSON, DSB_REPORT_CSV } dsb_report_format;
+typedef enum dsb_report_format { DSB_REPORT_TEXT, DSB_REPORT_TERMINAL, DSB_REPORT_MARKDOWN, DSB_REPORT_HTML, DSB_REPORT_JSON, DSB_REPORT_CSV } dsb_report_format;
 
 typedef struct dsb_grid_head {
     const char *key;   /* in JSON */
@@ -22,6 +22,7 @@ typedef struct dsb_cell {
     enum { DSB_CELL_TEXT, DSB_CELL_REAL, DSB_CELL_INT, DSB_CELL_NULL } kind;
     double real;
     int64_t integer;
+    enum { DSB_SHADE_NONE, DSB_SHADE_BAD, DSB_SHADE_WORST } shade; /* in a terminal: yellow, red */
 } dsb_cell;
 
 typedef struct dsb_grid {
@@ -43,6 +44,8 @@ void dsb_grid_int(dsb_grid *g, int64_t value); /* below 0: "–" */
 void dsb_grid_not_finite(dsb_grid *g, int64_t n);
 /* A figure as it is to be read; NaN shows as "–" and is null in JSON. */
 void dsb_grid_figure(dsb_grid *g, double value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Shades a column of figures that stand worst first, larger ones worse: red within half of the first, yellow within a tenth. */
+void dsb_grid_shade(dsb_grid *g, const char *key);
 dsb_status dsb_grid_write(const dsb_grid *g, dsb_report_format format, dsb_text *out, dsb_err *err);
 /* An array of objects, owned. NULL: no memory. */
 json_t *dsb_grid_json(const dsb_grid *g);

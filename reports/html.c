@@ -3,8 +3,19 @@
 
 #include "base/file.h"
 #include "reports/html_parts.h"
+#include "reports/history.h"
 #include "reports/html_style.h"
 #include "reports/inspect.h"
+
+static void link(dsb_page *p, bool there, const char *id, const char *title) {
+    if (there) dsb_text_printf(p->out, "<a href=\"#%s\">%s</a>", id, title);
+}
+
+static bool any_note(const dsb_run_data *d) {
+    for (int64_t i = 0; i < d->n_event; i++)
+        if (dsb_event_is_note(&d->events[i])) return true;
+    return false;
+}
 
 static void head(dsb_page *p) {
     const dsb_run_record *r = &p->s->data->run;
@@ -22,8 +33,53 @@ static void head(dsb_page *p) {
     dsb_text_html(p->out, dsb_text_format(p->arena, "%lld schemes against the reference on %.80s: %lld chunks of %lld tokens, %lld positions scored (convention %.20s) · run %.100s · %.30s",
                                           (long long)p->s->n - (dsb_summary_find(p->s, DSB_REFERENCE) ? 1 : 0), r->dataset.name ? r->dataset.name : "?", (long long)r->n_chunk, (long long)r->n_ctx,
                                           (long long)r->n_scored, r->convention ? r->convention : "?", r->id, r->created_utc ? r->created_utc : "?"));
-    dsb_text_put(p->out, "</p>\n<nav><a href=\"#summary\">Summary</a><a href=\"#reading\">How to read it</a><a href=\"#pictures\">Accuracy</a><a href=\"#layers\">Layers</a>"
-                         "<a href=\"#routing\">Routing</a><a href=\"#speed\">Speed</a><a href=\"#facts\">Facts</a></nav></header>\n");
+    dsb_text_put(p->out, "</p>\n<nav>");
+    link(p, true, "summary", "Summary");
+    link(p, any_note(p->s->data), "notes", "Compensation");
+    link(p, true, "reading", "How to read it");
+    link(p, true, "pictures", "Accuracy");
+    link(p, true, "layers", "Layers");
+    link(p, p->s->data->n_routing > 0, "routing", "Routing");
+    link(p, p->s->data->n_speed > 0, "speed", "Speed");
+    link(p, p->s->data->n_coverage > 0, "calibration", "Calibration");
+    link(p, true, "facts", "Facts");
+    dsb_text_put(p->out, "</nav></header>\n");
+}
+
+/* The verdict against the base, where there is one: before all else. */
+static void verdict(dsb_page *p) {
+    const dsb_comparison *c = p->s->comparison;
+    dsb_grid g;
+    if (!c) return;
+    dsb_text_printf(p->out, "<section class=\"answer %s\" id=\"verdict\"><span class=\"soft\">Against run ", dsb_compare_verdict(c));
+    dsb_text_html(p->out, c->base.run.id);
+    dsb_text_put(p->out, "</span><strong>");
+    dsb_text_html(p->out, dsb_compare_verdict(c));
+    dsb_text_put(p->out, "</strong>\n<p>");
+    dsb_text_html(p->out, dsb_compare_sentence(c, p->arena));
+    dsb_text_put(p->out, "</p>\n");
+    dsb_compare_causes(c, p->arena, &g);
+    dsb_page_grid(p, &g);
+    dsb_page_plot(p, "comparison", "Above, each gating figure's change in units of its tolerance, with its 95 % interval: beyond 1 is worse than is borne. Below, how each layer's own (isolated) error changed.");
+    dsb_text_put(p->out, "<details><summary>All figures</summary>\n");
+    dsb_compare_grid(c, p->arena, &g);
+    dsb_page_grid(p, &g);
+    dsb_text_put(p->out, "</details></section>\n");
+}
+
+static void trend(dsb_page *p) {
+    const dsb_history *h = p->s->history;
+    if (!h || h->n < 2) return;
+    dsb_text_printf(p->out, "<section id=\"trend\"><h2>Trend over %lld runs</h2>\n", (long long)h->n);
+    dsb_page_plot(p, "trend", "The suite's runs, oldest first, with 95 % intervals. A dashed line marks a run from which on a figure is another one beyond its tolerance.");
+    dsb_page_plot(p, "trend_speed", "Speed on this host alone: medians with the range of repeats. A dashed line marks a change point.");
+    if (h->n_step) dsb_text_put(p->out, "<h3>Steps</h3><ul>\n");
+    for (int64_t i = 0; i < h->n_step; i++) {
+        dsb_text_put(p->out, "<li>");
+        dsb_text_html(p->out, dsb_step_text(h, &h->steps[i], p->arena));
+        dsb_text_put(p->out, "</li>\n");
+    }
+    dsb_text_put(p->out, h->n_step ? "</ul></section>\n" : "</section>\n");
 }
 
 static void summary(dsb_page *p) {
@@ -127,10 +183,12 @@ static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
     int64_t n_rule = 0;
     DSB_TRY(dsb_db_get_recipe_rule(db, p->arena, p->s->data->run.id, NULL, &rules, &n_rule, err));
     head(p);
+    verdict(p);
     dsb_page_answer(p);
     dsb_page_warnings(p);
     summary(p);
     dsb_page_notes(p);
+    trend(p);
     dsb_page_reading(p);
     pictures(p);
     DSB_TRY(layers(p, err));
@@ -143,23 +201,27 @@ static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
     return dsb_text_check(p->out, "the report", err);
 }
 
-dsb_status dsb_html_report(dsb_db *db, const char *run_id, dsb_text *out, dsb_err *err) {
+dsb_status dsb_html_report(dsb_db *db, const char *run_id, const dsb_comparison *comparison, dsb_text *out, dsb_err *err) {
     dsb_arena arena;
     dsb_run_data data;
     dsb_summary sum;
+    dsb_history history;
     dsb_arena_init(&arena);
     dsb_page p = { .s = &sum, .arena = &arena, .out = out };
     dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
     if (!s) s = dsb_summary_make(&data, &arena, &sum, err);
+    if (!s) s = dsb_history_load(db, &arena, run_id, NULL, &history, err);
+    sum.history = &history;
+    sum.comparison = comparison;
     if (!s) s = page(&p, db, err);
     dsb_arena_release(&arena);
     return s;
 }
 
-dsb_status dsb_html_write(dsb_db *db, const char *run_id, const char *path, dsb_err *err) {
+dsb_status dsb_html_write(dsb_db *db, const char *run_id, const dsb_comparison *comparison, const char *path, dsb_err *err) {
     dsb_text out;
     dsb_text_init(&out);
-    dsb_status s = dsb_html_report(db, run_id, &out, err);
+    dsb_status s = dsb_html_report(db, run_id, comparison, &out, err);
     if (!s) s = dsb_file_write(path, out.data, out.size, err);
     dsb_text_release(&out);
     return s;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reports/inspect.h"
 #include "reports/plot_table.h"
 
 void dsb_page_grid(dsb_page *p, const dsb_grid *g) {
@@ -119,17 +120,24 @@ void dsb_page_warnings(dsb_page *p) {
     dsb_text_put(p->out, "</ul></section>\n");
 }
 
+static void note(dsb_page *p, const char *scheme, const char *text) {
+    dsb_text_put(p->out, "<li><b>");
+    dsb_text_html(p->out, scheme);
+    dsb_text_put(p->out, "</b>: ");
+    dsb_text_html(p->out, text);
+    dsb_text_put(p->out, "</li>\n");
+}
+
 void dsb_page_notes(dsb_page *p) {
     const dsb_run_data *d = p->s->data;
     int64_t n = 0;
     for (int64_t i = 0; i < d->n_event; i++) {
         const dsb_event *e = &d->events[i];
         if (!dsb_event_is_note(e)) continue;
-        dsb_text_put(p->out, n++ == 0 ? "<section id=\"notes\"><h2>What compensation won</h2><ul>\n<li>" : "<li>");
-        dsb_text_html(p->out, e->scheme);
-        dsb_text_put(p->out, ": ");
-        dsb_text_html(p->out, e->text);
-        dsb_text_put(p->out, "</li>\n");
+        if (n++ == 0) dsb_text_put(p->out, "<section id=\"notes\"><h2>What compensation won</h2><ul>\n");
+        note(p, e->scheme, e->text);
+        const char *won = dsb_event_is_last_note(d, e) ? dsb_compensation_won(d, p->arena, e->scheme) : NULL;
+        if (won) note(p, e->scheme, won);
     }
     if (n) dsb_text_put(p->out, "</ul></section>\n");
 }

@@ -31,6 +31,12 @@ double dsb_expert_agreement(const dsb_run_data *d, dsb_arena *arena, const char 
 /* Whether sparse-activity beats the other ways to spend the same bits: a sentence with its figures; false where the run hasn't the schemes. */
 bool dsb_expert_guide(const dsb_run_data *d, dsb_arena *arena, char *out, size_t size);
 
+/* Mean of a figure of scheme a less that of b, chunk by chunk, with its 95 % interval (t); false where they share fewer than 4. */
+bool dsb_inspect_paired(const dsb_run_data *d, dsb_arena *arena, const char *a, const char *b, double (*value)(const dsb_chunk_quality *), double *mean, double *lo, double *hi);
+/* What a scheme's compensation won beside the scheme of the run that is the same without it, and its bytes: a clause (reports/compensation.c); NULL
+ * where it has none, or nothing stands beside it. */
+const char *dsb_compensation_won(const dsb_run_data *d, dsb_arena *arena, const char *scheme);
+
 /* DSB_EUSAGE, with the schemes there are, if the run has no scheme of that name (NULL is fine). */
 dsb_status dsb_inspect_check_scheme(const dsb_run_data *d, const char *scheme, dsb_err *err);
 

@@ -35,6 +35,9 @@ typedef struct dsb_summary {
     const dsb_digest *ship;     /* smallest scheme whose perplexity rises by at most 1 % (upper end of the interval) */
     const dsb_digest *frugal;   /* the same at 5 %, if it is another one */
     const dsb_digest *faithful; /* smallest KLD of all that quantize; NULL where there is none */
+    /* What the run is shown beside, set by the caller; borrowed, NULL: nothing. */
+    const struct dsb_history *history;       /* its suite's earlier runs (reports/history.h) */
+    const struct dsb_comparison *comparison; /* a base run (reports/compare.h) */
 } dsb_summary;
 
 dsb_status dsb_summary_make(const dsb_run_data *data, dsb_arena *arena, dsb_summary *out, dsb_err *err);

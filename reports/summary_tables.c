@@ -243,7 +243,9 @@ static void notes(const dsb_run_data *d, dsb_arena *arena, dsb_report_format for
         const dsb_event *e = &d->events[i];
         if (!dsb_event_is_note(e)) continue;
         const char *scheme = dsb_text_clean(arena, e->scheme), *text = dsb_text_clean(arena, e->text);
-        dsb_text_printf(out, "%s%s%s: %s\n", n++ == 0 ? "\n" : "", format == DSB_REPORT_MARKDOWN ? "- " : "", scheme ? scheme : "?", text ? text : "?");
+        const char *won = dsb_event_is_last_note(d, e) ? dsb_compensation_won(d, arena, e->scheme) : NULL, *item = format == DSB_REPORT_MARKDOWN ? "- " : "";
+        dsb_text_printf(out, "%s%s%s: %s\n", n++ == 0 ? "\n" : "", item, scheme ? scheme : "?", text ? text : "?");
+        if (won) dsb_text_printf(out, "%s%s: %s\n", item, scheme ? scheme : "?", won);
     }
 }
 

@@ -82,6 +82,19 @@ int dsb_text_width(const char *text) {
     return n;
 }
 
+void dsb_text_csv(dsb_text *t, const char *text) {
+    if (!strpbrk(text, ",\"\r\n")) {
+        dsb_text_put(t, text);
+        return;
+    }
+    dsb_text_put(t, "\"");
+    for (const char *p = text; *p; p++) {
+        if (*p == '"') dsb_text_put(t, "\"");
+        dsb_text_bytes(t, p, 1);
+    }
+    dsb_text_put(t, "\"");
+}
+
 void dsb_text_padded(dsb_text *t, const char *text, int width, bool right) {
     int gap = width - dsb_text_width(text);
     if (!right) dsb_text_put(t, text);

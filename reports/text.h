@@ -25,6 +25,8 @@ void dsb_text_printf(dsb_text *t, const char *fmt, ...) __attribute__((format(pr
 /* Escaped for HTML text and attributes; for a cell of a Markdown table. */
 void dsb_text_html(dsb_text *t, const char *text);
 void dsb_text_markdown(dsb_text *t, const char *text);
+/* A cell of CSV: quoted where it must be, quotes doubled (RFC 4180). */
+void dsb_text_csv(dsb_text *t, const char *text);
 /* The text, then spaces up to `width` columns (before it if right). */
 void dsb_text_padded(dsb_text *t, const char *text, int width, bool right);
 

@@ -4,14 +4,14 @@
 #include "kernels/amx/gemm.h"
 #include "kernels/avx512/gemm.h"
 
-static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
-    if (w->kind >= DSB_W_I8) {
-        dsb_gemm_int_amx(w, x, y);
-    } else if (w->kind == DSB_W_BLOCK) {
-        dsb_gemm_block_avx512(w, x, y);
+static void plan(pr_job *j) {
+    if (j->w->kind >= DSB_W_I8) {
+        dsb_plan_int_amx(j);
+    } else if (j->w->kind == DSB_W_BLOCK) {
+        dsb_plan_block_avx512(j);
     } else {
-        dsb_gemm_float_avx512(w, x, y);
+        dsb_plan_float_avx512(j);
     }
 }
 
-DSB_BACKEND_PARTS(amx, avx512, avx512, gemm);
+DSB_BACKEND_PARTS(amx, avx512, avx512, plan);

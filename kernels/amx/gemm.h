@@ -2,8 +2,8 @@
 #ifndef DSB_KERNELS_AMX_GEMM_H
 #define DSB_KERNELS_AMX_GEMM_H
 
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-void dsb_gemm_int_amx(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_plan_int_amx(pr_job *j);
 
 #endif

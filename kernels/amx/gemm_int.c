@@ -6,7 +6,6 @@
 
 #include "kernels/amx/gemm.h"
 #include "kernels/avx512/gemm.h"
-#include "kernels/portable/codes.h"
 
 enum { TILE_ROWS = 16, TILE_CELLS = 16, TILE_INPUTS = 64 };
 
@@ -134,33 +133,27 @@ static void unpack(const uint8_t *from, int64_t n, uint8_t *to) {
     __asm__ volatile("" : : : "memory"); /* tiles are loaded behind the compiler's back */
 }
 
-void dsb_gemm_int_amx(const dsb_wmat *w, const dsb_act *x, float *y) {
+static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    const dsb_wmat *w = j->w;
+    int64_t cells = dsb_row_cells(w->kind, w->cols, w->group), panel = cells * DSB_CELL;
+    config tiles = {0};
+    uint8_t *room = w->kind == DSB_W_I4 ? aligned_alloc(DSB_CELL, (size_t)(4 * panel)) : NULL;
+    if (w->kind == DSB_W_I4 && !room) abort(); /* less than the weights that are there already */
+    const uint8_t *data = (const uint8_t *)w->data + p * panel;
+    part t = {.w = w, .codes = &j->codes, .cells = room ? room : data, .p = p, .np = end - p, .panel = room ? 2 * panel : panel, .x_scale = j->x->scale, .y = j->y, .config = &tiles};
+    if (room) unpack(data, t.np * cells, room);
+    rows(&t, first, last);
+    free(room);
+    _tile_release();
+}
+
+void dsb_plan_int_amx(pr_job *j) {
     enum { FEW_I8 = 8, FEW_I4 = 16, BLOCK_BYTES = 1 << 19, MOST_ROWS = 256 }; /* below so many rows tiles are mostly empty; a block of rows stays in the second-level cache */
-    if (x->n < (w->kind == DSB_W_I4 ? FEW_I4 : FEW_I8)) {
-        dsb_gemm_int_avx512(w, x, y);
+    if (j->x->n < (j->w->kind == DSB_W_I4 ? FEW_I4 : FEW_I8)) {
+        dsb_plan_int_avx512(j);
         return;
     }
-    pr_codes c;
-    pr_codes_init(&c, w, x, 0);
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), cells = dsb_row_cells(w->kind, w->cols, w->group), panel = cells * DSB_CELL, size = BLOCK_BYTES / c.stride / (2 * TILE_ROWS) * (2 * TILE_ROWS);
-    size = size < 2 * TILE_ROWS ? 2 * TILE_ROWS : size > MOST_ROWS ? MOST_ROWS : size;
-    int64_t blocks = dsb_ceil_div(x->n, size), steps = dsb_ceil_div(panels, 2);
-#pragma omp parallel if (x->n * w->rows * w->cols > 1 << 20)
-    {
-        config tiles = {0};
-        uint8_t *room = w->kind == DSB_W_I4 ? aligned_alloc(DSB_CELL, (size_t)(4 * panel)) : NULL;
-        if (w->kind == DSB_W_I4 && !room) abort(); /* less than the weights that are there already */
-#pragma omp for schedule(static) collapse(2)
-        for (int64_t b = 0; b < blocks; b++)
-            for (int64_t s = 0; s < steps; s++) {
-                int64_t p = 2 * s, first = b * size, last = first + size < x->n ? first + size : x->n;
-                const uint8_t *data = (const uint8_t *)w->data + p * panel;
-                part t = {.w = w, .codes = &c, .cells = room ? room : data, .p = p, .np = p + 2 <= panels ? 2 : 1, .panel = room ? 2 * panel : panel, .x_scale = x->scale, .y = y, .config = &tiles};
-                if (room) unpack(data, t.np * cells, room);
-                rows(&t, first, last);
-            }
-        free(room);
-        _tile_release();
-    }
-    pr_codes_release(&c);
+    pr_codes_plan(&j->codes, j->w, 0);
+    int64_t size = BLOCK_BYTES / j->codes.stride / (2 * TILE_ROWS) * (2 * TILE_ROWS);
+    pr_cut(j, size < 2 * TILE_ROWS ? 2 * TILE_ROWS : size > MOST_ROWS ? MOST_ROWS : size, 2, run);
 }

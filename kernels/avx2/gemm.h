@@ -2,10 +2,10 @@
 #ifndef DSB_KERNELS_AVX2_GEMM_H
 #define DSB_KERNELS_AVX2_GEMM_H
 
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-void dsb_gemm_float_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
-void dsb_gemm_block_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
-void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_plan_float_avx2(pr_job *j);
+void dsb_plan_block_avx2(pr_job *j);
+void dsb_plan_int_avx2(pr_job *j);
 
 #endif

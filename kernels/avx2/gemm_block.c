@@ -49,7 +49,7 @@ VF vf_look(const float *table, vi v) {
     return (vf){look(low, high, v.a), look(low, high, v.b)};
 }
 
-#define PK_GEMM dsb_gemm_block_avx2
+#define PK_PLAN dsb_plan_block_avx2
 enum { PK_WIDE = 2, PK_PAIR = 1 };
 #define PK_ROWS(X) X(6) X(2) X(1)
 #include "kernels/portable/packed.h"

@@ -57,5 +57,5 @@ static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const dsb
     }
 }
 
-#define PF_GEMM dsb_gemm_float_avx2
+#define PF_PLAN dsb_plan_float_avx2
 #include "kernels/portable/panels.h"

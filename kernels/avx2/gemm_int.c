@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "kernels/avx2/gemm.h"
-#include "kernels/portable/codes.h"
 
 enum { MR = 4, HALF = 8 };
 
@@ -90,17 +89,14 @@ static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_w
     for (; i < last; i++) tile(w, kind, p, 0, 2, c, i, 1, scale, y);
 }
 
-void dsb_gemm_int_avx2(const dsb_wmat *w, const dsb_act *x, float *y) {
-    enum { ROWS = 128 };
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
-    pr_codes c;
-    pr_codes_init(&c, w, x, w->kind == DSB_W_I4 ? 8 : 0);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t p = 0; p < panels; p++) {
-            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;
-            if (w->kind == DSB_W_I8) panel(w, DSB_W_I8, p, &c, first, last, x->scale, y);
-            if (w->kind == DSB_W_I4) panel(w, DSB_W_I4, p, &c, first, last, x->scale, y);
-        }
-    pr_codes_release(&c);
+static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    for (; p < end; p++) {
+        if (j->w->kind == DSB_W_I8) panel(j->w, DSB_W_I8, p, &j->codes, first, last, j->x->scale, j->y);
+        if (j->w->kind == DSB_W_I4) panel(j->w, DSB_W_I4, p, &j->codes, first, last, j->x->scale, j->y);
+    }
+}
+
+void dsb_plan_int_avx2(pr_job *j) {
+    pr_codes_plan(&j->codes, j->w, j->w->kind == DSB_W_I4 ? 8 : 0);
+    pr_cut(j, 128, 1, run);
 }

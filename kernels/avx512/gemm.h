@@ -2,11 +2,11 @@
 #ifndef DSB_KERNELS_AVX512_GEMM_H
 #define DSB_KERNELS_AVX512_GEMM_H
 
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
-void dsb_gemm_block_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
-void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y);
+void dsb_plan_float_avx512(pr_job *j);
+void dsb_plan_block_avx512(pr_job *j);
+void dsb_plan_int_avx512(pr_job *j);
 
 /* A loop over a tile's rows or panels, unrolled whatever the compiler thinks of it: else the sums are in memory. */
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)

@@ -35,7 +35,7 @@ VI vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 VI vi_sub(vi v, int n) { return _mm512_sub_epi32(v, _mm512_set1_epi32(n)); }
 VI vi_max(vi v, int n) { return _mm512_max_epi32(v, _mm512_set1_epi32(n)); }
 
-#define PK_GEMM dsb_gemm_block_avx512
+#define PK_PLAN dsb_plan_block_avx512
 enum { PK_WIDE = 4, PK_PAIR = 2 };
 #define PK_ROWS(X) X(12) X(6) X(4) X(2) X(1)
 #include "kernels/portable/packed.h"

@@ -4,7 +4,6 @@
 #include <immintrin.h>
 
 #include "kernels/avx512/gemm.h"
-#include "kernels/portable/pairs.h"
 
 enum { MR = 12, NP = 2, FEW = 4 };
 
@@ -136,11 +135,11 @@ static void rows_of_one(part *t, int64_t last) {
     for (; t->row < last; t->row++) tile_1_1(t);
 }
 
-/* n panels, 1 or 2, against rows first .. last, those by pairs and the others in turn. */
+/* Rows by pairs and the others in turn. */
 static void rows(part t, int n, int64_t first, int64_t last, const pr_pairs *pairs) {
     for (int64_t i = first, end; i < last; i = end) {
-        bool may = pairs && pairs->may[i];
-        for (end = i + 1; end < last && (!pairs || pairs->may[end] == may);) end++;
+        bool may = pairs && pr_pairs_may(pairs, t.w, i);
+        for (end = i + 1; end < last && (!pairs || pr_pairs_may(pairs, t.w, end) == may);) end++;
         t.pairs = may ? pairs : NULL;
         t.row = i;
         if (n == 2) rows_of_pair(&t, end);
@@ -148,19 +147,14 @@ static void rows(part t, int n, int64_t first, int64_t last, const pr_pairs *pai
     }
 }
 
-void dsb_gemm_float_avx512(const dsb_wmat *w, const dsb_act *x, float *y) {
-    enum { ROWS = 8 * MR, DEPTH = 1024 }; /* a block of rows and inputs stays in the second-level cache */
-    int64_t n_panel = dsb_ceil_div(w->rows, DSB_NR), at_once = x->n <= FEW ? 1 : 2, depth = x->n <= FEW ? w->cols : DEPTH;
-    int64_t blocks = dsb_ceil_div(x->n, ROWS), steps = dsb_ceil_div(n_panel, at_once);
-    bool paired = w->kind == DSB_W_BF16 && adds_in_order();
-    pr_pairs pairs;
-    if (paired) pr_pairs_init(&pairs, w, x);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 19)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t s = 0; s < steps; s++) {
-            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n, p = s * at_once;
-            for (int64_t k = 0; k < w->cols; k += depth)
-                rows((part){.w = w, .x = x->f32, .y = y, .p = p, .k0 = k, .k1 = k + depth < w->cols ? k + depth : w->cols}, n_panel - p < at_once ? 1 : (int)at_once, first, last, paired ? &pairs : NULL);
-        }
-    if (paired) pr_pairs_release(&pairs);
+static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    enum { DEPTH = 2048 }; /* a block of rows and inputs, and the panels it meets, stay in the second-level cache */
+    int64_t cols = j->w->cols, depth = j->x->n <= FEW ? cols : DEPTH;
+    for (int64_t k = 0; k < cols; k += depth)
+        rows((part){.w = j->w, .x = j->x->f32, .y = j->y, .p = p, .k0 = k, .k1 = k + depth < cols ? k + depth : cols}, (int)(end - p), first, last, j->pairs.stride ? &j->pairs : NULL);
+}
+
+void dsb_plan_float_avx512(pr_job *j) {
+    if (j->w->kind == DSB_W_BF16 && adds_in_order()) pr_pairs_plan(&j->pairs, j->w->cols);
+    pr_cut(j, 8 * MR, j->x->n <= FEW ? 1 : 2, run);
 }

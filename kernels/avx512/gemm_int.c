@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "kernels/avx512/gemm.h"
-#include "kernels/portable/codes.h"
 
 enum { MR = 12, NP = 2, FEW = 4, OFFSET_I8 = 128, OFFSET_I4 = 8 };
 
@@ -127,10 +126,9 @@ static inline __attribute__((always_inline)) void stream(const dsb_wmat *w, dsb_
     static __attribute__((noinline)) void stream_i4_##m(const dsb_wmat *w, int64_t p, const pr_codes *c, const float *x_scale, float *y) { stream(w, DSB_W_I4, 2, m, p, c, x_scale, y); }
 STREAM(1) STREAM(2) STREAM(3) STREAM(4)
 
-static void stream_rows(const dsb_wmat *w, const pr_codes *c, int64_t n, const float *x_scale, float *y) {
+static void run_few(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
     static void (*const k_stream[2][FEW])(const dsb_wmat *, int64_t, const pr_codes *, const float *, float *) = {{stream_i8_1, stream_i8_2, stream_i8_3, stream_i8_4}, {stream_i4_1, stream_i4_2, stream_i4_3, stream_i4_4}};
-#pragma omp parallel for schedule(static) if (n * w->rows * w->cols > 1 << 18)
-    for (int64_t p = 0; p < dsb_ceil_div(w->rows, DSB_NR); p++) k_stream[w->kind == DSB_W_I4][n - 1](w, p, c, x_scale, y);
+    for (; p < end; p++) k_stream[j->w->kind == DSB_W_I4][last - first - 1](j->w, p, &j->codes, j->x->scale, j->y);
 }
 
 /* One function a shape: each keeps its sums in registers. */
@@ -160,23 +158,15 @@ static void rows_of_one(const dsb_wmat *w, int64_t p, const pr_codes *c, int64_t
     for (; i < last; i++) tile_1_1(w, p, c, i, s, y);
 }
 
-void dsb_gemm_int_avx512(const dsb_wmat *w, const dsb_act *x, float *y) {
+static void run_many(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    if (end - p == 2) rows_of_pair(j->w, p, &j->codes, first, last, j->x->scale, j->y);
+    else rows_of_one(j->w, p, &j->codes, first, last, j->x->scale, j->y);
+}
+
+void dsb_plan_int_avx512(pr_job *j) {
     enum { BLOCK_BYTES = 1 << 19 }; /* a block of rows stays in the second-level cache */
-    pr_codes c;
-    pr_codes_init(&c, w, x, w->kind == DSB_W_I8 ? OFFSET_I8 : OFFSET_I4);
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), block = BLOCK_BYTES / c.stride / MR * MR;
-    block = block < 2 * MR ? 2 * MR : block > 16 * MR ? 16 * MR : block;
-    int64_t blocks = dsb_ceil_div(x->n, block), pairs = dsb_ceil_div(panels, 2);
-    if (x->n > 0 && x->n <= FEW) {
-        stream_rows(w, &c, x->n, x->scale, y);
-        blocks = 0;
-    }
-#pragma omp parallel for schedule(static) collapse(2) if (blocks && x->n * w->rows * w->cols > 1 << 20)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t t = 0; t < pairs; t++) {
-            int64_t i = b * block, last = i + block < x->n ? i + block : x->n;
-            if (2 * t + 2 <= panels) rows_of_pair(w, 2 * t, &c, i, last, x->scale, y);
-            else rows_of_one(w, 2 * t, &c, i, last, x->scale, y);
-        }
-    pr_codes_release(&c);
+    pr_codes_plan(&j->codes, j->w, j->w->kind == DSB_W_I8 ? OFFSET_I8 : OFFSET_I4);
+    int64_t block = BLOCK_BYTES / j->codes.stride / MR * MR;
+    if (j->x->n <= FEW) pr_cut(j, FEW, 1, run_few);
+    else pr_cut(j, block < 2 * MR ? 2 * MR : block > 16 * MR ? 16 * MR : block, 2, run_many);
 }

@@ -5,14 +5,14 @@
 #include "kernels/portable/table.h"
 #include "kernels/neon/gemm.h"
 
-static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
-    if (w->kind >= DSB_W_I8) {
-        dsb_gemm_int_neon(w, x, y);
-    } else if (w->kind == DSB_W_BLOCK) {
-        dsb_gemm_block_neon(w, x, y);
+static void plan(pr_job *j) {
+    if (j->w->kind >= DSB_W_I8) {
+        dsb_plan_int_neon(j);
+    } else if (j->w->kind == DSB_W_BLOCK) {
+        dsb_plan_block_neon(j);
     } else {
-        dsb_gemm_float_neon(w, x, y);
+        dsb_plan_float_neon(j);
     }
 }
 
-DSB_BACKEND(neon, gemm);
+DSB_BACKEND(neon, plan);

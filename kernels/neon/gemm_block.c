@@ -55,7 +55,7 @@ VF vf_look(const float *table, vi v) {
     MADE(vf, vreinterpretq_f32_u8(vqtbl4q_u8(all, vreinterpretq_u8_s32(vmlaq_n_s32(vdupq_n_s32(0x03020100), vandq_s32(v.q[i], vdupq_n_s32(15)), 0x04040404)))));
 }
 
-#define PK_GEMM dsb_gemm_block_neon
+#define PK_PLAN dsb_plan_block_neon
 enum { PK_WIDE = 1, PK_PAIR = 1 };
 #define PK_ROWS(X) X(6) X(2) X(1)
 #include "kernels/portable/packed.h"

@@ -56,5 +56,5 @@ static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const dsb
     }
 }
 
-#define PF_GEMM dsb_gemm_float_neon
+#define PF_PLAN dsb_plan_float_neon
 #include "kernels/portable/panels.h"

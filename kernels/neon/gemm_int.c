@@ -5,7 +5,6 @@
 #include <sys/auxv.h>
 
 #include "kernels/neon/gemm.h"
-#include "kernels/portable/codes.h"
 
 enum { MR = 6, NQ = 4, OFFSET_I4 = 8 }; /* rows, quads of outputs: 24 sums of 32 registers */
 
@@ -133,20 +132,17 @@ static inline __attribute__((always_inline)) void panel(const dsb_wmat *w, dsb_w
     for (; i < last; i++) tile(w, kind, false, p, c, i, 1, scale, y);
 }
 
-void dsb_gemm_int_neon(const dsb_wmat *w, const dsb_act *x, float *y) {
-    enum { ROWS = 126 };
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), blocks = dsb_ceil_div(x->n, ROWS);
+static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
     bool mm = has_i8mm();
-    pr_codes c;
-    pr_codes_init(&c, w, x, w->kind == DSB_W_I4 ? OFFSET_I4 : 0);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 20)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t p = 0; p < panels; p++) {
-            int64_t first = b * ROWS, last = first + ROWS < x->n ? first + ROWS : x->n;
-            if (w->kind == DSB_W_I8 && mm) panel(w, DSB_W_I8, true, p, &c, first, last, x->scale, y);
-            if (w->kind == DSB_W_I8 && !mm) panel(w, DSB_W_I8, false, p, &c, first, last, x->scale, y);
-            if (w->kind == DSB_W_I4 && mm) panel(w, DSB_W_I4, true, p, &c, first, last, x->scale, y);
-            if (w->kind == DSB_W_I4 && !mm) panel(w, DSB_W_I4, false, p, &c, first, last, x->scale, y);
-        }
-    pr_codes_release(&c);
+    for (; p < end; p++) {
+        if (j->w->kind == DSB_W_I8 && mm) panel(j->w, DSB_W_I8, true, p, &j->codes, first, last, j->x->scale, j->y);
+        if (j->w->kind == DSB_W_I8 && !mm) panel(j->w, DSB_W_I8, false, p, &j->codes, first, last, j->x->scale, j->y);
+        if (j->w->kind == DSB_W_I4 && mm) panel(j->w, DSB_W_I4, true, p, &j->codes, first, last, j->x->scale, j->y);
+        if (j->w->kind == DSB_W_I4 && !mm) panel(j->w, DSB_W_I4, false, p, &j->codes, first, last, j->x->scale, j->y);
+    }
+}
+
+void dsb_plan_int_neon(pr_job *j) {
+    pr_codes_plan(&j->codes, j->w, j->w->kind == DSB_W_I4 ? OFFSET_I4 : 0);
+    pr_cut(j, 126, 1, run);
 }

@@ -5,16 +5,16 @@
  *   vi_word (16 words) vi_u8 (16 bytes) vi_shr vi_sar vi_shl vi_ror (bits to the left come back at the right: by -4 is 4 to the left)
  *   vi_merge (bits of the first where mask, else of the second) vi_and vi_or vi_sub vi_max
  *   A device that decodes a row of its own a thread defines PK_LANES 1, PK_INLINE and PK_TABLE, gets the types alone, and layout is then the raw row's.
- *   PK_GEMM: the product's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
+ *   PK_PLAN: the plan's name; PK_WIDE: panels at once where there is one row; PK_PAIR: panels, PK_ROWS(X): rows of a tile of sums.
  * Values are those of dsb_packed_decode: where it rounds twice and this once, the first result is exact (FP16 times small integers). */
 #ifndef DSB_KERNELS_PORTABLE_PACKED_H
 #define DSB_KERNELS_PORTABLE_PACKED_H
 
 #include "base/blocks.h"
 #include "base/ggml.h"
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-#ifdef PK_GEMM
+#ifdef PK_PLAN
 #define PK_INLINE static inline __attribute__((always_inline))
 #define PK_TABLE static const float
 #define PK_LANES DSB_NR
@@ -36,7 +36,7 @@ PK_INLINE void pk_put(pk_sink *s, int m, int j, int64_t k, vf w) {
 
 #endif
 
-#if defined PK_GEMM || defined PK_LANES
+#if defined PK_PLAN || defined PK_LANES
 /* Of the 16 blocks of a panel: the half or byte field at i; of the word at byte `word`, its byte u: bits from `shift` on with all that is above,
  * or `mask` of them; the word turned so that its bit `shift` (which may be negative) is the lowest; the byte as the highest of a word, whatever is below; with its sign. */
 PK_INLINE vf pk_half(const uint8_t *b, int64_t i) { return vf_half(b + i * PK_LANES); }
@@ -194,7 +194,7 @@ PK_LESS_ZERO(w8a16)
 
 #endif
 
-#ifdef PK_GEMM
+#ifdef PK_PLAN
 /* Outputs of panel p. */
 PK_INLINE int pk_width(const dsb_wmat *w, int64_t p) { return w->rows - p * DSB_NR < DSB_NR ? (int)(w->rows - p * DSB_NR) : DSB_NR; }
 
@@ -332,17 +332,12 @@ static void pk_few(const dsb_wmat *w, const dsb_act *x, int64_t p, int64_t end, 
     }
 }
 
-void PK_GEMM(const dsb_wmat *w, const dsb_act *x, float *y) {
-    bool few = x->n <= PK_FEW;
-    int64_t panels = dsb_ceil_div(w->rows, DSB_NR), at_once = few ? PK_WIDE : PK_PAIR, steps = dsb_ceil_div(panels, at_once), blocks = dsb_ceil_div(x->n, PK_BLOCK);
-#pragma omp parallel for schedule(static) collapse(2) if (x->n * w->rows * w->cols > 1 << 18)
-    for (int64_t b = 0; b < blocks; b++)
-        for (int64_t s = 0; s < steps; s++) {
-            int64_t p = s * at_once, end = p + at_once < panels ? p + at_once : panels, first = b * PK_BLOCK, last = first + PK_BLOCK < x->n ? first + PK_BLOCK : x->n;
-            if (few) pk_few(w, x, p, end, y);
-            else pk_rows(w, x, p, (int)(end - p), first, last, y);
-        }
+static void pk_run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    if (j->x->n <= PK_FEW) pk_few(j->w, j->x, p, end, j->y);
+    else pk_rows(j->w, j->x, p, (int)(end - p), first, last, j->y);
 }
+
+void PK_PLAN(pr_job *j) { pr_cut(j, PK_BLOCK, j->x->n <= PK_FEW ? PK_WIDE : PK_PAIR, pk_run); }
 
 #endif
 

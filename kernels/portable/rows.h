@@ -110,22 +110,33 @@ static void pr_mla_assemble(const float *kv, const float *k_pe, int64_t kpe_stri
         }
 }
 
-/* Through an ISA's own product. One row is contiguous as it lies. */
-static inline void pr_gemm_heads(void (*gemm)(const dsb_wmat *, const dsb_act *, float *), const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
-    int64_t cols = w->cols, rows = w->rows;
-#pragma omp parallel for schedule(static) if (heads * n * rows * cols > 1 << 18)
+/* x, y: n rows of heads, each of `width` values. A copy of every head's first `some` values, heads first, or from there back. */
+static void pr_split_heads(const float *x, int64_t heads, int64_t width, int64_t n, int64_t some, float *copy) {
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t i = 0; i < n; i++) memcpy(copy + (h * n + i) * some, x + (i * heads + h) * width, (size_t)some * sizeof *copy);
+}
+static void pr_join_heads(const float *copy, int64_t heads, int64_t width, int64_t n, int64_t some, float *y) {
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t i = 0; i < n; i++) memcpy(y + (i * heads + h) * width, copy + (h * n + i) * some, (size_t)some * sizeof *copy);
+}
+
+/* Through an ISA's own products, a list of heads. One row is contiguous as it lies. */
+static inline void pr_gemm_heads(void (*gemm_list)(const dsb_product *, int64_t), const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) {
+    int64_t cols = w->cols, rows = w->rows, in = n > 1 ? n * cols : cols + tail, out = n > 1 ? n * rows : rows + tail;
+    dsb_product *list = calloc((size_t)heads, sizeof *list + sizeof(dsb_act));
+    float *copy = n > 1 ? malloc((size_t)(heads * n * (cols + rows)) * sizeof *copy) : NULL, *to = copy ? copy + heads * n * cols : y;
+    if (!list || (n > 1 && !copy)) abort(); /* no larger than its inputs and outputs */
+    dsb_act *act = (dsb_act *)(list + heads);
+    if (copy) pr_split_heads(x, heads, cols + tail, n, cols, copy);
     for (int64_t h = 0; h < heads; h++) {
-        const float *from = x + h * (cols + tail);
-        float *to = y + h * (rows + tail), *copy = n > 1 ? malloc((size_t)(n * (cols + rows)) * sizeof *copy) : NULL, *out = n > 1 ? copy + n * cols : to;
-        if (n > 1 && !copy) abort(); /* no larger than its inputs and outputs */
-        for (int64_t i = 0; n > 1 && i < n; i++) memcpy(copy + i * cols, from + i * heads * (cols + tail), (size_t)cols * sizeof *copy);
-        gemm(&w[h], &(dsb_act){.n = n, .cols = cols, .f32 = n > 1 ? copy : from}, out);
-        for (int64_t i = 0; i < n; i++) {
-            if (n > 1) memcpy(to + i * heads * (rows + tail), out + i * rows, (size_t)rows * sizeof *to);
-            if (tail) memcpy(to + i * heads * (rows + tail) + rows, from + i * heads * (cols + tail) + cols, (size_t)tail * sizeof *to);
-        }
-        free(copy);
+        act[h] = (dsb_act){.n = n, .cols = cols, .f32 = (copy ? copy : x) + h * in};
+        list[h] = (dsb_product){&w[h], &act[h], to + h * out};
     }
+    if (n > 0) gemm_list(list, heads);
+    if (copy) pr_join_heads(to, heads, rows + tail, n, rows, y);
+    for (int64_t i = 0; tail && i < n * heads; i++) memcpy(y + i * (rows + tail) + rows, x + i * (cols + tail) + cols, (size_t)tail * sizeof *y);
+    free(copy);
+    free(list);
 }
 
 static void pr_silu_mul(const float *gate, const float *up, int64_t n, bool round, float *out) {

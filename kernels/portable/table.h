@@ -1,10 +1,11 @@
-/* A backend table of the portable rows with an ISA's own products: DSB_BACKEND(isa, its gemm), DSB_BACKEND_PARTS where some are another's. */
+/* A backend table of the portable rows with an ISA's own products: DSB_BACKEND(isa, what plans them), DSB_BACKEND_PARTS where some are another's. */
 #ifndef DSB_KERNELS_PORTABLE_TABLE_H
 #define DSB_KERNELS_PORTABLE_TABLE_H
 
 #include "kernels/portable/attention.h"
 #include "kernels/portable/calibrate.h"
 #include "kernels/portable/logits.h"
+#include "kernels/portable/products.h"
 #include "kernels/portable/route.h"
 #include "kernels/portable/rows.h"
 
@@ -20,8 +21,8 @@
 #define DSB_PACKED_KERNEL(isa, t) #isa "/gemm_" #t,
 
 /* FLOATS, BLOCKS: the instruction sets whose products of floats and of packed weights it uses. */
-#define DSB_BACKEND(ISA, GEMM) DSB_BACKEND_PARTS(ISA, ISA, ISA, GEMM)
-#define DSB_BACKEND_PARTS(ISA, FLOATS, BLOCKS, GEMM)                                                                                                               \
+#define DSB_BACKEND(ISA, PLAN) DSB_BACKEND_PARTS(ISA, ISA, ISA, PLAN)
+#define DSB_BACKEND_PARTS(ISA, FLOATS, BLOCKS, PLAN)                                                                                                               \
     static const char *const k_kernel[] = {#FLOATS "/gemm_f32", #FLOATS "/gemm_bf16", #FLOATS "/gemm_f16", "", #ISA "/gemm_i8", #ISA "/gemm_i4"}; /* by dsb_wkind */ \
     static const char *const k_block_kernel[] = {DSB_PACKED_TYPES(DSB_PACKED_KERNEL, BLOCKS)};                                                                     \
     static dsb_status pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err) {                                        \
@@ -39,7 +40,9 @@
         out->kernel = k_block_kernel[how->type];                                                                                                                   \
         return s;                                                                                                                                                  \
     }                                                                                                                                                              \
-    static void gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) { pr_gemm_heads(GEMM, w, heads, x, n, tail, y); } \
-    const dsb_backend dsb_backend_##ISA = {.isa = #ISA, .pack_float = pack_float, .pack_int = pack_int, .pack_blocks = pack_blocks, .gemm = GEMM, .gemm_heads = gemm_heads, DSB_PORTABLE_ROWS}
+    static void gemm_list(const dsb_product *list, int64_t n) { pr_products(list, n, PLAN); }                                                                  \
+    static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) { gemm_list(&(dsb_product){w, x, y}, 1); }                                                 \
+    static void gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) { pr_gemm_heads(gemm_list, w, heads, x, n, tail, y); } \
+    const dsb_backend dsb_backend_##ISA = {.isa = #ISA, .pack_float = pack_float, .pack_int = pack_int, .pack_blocks = pack_blocks, .gemm = gemm, .gemm_list = gemm_list, .gemm_heads = gemm_heads, DSB_PORTABLE_ROWS}
 
 #endif

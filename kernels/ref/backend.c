@@ -1,4 +1,4 @@
 #include "kernels/portable/table.h"
 #include "kernels/ref/gemm.h"
 
-DSB_BACKEND(ref, dsb_gemm_ref);
+DSB_BACKEND(ref, dsb_plan_ref);

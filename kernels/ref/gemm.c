@@ -9,15 +9,13 @@ static float widen(const dsb_wmat *w, int64_t at) {
     return w->kind == DSB_W_BF16 ? dsb_bf16_to_f32(h) : dsb_f16_to_f32(h);
 }
 
-static void gemm_float(const dsb_wmat *w, const dsb_act *x, float *y) {
-#pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < dsb_ceil_div(w->rows, DSB_NR); p++)
-        for (int64_t i = 0; i < x->n; i++) {
-            float acc[DSB_NR] = {0};
-            for (int64_t k = 0; k < w->cols; k++)
-                for (int64_t j = 0; j < DSB_NR; j++) acc[j] = fmaf(x->f32[i * w->cols + k], widen(w, dsb_float_at(w->kind, w->cols, p, k, j)), acc[j]);
-            for (int64_t j = 0; j < DSB_NR && p * DSB_NR + j < w->rows; j++) y[i * w->rows + p * DSB_NR + j] = acc[j];
-        }
+static void panel_float(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
+    for (int64_t i = 0; i < x->n; i++) {
+        float acc[DSB_NR] = {0};
+        for (int64_t k = 0; k < w->cols; k++)
+            for (int64_t j = 0; j < DSB_NR; j++) acc[j] = fmaf(x->f32[i * w->cols + k], widen(w, dsb_float_at(w->kind, w->cols, p, k, j)), acc[j]);
+        for (int64_t j = 0; j < DSB_NR && p * DSB_NR + j < w->rows; j++) y[i * w->rows + p * DSB_NR + j] = acc[j];
+    }
 }
 
 /* Input k of the group that begins at `cell`, of the panel's output j. */
@@ -39,18 +37,14 @@ static float dot_int(const dsb_wmat *w, const int8_t *x, float x_scale, int64_t 
     return f * x_scale;
 }
 
-static void gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
-#pragma omp parallel for schedule(static)
+static void panel_int(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
     for (int64_t i = 0; i < x->n; i++)
-        for (int64_t r = 0; r < w->rows; r++) y[i * w->rows + r] = dot_int(w, x->q + i * w->cols, x->scale[i], r);
+        for (int64_t r = p * DSB_NR; r < w->rows && r < (p + 1) * DSB_NR; r++) y[i * w->rows + r] = dot_int(w, x->q + i * w->cols, x->scale[i], r);
 }
 
-void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y) {
-    if (w->kind >= DSB_W_I8) {
-        gemm_int(w, x, y);
-    } else if (w->kind == DSB_W_BLOCK) {
-        dsb_gemm_block_ref(w, x, y);
-    } else {
-        gemm_float(w, x, y);
-    }
+static void run(const pr_job *j, int64_t first, int64_t last, int64_t p, int64_t end) {
+    (void)first, (void)last; /* a task has all rows */
+    for (; p < end; p++) (j->w->kind >= DSB_W_I8 ? panel_int : j->w->kind == DSB_W_BLOCK ? dsb_panel_block_ref : panel_float)(j->w, j->x, p, j->y);
 }
+
+void dsb_plan_ref(pr_job *j) { pr_cut(j, j->x->n + 1, 1, run); }

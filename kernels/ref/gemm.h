@@ -2,9 +2,9 @@
 #ifndef DSB_KERNELS_REF_GEMM_H
 #define DSB_KERNELS_REF_GEMM_H
 
-#include "kernels/layout.h"
+#include "kernels/portable/products.h"
 
-void dsb_gemm_ref(const dsb_wmat *w, const dsb_act *x, float *y);
-void dsb_gemm_block_ref(const dsb_wmat *w, const dsb_act *x, float *y); /* of BLOCK */
+void dsb_plan_ref(pr_job *j);
+void dsb_panel_block_ref(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y); /* of BLOCK: all rows against panel p */
 
 #endif

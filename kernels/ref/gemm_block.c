@@ -20,7 +20,7 @@ static void decode(const dsb_packed *p, const uint8_t *b, int64_t j, int64_t in,
     dsb_packed_decode(p, block, n, dst);
 }
 
-static void panel(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
+void dsb_panel_block_ref(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
     const dsb_packed *f = &w->packed;
     const uint8_t *b = (const uint8_t *)w->data + p * dsb_packed_row_bytes(f, w->cols) * DSB_NR;
     float v[PIECE];
@@ -35,9 +35,4 @@ static void panel(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
                 for (int64_t c = 0; c < n; c++) out[i * w->rows] = fmaf(x->f32[i * w->cols + k + c], v[c], out[i * w->rows]);
         }
     }
-}
-
-void dsb_gemm_block_ref(const dsb_wmat *w, const dsb_act *x, float *y) {
-#pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < dsb_ceil_div(w->rows, DSB_NR); p++) panel(w, x, p, y);
 }

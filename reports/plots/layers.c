@@ -12,7 +12,7 @@ typedef double layer_value(const dsb_run_data *d, const char *scheme, int64_t la
 /* A column a scheme, a row a layer; what a log axis can't show is missing. Returns how many values there are. */
 static int64_t write_block(const dsb_summary *s, layer_value *value, dsb_text *script) {
     int64_t found = 0, layers = dsb_run_layer_count(s->data);
-    dsb_text_put(script, "$data << END\n");
+    dsb_plot_block(script, "$data", NULL, "layer", s);
     for (int64_t l = 0; l < layers; l++) {
         dsb_text_printf(script, "%lld", (long long)l);
         for (int64_t i = 0; i < s->n; i++) {

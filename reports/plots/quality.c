@@ -21,7 +21,7 @@ static bool has_point(const dsb_digest *d) { return dsb_plot_shown(d) && d->kld.
 
 static void write_front(const dsb_summary *s, dsb_text *script) {
     double last = -1;
-    dsb_text_put(script, "$front << END\n");
+    dsb_plot_block(script, "$front", "front", "bits_per_weight\tkld_mean\tlo\thi\tscheme", NULL);
     for (;;) { /* ascending bits per weight, by selection: there are few schemes */
         const dsb_digest *next = NULL;
         for (int64_t i = 0; i < s->n; i++) {
@@ -30,14 +30,16 @@ static void write_front(const dsb_summary *s, dsb_text *script) {
         }
         if (!next) break;
         last = next->scheme->bpw_total;
-        dsb_text_printf(script, "%.9g %.9g\n", last, next->kld.value);
+        dsb_text_printf(script, "%.9g %.9g ? ?", last, next->kld.value);
+        dsb_plot_cell(script, next->scheme->name);
+        dsb_text_put(script, "\n");
     }
     dsb_text_put(script, "END\n");
 }
 
 bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     int64_t n = 0;
-    dsb_text_put(script, "$points << END\n");
+    dsb_plot_block(script, "$points", "schemes", "bits_per_weight\tkld_mean\tlo\thi\tscheme", NULL);
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_digest *d = &s->schemes[i];
         bool shown = has_point(d);
@@ -46,6 +48,7 @@ bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
         dsb_plot_number(script, shown ? d->kld.value : NAN);
         dsb_plot_number(script, shown ? lo : NAN);
         dsb_plot_number(script, shown ? hi : NAN);
+        dsb_plot_cell(script, d->scheme->name);
         dsb_text_put(script, "\n");
         n += shown;
     }
@@ -55,7 +58,8 @@ bool dsb_plot_pareto(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     dsb_plot_labels(script, "Accuracy against size: lower and further left is better", "bits per weight, all tensors, scales included",
                     "mean KLD to the reference, nats/token, log scale");
     dsb_text_put(script, "set logscale y\nset format y '%.0e'\nset xrange [0:*]\nset offsets 0,1,0,0\n"
-                         "plot $front using 1:2 with steps linecolor rgb '#b0b0b0' linewidth 3 title 'Pareto front'");
+                         "plot $front using 1:2 with steps linecolor rgb '#b0b0b0' linewidth 3 title 'Pareto front', "
+                         "$front using 1:2:(strcol(5)) with labels left offset 0.7,0.5 font ',9' textcolor rgb '#333333' notitle");
     for (int64_t i = 0; i < s->n; i++) {
         if (!has_point(&s->schemes[i])) continue;
         dsb_text_printf(script, ", $points every ::%lld::%lld using 1:2:3:4 with yerrorbars ", (long long)i, (long long)i);
@@ -79,7 +83,7 @@ bool dsb_plot_perplexity(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         n++;
     }
     if (!n) return false;
-    dsb_text_put(script, "$ppl << END\n");
+    dsb_plot_block(script, "$ppl", NULL, "change_percent\trow\tlo\thi\tscheme", NULL);
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_quality *q = &s->schemes[i].delta_nll;
         if (!dsb_plot_shown(&s->schemes[i]) || isnan(q->value)) continue;
@@ -87,6 +91,7 @@ bool dsb_plot_perplexity(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         dsb_text_printf(script, " %lld", (long long)(n - ++row));
         dsb_plot_number(script, 100 * expm1(isnan(q->lo) ? q->value : q->lo));
         dsb_plot_number(script, 100 * expm1(isnan(q->hi) ? q->value : q->hi));
+        dsb_plot_cell(script, s->schemes[i].scheme->name);
         dsb_text_put(script, "\n");
     }
     dsb_text_put(script, "END\nset ytics (");
@@ -116,7 +121,9 @@ bool dsb_plot_kld(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
         for (int64_t j = 0; j < s->data->n_detail && dsb_plot_shown(&s->schemes[i]); j++) {
             const dsb_quality_detail *b = &s->data->detail[j];
             if (strcmp(b->kind, "kld_hist") || strcmp(b->scheme, s->schemes[i].scheme->name) || !(b->lo > 0) || !(b->hi > b->lo) || b->n <= 0) continue;
-            if (!open) dsb_text_printf(script, "$kld%lld << END\n", (long long)i);
+            char name[48];
+            snprintf(name, sizeof name, "$kld%lld", (long long)i);
+            if (!open) dsb_plot_block(script, name, s->schemes[i].scheme->name, "kld\tpercent_per_decade", NULL);
             open = any = true;
             /* Share of positions a decade, so that any width of bins gives the same height. */
             dsb_text_printf(script, "%.9g %.9g\n", sqrt(b->lo * b->hi), 100 * b->value / (double)b->n / log10(b->hi / b->lo));
@@ -128,13 +135,49 @@ bool dsb_plot_kld(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
     dsb_text_put(script, "set logscale x\nset format x '%.0e'\nset yrange [0:*]\n");
     for (int64_t i = 0; i < s->n; i++) {
         char block[48];
-        snprintf(block, sizeof block, "$kld%lld << END\n", (long long)i);
+        snprintf(block, sizeof block, "$kld%lld << END\n", (long long)i); /* a scheme without bins has no block */
         if (!script->data || !strstr(script->data, block)) continue;
         dsb_text_printf(script, "%s$kld%lld using 1:2 with lines ", separator, (long long)i);
         dsb_plot_style(script, style_of(i), 1.4);
         dsb_text_put(script, " title ");
         dsb_gnuplot_quote(script, s->schemes[i].scheme->name, DSB_PLOT_NAME_MOST);
         separator = ", ";
+    }
+    dsb_text_put(script, "\n");
+    return true;
+}
+
+/* A line a scheme over ten bins of the reference's largest probability. */
+bool dsb_plot_kld_confidence(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
+    const dsb_run_data *d = s->data;
+    int64_t found = 0;
+    dsb_plot_block(script, "$confidence", NULL, "confidence\tpositions", s);
+    for (int bin = 0; bin < 10; bin++) {
+        double middle = 0.1 * bin + 0.05;
+        int64_t n = 0;
+        for (int64_t j = 0; j < d->n_detail; j++)
+            if (d->detail[j].bin == bin && !strcmp(d->detail[j].kind, "kld_by_confidence") && d->detail[j].n > n) n = d->detail[j].n;
+        dsb_text_printf(script, "%g %lld", middle, (long long)n);
+        for (int64_t i = 0; i < s->n; i++) {
+            double v = NAN;
+            for (int64_t j = 0; j < d->n_detail && dsb_plot_shown(&s->schemes[i]); j++)
+                if (d->detail[j].bin == bin && !strcmp(d->detail[j].kind, "kld_by_confidence") && !strcmp(d->detail[j].scheme, s->schemes[i].scheme->name) && d->detail[j].value > 0 && d->detail[j].n > 0) v = d->detail[j].value;
+            found += !isnan(v);
+            dsb_plot_number(script, v);
+        }
+        dsb_text_put(script, "\n");
+    }
+    dsb_text_put(script, "END\n");
+    if (!found) return false;
+    dsb_plot_labels(script, "KLD by how sure the reference is (bars: share of the positions)", "largest probability of the reference", "mean KLD, nats/token, log scale");
+    dsb_text_put(script, "set logscale y\nset format y '%.0e'\nset xrange [0:1]\nset y2range [0:*]\nset rmargin 30\nstats $confidence using 2 nooutput\n"
+                         "plot $confidence using 1:(100 * $2 / STATS_sum):(0.09) axes x1y2 with boxes fillstyle solid 0.35 noborder linecolor rgb '#d8dde3' title 'positions, %'");
+    for (int64_t i = 0; i < s->n; i++) {
+        if (!dsb_plot_shown(&s->schemes[i])) continue;
+        dsb_text_printf(script, ", $confidence using 1:%lld with linespoints ", (long long)i + 3);
+        dsb_plot_style(script, style_of(i), 0.7);
+        dsb_text_put(script, " title ");
+        dsb_gnuplot_quote(script, s->schemes[i].scheme->name, DSB_PLOT_NAME_MOST);
     }
     dsb_text_put(script, "\n");
     return true;

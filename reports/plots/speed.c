@@ -1,5 +1,6 @@
 /* Throughput as bars with the spread of the repeats, and experts by error. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 #include "reports/plots/plots.h"
 
 static void write_speeds(const dsb_summary *s, bool decode, const char *block, dsb_text *script) {
-    dsb_text_printf(script, "%s << END\n", block);
+    dsb_plot_block(script, block, block + 1, "row\ttokens_per_second\tslowest\tfastest\tlabel\tscheme", NULL);
     for (int64_t i = 0; i < s->n; i++) {
         const dsb_throughput *t = decode ? s->schemes[i].decode : s->schemes[i].prefill;
         if (!t) continue;
@@ -17,6 +18,7 @@ static void write_speeds(const dsb_summary *s, bool decode, const char *block, d
         dsb_plot_number(script, isnan(t->tps_min) ? t->tps_median : t->tps_min);
         dsb_plot_number(script, isnan(t->tps_max) ? t->tps_median : t->tps_max);
         dsb_text_printf(script, " %.*f", t->tps_median < 10 ? 2 : t->tps_median < 100 ? 1 : 0, t->tps_median);
+        dsb_plot_cell(script, s->schemes[i].scheme->name);
         dsb_text_put(script, "\n");
     }
     dsb_text_put(script, "END\n");
@@ -37,18 +39,12 @@ static double fastest(const dsb_summary *s, bool decode) {
     return most > 0 ? most : 1;
 }
 
-/* 1, 2 or 5 times a power of ten: about four tics over the range. */
-static double tic_step(double most) {
-    double power = pow(10, floor(log10(most / 4))), rest = most / 4 / power;
-    return power * (rest <= 1 ? 1 : rest <= 2 ? 2 : rest <= 5 ? 5 : 10);
-}
-
 static void panel(const dsb_summary *s, bool decode, dsb_text *script) {
     const dsb_throughput *t = any_speed(s, decode);
     const char *block = decode ? "$decode" : "$prefill";
     if (decode) dsb_text_printf(script, "set title 'Decode: %lld tokens after %lld, batch %lld'\n", (long long)t->n_token, (long long)t->depth, (long long)t->batch);
     else dsb_text_printf(script, "set title 'Prefill: %lld tokens at once'\n", (long long)t->n_token);
-    dsb_text_printf(script, "set xrange [0:%g]\nset xtics %g\n", fastest(s, decode) * 1.2, tic_step(fastest(s, decode)));
+    dsb_text_printf(script, "set xrange [0:%g]\nset xtics %g\n", fastest(s, decode) * 1.2, dsb_plot_tic_step(fastest(s, decode)));
     dsb_text_printf(script, "plot %s using ($2/2):1:($2/2):(0.36) with boxxyerror linecolor rgb '%s' fillstyle solid 0.85 noborder, ", block, decode ? "#E69F00" : "#56B4E9");
     dsb_text_printf(script, "%s using 2:1:3:4 with xerrorbars linecolor rgb '#222222' linewidth 1.2 pointtype -1, ", block);
     dsb_text_printf(script, "%s using 4:1:(strcol(5)) with labels left offset 0.6,0 textcolor rgb '#222222'\n", block);
@@ -96,8 +92,11 @@ bool dsb_plot_expert_error(const dsb_summary *s, dsb_arena *arena, dsb_text *scr
         int64_t n = dsb_plot_shown(&s->schemes[i]) ? sorted_errors(s->data, arena, s->schemes[i].scheme->name, &errors) : 0;
         if (!n) continue;
         has[i] = any = true;
-        dsb_text_printf(script, "$expert%lld << END\n", (long long)i);
-        for (int64_t j = 0; j < n; j++) dsb_text_printf(script, "%.6g %.9g\n", 100.0 * ((double)j + 0.5) / (double)n, errors[j]);
+        char block[48];
+        snprintf(block, sizeof block, "$expert%lld", (long long)i);
+        dsb_plot_block(script, block, s->schemes[i].scheme->name, "rank_percent\tnmse", NULL);
+        for (int64_t j = 0, step = n / 300 + 1; j < n; j += n - j > 20 ? step : 1) /* the eye sees no more; the worst are all there */
+            dsb_text_printf(script, "%.6g %.9g\n", 100.0 * ((double)j + 0.5) / (double)n, errors[j]);
         dsb_text_put(script, "END\n");
     }
     if (!any) return false;

@@ -34,3 +34,35 @@ void dsb_plot_number(dsb_text *script, double value) {
 }
 
 bool dsb_plot_shown(const dsb_digest *d) { return d->standing != DSB_STANDING_REFERENCE; }
+
+/* Without what would end the line, the column or the quotes. */
+static void put_plain(dsb_text *script, const char *name) {
+    for (const char *p = name ? name : ""; *p; p++) {
+        if ((unsigned char)*p < 32 || *p == 127) dsb_text_put(script, "?");
+        else if (*p == '"') dsb_text_put(script, "”");
+        else dsb_text_bytes(script, p, 1);
+    }
+}
+
+void dsb_plot_block(dsb_text *script, const char *block, const char *series, const char *columns, const dsb_summary *s) {
+    dsb_text_printf(script, "%s << END\n#", block);
+    if (series) dsb_text_put(script, "@");
+    put_plain(script, series);
+    dsb_text_printf(script, "\t%s", columns);
+    for (int64_t i = 0; s && i < s->n; i++) {
+        dsb_text_put(script, "\t");
+        put_plain(script, s->schemes[i].scheme->name);
+    }
+    dsb_text_put(script, "\n");
+}
+
+void dsb_plot_cell(dsb_text *script, const char *name) {
+    dsb_text_put(script, " \"");
+    put_plain(script, name);
+    dsb_text_put(script, "\"");
+}
+
+double dsb_plot_tic_step(double most) {
+    double power = pow(10, floor(log10(most / 4))), rest = most / 4 / power;
+    return power * (rest <= 1 ? 1 : rest <= 2 ? 2 : rest <= 5 ? 5 : 10);
+}

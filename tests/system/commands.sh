@@ -17,7 +17,7 @@ equal command-line "$(sql a.db "SELECT command_line LIKE 'dsbench run --text %' 
 equal no-stray-files "$(ls a.db*)" a.db
 
 check list-plots 0 "$dsbench" list plots --json
-sed -n 's/.*"name": "\([a-z_]*\)".*/\1/p' out >plots
+grep -A1 '"name"' out | tr -d '\n' | sed 's/--/\n/g' | sed -n 's/.*"name": "\([a-z_]*\)".*"needs": "a run".*/\1/p' >plots
 for plot in $(cat plots); do
     if [ -s "pictures/$plot.svg" ] && grep -q '<svg' "pictures/$plot.svg"; then ok "picture-$plot"; else wrong "picture-$plot" "pictures/$plot.svg is missing or no SVG"; fi
 done
@@ -45,6 +45,21 @@ check layers-expert 0 "$dsbench" layers first --db a.db --expert 2 --layer 3 --s
 holds layers-expert-rows out experts.2
 check layers-all-json 0 "$dsbench" layers first --db a.db --top 0 --json
 equal layers-all-rows "$(grep -c '"scheme"' out)" "$(sql a.db "SELECT count(*) FROM layer_error WHERE run_id = 'first'")"
+check tensors 0 "$dsbench" tensors first --db a.db --top 0 --json
+equal tensors-all-rows "$(grep -c '"scheme"' out)" "$(sql a.db "SELECT count(*) FROM tensor_error WHERE run_id = 'first'")"
+check experts 0 "$dsbench" experts first --db a.db --top 3 --sort moved
+holds experts-rows out 'left or joined' "nmse of each expert's output under" 'experts 0–15'
+check layers-lines 0 "$dsbench" layers first --db a.db --top 1
+holds layers-lines-along out 'layers 0–7' '█'
+# A reader that has seen enough is no failure and no noise; what is written to a file has no colours.
+for command in 'layers first' 'tensors first' 'routing first' 'experts first' 'list schemes' 'compare first first'; do
+    { "$dsbench" $command $(case $command in list*) ;; *) echo --db a.db ;; esac) 2>err; echo $? >code; } | head -n 1 >out
+    equal "head-of-${command%% *}" "$(cat code) $(wc -l <err) $(wc -l <out)" '0 0 1'
+done
+"$dsbench" tensors first --db a.db --top 0 --json 2>err | head -c 1 >out # more than a pipe holds
+equal head-of-much "$(wc -c <out) $(wc -l <err)" '1 0'
+TERM=xterm "$dsbench" layers first --db a.db >out
+if grep -q "$(printf '\033')" out; then wrong no-colours-in-a-file "an escape stands in it"; else ok no-colours-in-a-file; fi
 check routing 0 "$dsbench" routing first --db a.db --top 4
 holds routing-rows out int3-rtn
 check routing-json 0 "$dsbench" routing first --db a.db --json --sort router_kld

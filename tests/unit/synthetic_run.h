@@ -1,5 +1,5 @@
 /* A made-up run with realistic figures, for tests of the record and of the reports: n_layer MoE layers, n_expert experts,
- * the reference and nine schemes. Deterministic. Nothing here was measured. */
+ * the reference and nine schemes, or twelve. Deterministic. Nothing here was measured. */
 #ifndef DSB_TESTS_SYNTHETIC_RUN_H
 #define DSB_TESTS_SYNTHETIC_RUN_H
 
@@ -10,6 +10,7 @@
 #include "db/db.h"
 
 #define SYNTHETIC_SCHEMES 10
+#define SYNTHETIC_ALL 13 /* of synthetic_write_all */
 #define SYNTHETIC_CHUNKS 32
 #define SYNTHETIC_SCORED 256 /* positions a chunk */
 
@@ -19,7 +20,7 @@ typedef struct synthetic_scheme {
 } synthetic_scheme;
 
 /* Damage per layer, KLD and speed in the order of what such schemes really do. */
-static const synthetic_scheme synthetic_schemes[SYNTHETIC_SCHEMES] = {
+static const synthetic_scheme synthetic_schemes[SYNTHETIC_ALL] = {
     { "reference", "stored weights, f32 arithmetic", 16.0, 0, 0, 0, 0, 610, 62 },
     { "bf16", "stored weights, BF16 carrier", 16.0, 6e-6, 2.4e-5, 0.00003, 0.004, 760, 71 },
     { "dynamic-int8", "INT8 weights, INT8 activations per token", 8.06, 2.2e-4, 6.1e-4, 0.0004, 0.021, 1480, 138 },
@@ -30,6 +31,9 @@ static const synthetic_scheme synthetic_schemes[SYNTHETIC_SCHEMES] = {
     { "sparse-expert", "INT8 active, INT4 inactive experts", 6.74, 1.3e-3, 4.2e-3, 0.0041, 0.049, 1450, 155 },
     { "int4-rtn", "INT4, groups of 32", 4.61, 9.8e-3, 2.6e-2, 0.0224, 0.112, 1505, 204 },
     { "int3-rtn", "INT3, groups of 32", 3.68, 5.2e-2, 1.4e-1, 0.1290, 0.231, 1490, 209 },
+    { "fp8-e4m3", "FP8 in blocks of 128 x 128", 8.01, 7.1e-4, 1.6e-3, 0.0011, 0.036, 1320, 129 },
+    { "nvfp4", "NVFP4, blocks of 16", 4.51, 8.4e-3, 2.1e-2, 0.0187, 0.103, 1300, 190 },
+    { "q4-k", "Q4_K", 4.5, 5.9e-3, 1.4e-2, 0.0121, 0.087, 1350, 188 },
 };
 
 /* A number in [-1, 1) that depends on the arguments only. */
@@ -155,31 +159,89 @@ static dsb_status synthetic_put_calibration(dsb_db *db, const char *id, int n_la
     return DSB_OK;
 }
 
-/* Writes the run in one transaction and finishes it. */
-static inline dsb_status synthetic_write(dsb_db *db, const char *id, int n_layer, int n_expert, dsb_err *err) {
-    dsb_run_record run = synthetic_record(id, n_layer, n_expert);
-    DSB_TRY(dsb_db_run_insert(db, &run, err));
-    DSB_TRY(dsb_db_begin(db, err));
-    for (int s = 0; s < SYNTHETIC_SCHEMES; s++) {
+/* Every weight of the blocks, as a run stores them. */
+static dsb_status synthetic_put_tensors(dsb_db *db, const char *id, int s, int n_layer, int n_expert, dsb_err *err) {
+    static const char *const experts[] = { "gate_proj", "up_proj", "down_proj" }, *const roles[] = { "expert.gate", "expert.up", "expert.down" };
+    static const char *const others[] = { "self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa", "self_attn.kv_b_proj", "self_attn.o_proj", "mlp.gate" };
+    static const char *const other_roles[] = { "attn.q_a", "attn.q_b", "attn.kv_a", "attn.kv_b", "attn.o", "router" };
+    const synthetic_scheme *k = &synthetic_schemes[s];
+    char name[128];
+    for (int l = 0; l < n_layer; l++)
+        for (int t = 0; t < (l ? 3 * n_expert : 0) + 6; t++) {
+            int e = t < 6 ? -1 : (t - 6) / 3, part = t < 6 ? t : (t - 6) % 3;
+            int64_t n = 14680064;
+            if (e < 0) snprintf(name, sizeof name, "model.layers.%d.%s.weight", l, others[part]);
+            else snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%d.%s.weight", l, e, experts[part]);
+            dsb_tensor_error row = { k->name, name, e < 0 ? other_roles[part] : roles[part], l, e, synthetic_moments(k->nmse * exp(0.1 * synthetic_noise(s, l, t)), n, 0.016 * exp(0.2 * synthetic_noise(l, t, 3))),
+                                     (int64_t)((double)n / 8 * k->bpw), n, k->bpw, s > 1 ? "int8" : "bf16", "channel", "rtn", "avx2/gemm_i8" };
+            DSB_TRY(dsb_db_put_tensor_error(db, id, &row, err));
+        }
+    return DSB_OK;
+}
+
+/* The metrics and margin deciles of each layer that synthetic_put_routing leaves out. */
+static dsb_status synthetic_put_more_routing(dsb_db *db, const char *id, int s, int n_layer, dsb_err *err) {
+    static const char *const kinds[] = { "isolated", "block", "accumulated" };
+    static const char *const metrics[] = { "jaccard", "router_kld", "group_change", "rank_of_new", "predicted_change", "load_cv_ref", "load_entropy", "load_entropy_ref", "load_tv", "experts_gained_all", "experts_lost_all" };
+    const char *scheme = synthetic_schemes[s].name;
+    for (int l = 1; l < n_layer; l++) {
+        for (int c = 0; c < 33; c++) {
+            dsb_routing_layer row = { scheme, kinds[c % 3], metrics[c / 3], "1", l, fabs(synthetic_noise(s, l, c)), 16384 };
+            DSB_TRY(dsb_db_put_routing_layer(db, id, &row, err));
+        }
+        for (int b = 0; b < 20; b++) {
+            double margin = 0.01 * (b / 2), rate = synthetic_schemes[s].route * 3 * exp(-0.6 * (b / 2)) * (b % 2 ? 1.1 : 1);
+            dsb_quality_detail row = { scheme, b % 2 ? "margin_decile_predicted" : "margin_decile", NULL, l, b / 2, margin, margin + 0.01, rate, 1638 };
+            DSB_TRY(dsb_db_put_quality_detail(db, id, &row, err));
+        }
+    }
+    return DSB_OK;
+}
+
+static dsb_status synthetic_put_confidence(dsb_db *db, const char *id, int s, dsb_err *err) {
+    for (int b = 0; b < 10; b++) {
+        dsb_quality_detail row = { synthetic_schemes[s].name, "kld_by_confidence", NULL, -1, b, b / 10.0, (b + 1) / 10.0, synthetic_schemes[s].kld * (0.3 + 0.5 * b * (10 - b) / 9.0), 300 + 110 * b };
+        DSB_TRY(dsb_db_put_quality_detail(db, id, &row, err));
+    }
+    return DSB_OK;
+}
+
+static dsb_status synthetic_put_run(dsb_db *db, const char *id, int n_layer, int n_expert, int n_scheme, bool whole, dsb_err *err) {
+    for (int s = 0; s < n_scheme; s++) {
         const synthetic_scheme *k = &synthetic_schemes[s];
         dsb_scheme_record scheme = { k->name, k->what, "{\"rules\": []}", NULL, s > 1 ? "avx2/gemm_i8" : "avx2/gemm_f32", s,
                                      (int64_t)(13.8e6 / 8 * k->bpw), 13800000, k->bpw, k->bpw };
         DSB_TRY(dsb_db_put_scheme(db, id, &scheme, err));
         if (s) DSB_TRY(synthetic_put_layers(db, id, s, n_layer, err));
-        DSB_TRY(synthetic_put_routing(db, id, s, n_layer, n_expert, err));
+        if (s || !whole) DSB_TRY(synthetic_put_routing(db, id, s, n_layer, n_expert, err)); /* a real run has none of the reference */
         DSB_TRY(synthetic_put_quality(db, id, s, err));
         DSB_TRY(synthetic_put_speed(db, id, s, err));
+        if (s && whole) DSB_TRY(synthetic_put_tensors(db, id, s, n_layer, n_expert, err));
+        if (s) DSB_TRY(synthetic_put_more_routing(db, id, s, n_layer, err));
+        if (s) DSB_TRY(synthetic_put_confidence(db, id, s, err));
         dsb_tensor_error tensor = { k->name, "model.layers.1.mlp.experts.0.down_proj.weight", "expert.down", 1, 0, synthetic_moments(k->nmse / 2, 65536, 0.016),
                                     (int64_t)(65536 / 8 * k->bpw), 65536, k->bpw, s > 1 ? "int8" : "bf16", "channel", "rtn", "avx2/gemm_i8" };
-        DSB_TRY(dsb_db_put_tensor_error(db, id, &tensor, err));
+        if (!whole) DSB_TRY(dsb_db_put_tensor_error(db, id, &tensor, err));
         dsb_recipe_rule_row rule = { k->name, "expert.*", s > 1 ? "int8" : "keep", "channel", "rtn", "int8-dynamic", NULL, 0 };
         DSB_TRY(dsb_db_put_recipe_rule(db, id, &rule, err));
     }
     DSB_TRY(synthetic_put_calibration(db, id, n_layer, n_expert, err));
     dsb_event event = { "static-int8", "warning", "9 experts had fewer than 256 calibration tokens: dynamic scale", -1, -1 };
-    DSB_TRY(dsb_db_put_event(db, id, &event, err));
+    return dsb_db_put_event(db, id, &event, err);
+}
+
+static inline dsb_status synthetic_write_n(dsb_db *db, const char *id, int n_layer, int n_expert, int n_scheme, bool whole, dsb_err *err) {
+    dsb_run_record run = synthetic_record(id, n_layer, n_expert);
+    DSB_TRY(dsb_db_run_insert(db, &run, err));
+    DSB_TRY(dsb_db_begin(db, err));
+    DSB_TRY(synthetic_put_run(db, id, n_layer, n_expert, n_scheme, whole, err));
     DSB_TRY(dsb_db_commit(db, err));
     return dsb_db_run_finish(db, id, "done", 83.25, 212LL << 20, err);
 }
+
+/* Writes the run in one transaction and finishes it. */
+static inline dsb_status synthetic_write(dsb_db *db, const char *id, int n_layer, int n_expert, dsb_err *err) { return synthetic_write_n(db, id, n_layer, n_expert, SYNTHETIC_SCHEMES, false, err); }
+/* The same of twelve schemes beside the reference, with every tensor: as large as a real one. */
+static inline dsb_status synthetic_write_all(dsb_db *db, const char *id, int n_layer, int n_expert, dsb_err *err) { return synthetic_write_n(db, id, n_layer, n_expert, SYNTHETIC_ALL, true, err); }
 
 #endif

@@ -94,7 +94,7 @@ static void test_db__a_run_is_read_back_as_written(void **state) {
 
     dsb_routing_layer *routing;
     assert_int_equal(dsb_db_get_routing_layer(db, &arena, "first", NULL, &routing, &n, &err), DSB_OK);
-    assert_int_equal(n, SYNTHETIC_SCHEMES * 7 * 3 * 6);
+    assert_int_equal(n, SYNTHETIC_SCHEMES * 7 * 3 * 6 + (SYNTHETIC_SCHEMES - 1) * 7 * 3 * 11);
     dsb_routing_expert *experts;
     assert_int_equal(dsb_db_get_routing_expert(db, &arena, "first", "bf16", &experts, &n, &err), DSB_OK);
     assert_int_equal(n, 7 * 16 * 2);
@@ -104,7 +104,7 @@ static void test_db__a_run_is_read_back_as_written(void **state) {
     assert_int_equal(chunks[31].chunk, 31);
     dsb_quality_detail *detail;
     assert_int_equal(dsb_db_get_quality_detail(db, &arena, "first", "bf16", &detail, &n, &err), DSB_OK);
-    assert_int_equal(n, 28);
+    assert_int_equal(n, 28 + 7 * 20 + 10);
     dsb_throughput *speed;
     assert_int_equal(dsb_db_get_throughput(db, &arena, "first", NULL, &speed, &n, &err), DSB_OK);
     assert_int_equal(n, 2 * SYNTHETIC_SCHEMES);
@@ -127,6 +127,19 @@ static void test_db__a_run_is_read_back_as_written(void **state) {
     dsb_arena_release(&arena);
 }
 
+/* A run of 61 layers, 256 experts, 12 schemes is to fit 150 MB. What grows is tensors (3·256·60·12) and experts (2·256·60·12): bytes a row of each, and of a
+ * weight's own facts, times their number. 8 layers of 64 experts stand for them; the rest of the file is counted too, which errs on the safe side. */
+static void test_db__a_big_run_stays_small(void **state) {
+    dsb_err err = { 0 };
+    struct stat st;
+    dsb_db *db = opened(true);
+    if (synthetic_write_all(db, "night-20260101-120000", 8, 64, &err)) fail_msg("%s", err.text);
+    dsb_db_close(db);
+    assert_int_equal(stat(path, &st), 0);
+    double scale = (256.0 * 60) / (64 * 7);
+    assert_true((double)st.st_size * scale < 150e6);
+}
+
 /* Every column of every table is described once, and the description fits the SQL. */
 static void test_db__descriptions_cover_all_columns(void **state) {
     dsb_db_close(opened(true));
@@ -135,7 +148,7 @@ static void test_db__descriptions_cover_all_columns(void **state) {
     for (int t = 0; t < DSB_TABLE_COUNT; t++) {
         sqlite3_stmt *stmt = NULL;
         int found = 0;
-        char *text = sqlite3_mprintf("SELECT name FROM pragma_table_info(%Q) WHERE name <> 'run_id'", dsb_tables[t].name);
+        char *text = sqlite3_mprintf("SELECT name FROM pragma_table_info(%Q) WHERE name NOT IN ('run_id', 'id', 'kind_order')", dsb_tables[t].name);
         assert_int_equal(sqlite3_prepare_v2(raw, text, -1, &stmt, NULL), SQLITE_OK);
         while (sqlite3_step(stmt) == SQLITE_ROW) {
             bool known = false;
@@ -198,7 +211,7 @@ static void test_db__views_give_no_figure_where_values_are_not_finite(void **sta
     if (synthetic_write(db, "v", 4, 4, &err)) fail_msg("%s", err.text);
     dsb_db_close(db);
     sql("UPDATE layer_error SET nonfinite = 7 WHERE scheme = 'bf16' AND layer = 2 AND point = 'block' AND kind = 'accumulated';"
-        "UPDATE tensor_error SET nonfinite = 1 WHERE scheme = 'bf16'");
+        "UPDATE tensor_row SET nonfinite = 1 WHERE scheme_id IN (SELECT id FROM scheme WHERE name = 'bf16')");
     for (int i = 0; i < 4; i++) {
         static const char *const k_figure[] = { "nmse", "rel_l2", "sqnr_db", "cosine" };
         char query[160];
@@ -381,7 +394,11 @@ static void test_db__an_older_file_is_migrated(void **state) {
     sql(pragma);
     sql("INSERT INTO host (id) VALUES (1); INSERT INTO model (id) VALUES (1); INSERT INTO dataset (id) VALUES (1);"
         "INSERT INTO run (id, created_utc, status, host_id, model_id, dataset_id, calibration_id) VALUES ('old', '2025', 'done', 1, 1, 1, 1);"
-        "INSERT INTO scheme (run_id, name, ordinal) VALUES ('old', 'reference', 0)");
+        "INSERT INTO scheme (run_id, name, ordinal) VALUES ('old', 'reference', 0), ('old', 's', 1);"
+        "INSERT INTO tensor_error (run_id, scheme, tensor, role, layer, expert, n, nonfinite, xx, dd, stored_bytes, n_weight, bpw, format) VALUES ('old', 's', 't', 'router', 2, -1, 4, 0, 8.0, 0.5, 2, 4, 4.0, 'int4'),"
+        " ('old', 'reference', 't', 'router', 2, -1, 4, 0, 8.0, 0.0, 8, 4, 16.0, NULL);"
+        "INSERT INTO routing_expert (run_id, scheme, layer, expert, kind, hits_ref) VALUES ('old', 's', 2, 1, 'isolated', 7), ('old', 's', 2, 1, 'accumulated', 28);"
+        "INSERT INTO calibration_coverage (run_id, scheme, layer, expert, tokens) VALUES ('old', 's', 2, 1, 9)");
     dsb_db *db = opened(true);
     dsb_arena_init(&arena);
     assert_int_equal(dsb_db_run_get(db, &arena, "old", &run, &err), DSB_OK);
@@ -391,6 +408,19 @@ static void test_db__an_older_file_is_migrated(void **state) {
     assert_int_equal(dsb_db_get_task_item(db, &arena, "old", NULL, &items, &n, &err), DSB_OK);
     assert_int_equal(n, 1);
     assert_true(items[0].gold == 1 && items[0].answer_norm == -1 && items[0].loglik_gold == -2.5 && isnan(items[0].margin));
+    dsb_tensor_error *tensors;
+    assert_int_equal(dsb_db_get_tensor_error(db, &arena, "old", "s", &tensors, &n, &err), DSB_OK);
+    assert_int_equal(n, 1);
+    assert_true(tensors[0].m.xx == 8 && tensors[0].m.dd == 0.5 && tensors[0].bpw == 4 && tensors[0].layer == 2 && isnan(tensors[0].m.yy));
+    assert_string_equal(tensors[0].format, "int4");
+    assert_null(tensors[0].kernel);
+    dsb_routing_expert *experts;
+    assert_int_equal(dsb_db_get_routing_expert(db, &arena, "old", NULL, &experts, &n, &err), DSB_OK);
+    assert_int_equal(n, 2);
+    assert_true(!strcmp(experts[0].kind, "accumulated") && experts[0].hits_ref == 28 && experts[1].hits_ref == 7);
+    dsb_calibration_coverage *coverage;
+    assert_int_equal(dsb_db_get_calibration_coverage(db, &arena, "old", "s", &coverage, &n, &err), DSB_OK);
+    assert_true(n == 1 && coverage[0].tokens == 9);
     dsb_arena_release(&arena);
     dsb_db_close(db);
 }
@@ -427,6 +457,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_db__descriptions_cover_all_columns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__views_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__worst_expert_joins_both_kinds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__a_big_run_stays_small, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__views_give_no_figure_where_values_are_not_finite, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__runs_are_newest_first_and_found_by_prefix, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__put_replaces_without_losing_what_hangs_on_it, set_up, tear_down),

@@ -98,11 +98,44 @@ static void test_experts__the_guide_is_judged_by_paired_intervals(void **state) 
     dsb_arena_release(&arena);
 }
 
+static void add_chunks(dsb_run_data *d, const char *scheme, double kld, double drift, double spread) {
+    for (int c = 0; c < 4; c++) d->chunks[d->n_chunk_row++] = (dsb_chunk_quality){.scheme = scheme, .chunk = c, .kld = kld + (c % 2 ? spread : -spread), .selection_change = drift};
+}
+
+/* Differences of −0.2 ± 0.01 twice each: sd 0.01·√(4/3), the half width t(0.975, 3)·sd/√4 = 3.18245·0.0057735 = 0.018374. */
+static void test_experts__compensation_stands_beside_the_same_recipe_without(void **state) {
+    dsb_scheme_record schemes[] = {
+        {.name = "reference", .weight_bytes = -1},
+        {.name = "other", .recipe_json = "{\"name\":\"other\",\"rules\":[{\"role\":\"*\",\"format\":\"int3\"}]}", .weight_bytes = 9},
+        {.name = "moved", .source = "elsewhere", .recipe_json = "{\"name\":\"moved\",\"rules\":[{\"role\":\"*\",\"format\":\"int4\"}]}", .weight_bytes = 9},
+        {.name = "plain", .recipe_json = "{\"name\":\"plain\",\"rules\":[{\"format\":\"int4\",\"role\":\"*\"}]}", .weight_bytes = 1000000},
+        {.name = "won", .weight_bytes = 1500000, .recipe_json = "{\"name\":\"won\",\"rules\":[{\"role\":\"router\",\"format\":\"keep\",\"compensation\":\"router\"},"
+                                                               "{\"role\":\"*\",\"format\":\"int4\",\"compensation\":[\"bias\"],\"rank\":4}]}"},
+    };
+    dsb_chunk_quality chunks[16];
+    dsb_run_data d = {.schemes = schemes, .n_scheme = 5, .chunks = chunks};
+    dsb_arena arena;
+    dsb_arena_init(&arena);
+    add_chunks(&d, "plain", 0.5, 0.25, 0);
+    assert_null(dsb_compensation_won(&d, &arena, "won")); /* no chunks of its own */
+    add_chunks(&d, "won", 0.3, 0.20, 0.01);
+    assert_string_equal(dsb_compensation_won(&d, &arena, "won"), "beside plain (the same without compensation), paired by chunk: KLD -0.2 nats a token [-0.22, -0.18], "
+                                                                 "rerouted tokens -5.00 percentage points [-5.00, -5.00], +0.50 MB");
+    assert_null(dsb_compensation_won(&d, &arena, "plain")); /* compensates nothing */
+    assert_null(dsb_compensation_won(&d, &arena, "none"));
+    d.n_scheme = 3;
+    assert_null(dsb_compensation_won(&d, &arena, "won"));
+    for (int i = 4; i < 8; i++) chunks[i].kld = i % 2 ? 0.8 : 0.25;
+    d.n_scheme = 5;
+    assert_non_null(strstr(dsb_compensation_won(&d, &arena, "won"), "; no gain in KLD is shown"));
+    dsb_arena_release(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_experts__coverage_tells_the_least_median_most_and_who_starved),
         cmocka_unit_test(test_experts__agreement_is_the_mean_rank_correlation),
-        cmocka_unit_test(test_experts__the_guide_is_judged_by_paired_intervals),
+        cmocka_unit_test(test_experts__the_guide_is_judged_by_paired_intervals), cmocka_unit_test(test_experts__compensation_stands_beside_the_same_recipe_without),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,48 @@ static void test_kernels_gemm__blocks_and_tiles_of_every_remainder(void **state)
         }
 }
 
+/* A list of more products than any array on the stack has, of all kinds and sizes: some read what the one before does, in the same groups or in
+ * others, some have no rows; each has gemm's bits. */
+static void test_kernels_gemm__a_list_is_its_products(void **state) {
+    enum { LIST = 45, MOST_N = 200, ROWS = 70, COLS = 300 };
+    const dsb_backend *be[KC_LEVELS];
+    int8_t *codes = kc_memory(ROWS * COLS), *q = kc_memory(MOST_N * COLS);
+    float *w = kc_floats(ROWS * COLS, 1), *scale = kc_floats(ROWS * COLS, 0.1f), *x = kc_floats(MOST_N * COLS, 1), *x_scale = kc_floats(MOST_N, 1);
+    for (int64_t i = 0; i < ROWS * COLS; i++) codes[i] = code_within(7), w[i] = as_bf16(w[i]);
+    for (int64_t i = 0; i < MOST_N * COLS; i++) q[i] = code_within(127), x[i] = i / COLS % 5 ? as_bf16(x[i]) : x[i];
+    for (int b = 0, n_be = kc_backends(be); b < n_be; b++) {
+        dsb_wmat m[LIST];
+        dsb_act act[LIST];
+        dsb_product list[LIST];
+        for (int i = 0; i < LIST; i++) {
+            static const int64_t n[] = {3, 1, 120, 0, MOST_N}, group[] = {32, 32, 30, 1 << 20};
+            int64_t rows = 16 + 18 * (i % 4), cols = COLS - 7 * (i / 4 % 3);
+            dsb_wkind kind = (dsb_wkind[]){DSB_W_F32, DSB_W_BF16, DSB_W_I8, DSB_W_I4, DSB_W_F16}[i / 6 % 5];
+            bool ints = kind >= DSB_W_I8;
+            if (ints) assert_int_equal(be[b]->pack_int(&m[i], kind, codes, scale, group[i % 4] < cols ? group[i % 4] : cols, rows, cols, NULL), DSB_OK);
+            else assert_int_equal(be[b]->pack_float(&m[i], kind, w, rows, cols, NULL), DSB_OK);
+            act[i] = (dsb_act){.n = n[i / 3 % 5], .cols = cols, .f32 = ints ? NULL : x, .q = ints ? q : NULL, .scale = ints ? x_scale : NULL};
+            list[i] = (dsb_product){&m[i], &act[i], kc_memory((size_t)(act[i].n * rows) * sizeof(float) + 4)};
+        }
+        be[b]->gemm_list(list, LIST);
+        for (int i = 0; i < LIST; i++) {
+            size_t bytes = (size_t)(act[i].n * m[i].rows) * sizeof(float);
+            float *one = kc_memory(bytes + 4);
+            be[b]->gemm(&m[i], &act[i], one);
+            assert_memory_equal(one, list[i].y, bytes);
+            kc_free(one);
+            kc_free(list[i].y);
+            be[b]->unpack(&m[i]);
+        }
+    }
+    kc_free(codes);
+    kc_free(q);
+    kc_free(w);
+    kc_free(scale);
+    kc_free(x);
+    kc_free(x_scale);
+}
+
 /* The largest codes there are: -128 of weights that others stored, and -8. */
 static void test_kernels_gemm__least_weight_codes_are_exact(void **state) {
     enum { ROWS = 19, COLS = 4096 };
@@ -252,6 +294,7 @@ int main(void) {
         cmocka_unit_test(test_kernels_gemm__integer_sums_are_exact_in_any_group),
         cmocka_unit_test(test_kernels_gemm__largest_codes_don_t_overflow),
         cmocka_unit_test(test_kernels_gemm__blocks_and_tiles_of_every_remainder),
+        cmocka_unit_test(test_kernels_gemm__a_list_is_its_products),
         cmocka_unit_test(test_kernels_gemm__least_weight_codes_are_exact),
         cmocka_unit_test(test_kernels_gemm__bf16_products_of_large_and_nonfinite_values),
         cmocka_unit_test(test_kernels_gemm__int4_holds_minus_eight),

@@ -93,6 +93,21 @@ static void test_logits__intervals_hold_the_value_and_repeat(void **state) {
     assert_int_equal(nll->n, N);
 }
 
+/* delta_nll is 0.01·i: chunk means have the variance 4·2.5·10⁻⁴, positions 55/6·10⁻⁴; (4·2.5/5) / (55/6/10) = 24/11. Without the last chunk 20/9. */
+static void test_logits__design_effect(void **state) {
+    fixture x;
+    dsb_figures f;
+    fixture_fill(&x);
+    assert_int_equal(dsb_logit_figures(&x.run, &f, NULL), 0);
+    assert_true(fabs(value(&f, "delta_nll_design_effect") - 24.0 / 11) < 1e-12 && fabs(value(&f, "kld_mean_design_effect") - 24.0 / 11) < 1e-12);
+    x.target[9] = x.target[8] = -1;
+    assert_int_equal(dsb_logit_figures(&x.run, &f, NULL), 0);
+    assert_true(fabs(value(&f, "delta_nll_design_effect") - 20.0 / 9) < 1e-12 && fabs(value(&f, "kld_mean_design_effect") - 24.0 / 11) < 1e-12);
+    x.rows[3].nonfinite = 1;
+    assert_int_equal(dsb_logit_figures(&x.run, &f, NULL), 0);
+    assert_true(isnan(value(&f, "kld_mean_design_effect")));
+}
+
 static void test_logits__rows_without_target(void **state) {
     fixture x;
     dsb_figures f;
@@ -194,6 +209,7 @@ int main(void) {
         cmocka_unit_test(test_logits__means_and_percentiles),
         cmocka_unit_test(test_logits__agreement_flips_accuracy),
         cmocka_unit_test(test_logits__intervals_hold_the_value_and_repeat),
+        cmocka_unit_test(test_logits__design_effect),
         cmocka_unit_test(test_logits__rows_without_target),
         cmocka_unit_test(test_logits__nonfinite_is_never_averaged_away),
         cmocka_unit_test(test_logits__chunk_means),

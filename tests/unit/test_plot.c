@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "reports/gnuplot.h"
+#include "reports/plot_csv.h"
 #include "reports/plot_table.h"
 #include "synthetic_run.h"
 
@@ -23,7 +24,7 @@ static int set_up(void **state) {
     if (!mkdtemp(dir)) return -1;
     snprintf(path, sizeof path, "%s/r.db", dir);
     snprintf(touched, sizeof touched, "%s/touched", dir);
-    return dsb_db_open(&db, path, true, &err) || synthetic_write(db, "demo", 8, 16, &err) ? -1 : 0;
+    return dsb_db_open(&db, path, true, &err) || synthetic_write(db, "before", 8, 16, &err) || synthetic_write(db, "demo", 8, 16, &err) ? -1 : 0;
 }
 
 static int tear_down(void **state) {
@@ -31,9 +32,10 @@ static int tear_down(void **state) {
     dsb_db_close(db);
     unlink(path);
     for (int i = dsb_plot_list(&plots) - 1; i >= 0; i--)
-        for (int png = 0; png < 2; png++) {
+        for (int k = 0; k < 4; k++) {
+            static const char *const suffixes[] = { "svg", "png", "pdf", "csv" };
             char file[128];
-            snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, png ? "png" : "svg");
+            snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, suffixes[k]);
             unlink(file);
         }
     unsetenv("DSBENCH_GNUPLOT");
@@ -46,26 +48,37 @@ static void need_gnuplot(void) {
     skip();
 }
 
-static void test_plot__every_plot_draws_svg_png_and_letters(void **state) {
+static void test_plot__every_plot_draws_svg_png_pdf_and_letters(void **state) {
     need_gnuplot();
     for (int picture = DSB_PICTURE_SVG; picture <= DSB_PICTURE_TERMINAL; picture++) {
         dsb_text t;
         dsb_err err = { 0 };
         const dsb_plot *plots;
         dsb_text_init(&t);
-        if (dsb_plot_run(db, "demo", NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
+        if (dsb_plot_run(db, "demo", "before", NULL, picture, dir, &t, &err)) fail_msg("%s", err.text);
         for (int i = dsb_plot_list(&plots) - 1; i >= 0 && picture != DSB_PICTURE_TERMINAL; i--) {
             char file[128], head[8] = { 0 };
-            snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, picture == DSB_PICTURE_PNG ? "png" : "svg");
+            static const char *const suffixes[] = { "svg", "png", "pdf" }, *const heads[] = { "<?xml", "\x89PNG\r", "%PDF-" };
+            snprintf(file, sizeof file, "%s/%s.csv", dir, plots[i].name);
+            assert_non_null(strstr(t.data, file));
+            snprintf(file, sizeof file, "%s/%s.%s", dir, plots[i].name, suffixes[picture]);
             assert_non_null(strstr(t.data, file));
             FILE *f = fopen(file, "rb");
             assert_non_null(f);
             assert_int_equal(fread(head, 1, 5, f), 5);
             fclose(f);
-            assert_memory_equal(head, picture == DSB_PICTURE_PNG ? "\x89PNG\r" : "<?xml", 5);
+            assert_memory_equal(head, heads[picture], 5);
         }
         dsb_text_release(&t);
     }
+}
+
+static void test_plot__csv_holds_the_data_under_its_columns(void **state) {
+    dsb_text t;
+    dsb_text_init(&t);
+    dsb_plot_csv("set x\n$a << END\n#@one\tx\ty\tname\n1 ? \"a, b\"\n 2 0.5 \"=SUM(1)\"\nEND\nplot $a\n$b << END\n#@-two\tx\ty\tname\n-3 4 \"\"\nEND\n$c << END\n#\tz\n7\nEND\n", &t);
+    assert_string_equal(t.data, "series,x,y,name\none,1,,\"a, b\"\none,2,0.5,\"'=SUM(1)\"\n\"'-two\",-3,4,\n\nseries,z\n,7\n");
+    dsb_text_release(&t);
 }
 
 /* Names that would run a command, close a string, end the data block or format a number, in scheme, model, text and run. */
@@ -86,19 +99,26 @@ static void test_plot__names_are_inert(void **state) {
         dsb_quality kld = { names[i], "kld_mean", NULL, 0.01 * (i + 1), 0.005, 0.1, 9 }, delta = { names[i], "delta_nll", NULL, 0.01, 0, 0.02, 9 };
         dsb_layer_error layer = { names[i], "block", "accumulated", 0, synthetic_moments(1e-3, 9, 1), NAN, NAN };
         dsb_routing_expert expert = { names[i], "accumulated", 0, 0, 10, 9, 2, 1, 1, 1, 1e-3 };
+        dsb_quality_detail bin = { names[i], "kld_by_confidence", NULL, -1, 3, 0.3, 0.4, 0.01, 9 }, margin = { names[i], "margin_decile", NULL, 0, 2, 0.1, 0.2, 0.1, 9 };
+        dsb_routing_layer drift = { names[i], "accumulated", "selection_change", NULL, 0, 0.1, 9 };
+        dsb_layer_error own = { names[i], "block", "isolated", 0, synthetic_moments(1e-3, 9, 1), NAN, NAN };
         dsb_throughput speed = { names[i], "decode", 8, 0, 1, 1, 10, 9, 11, NAN, NAN, NAN, NAN, NAN, NAN, NAN, -1, NAN, NAN, NAN, NAN, NULL };
         assert_int_equal(dsb_db_put_scheme(db, run.id, &scheme, &err), DSB_OK);
         assert_int_equal(dsb_db_put_quality(db, run.id, &kld, &err), DSB_OK);
         assert_int_equal(dsb_db_put_quality(db, run.id, &delta, &err), DSB_OK);
         assert_int_equal(dsb_db_put_layer_error(db, run.id, &layer, &err), DSB_OK);
         assert_int_equal(dsb_db_put_routing_expert(db, run.id, &expert, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_quality_detail(db, run.id, &bin, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_quality_detail(db, run.id, &margin, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_routing_layer(db, run.id, &drift, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_layer_error(db, run.id, &own, &err), DSB_OK);
         assert_int_equal(dsb_db_put_throughput(db, run.id, &speed, &err), DSB_OK);
     }
     dsb_text t;
     dsb_text_init(&t);
-    if (dsb_plot_run(db, run.id, NULL, DSB_PICTURE_SVG, dir, &t, &err)) fail_msg("%s", err.text);
-    const char *const drawn[] = { "pareto", "perplexity", "error", "heat_drift", "expert_error", "throughput" };
-    for (int i = 0; i < 6; i++) {
+    if (dsb_plot_run(db, run.id, NULL, NULL, DSB_PICTURE_SVG, dir, &t, &err)) fail_msg("%s", err.text);
+    const char *const drawn[] = { "pareto", "perplexity", "error", "heat_drift", "heat_worst", "kld_confidence", "margins", "throughput" };
+    for (int i = 0; i < 8; i++) {
         char file[128];
         struct stat st;
         snprintf(file, sizeof file, "%s/%s.svg", dir, drawn[i]);
@@ -126,7 +146,7 @@ static void test_plot__a_missing_or_failing_gnuplot_is_a_message(void **state) {
     setenv("DSBENCH_GNUPLOT", "/no/such/gnuplot", 1);
     assert_int_equal(dsb_gnuplot_run("plot x\n", 10, &t, &err), DSB_EOUTPUT);
     assert_non_null(strstr(err.text, "apt-get install gnuplot-nox"));
-    assert_int_equal(dsb_plot_run(db, "demo", NULL, DSB_PICTURE_SVG, dir, &t, &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, NULL, DSB_PICTURE_SVG, dir, &t, &err), DSB_EOUTPUT);
     assert_non_null(strstr(err.text, "not found"));
     setenv("DSBENCH_GNUPLOT", "/bin/false", 1); /* ends without reading: no SIGPIPE for us */
     char *big = malloc(1 << 20);
@@ -169,11 +189,11 @@ static void test_plot__unknown_plot_and_no_data_are_told(void **state) {
     dsb_err err = { 0 };
     dsb_run_record run = synthetic_record("empty", 2, 2);
     dsb_text_init(&t);
-    assert_int_equal(dsb_plot_run(db, "demo", "nope", DSB_PICTURE_SVG, dir, &t, &err), DSB_EUSAGE);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, "nope", DSB_PICTURE_SVG, dir, &t, &err), DSB_EUSAGE);
     assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
-    assert_int_equal(dsb_plot_run(db, "empty", "pareto", DSB_PICTURE_SVG, dir, &t, &err), DSB_EINPUT);
+    assert_int_equal(dsb_plot_run(db, "empty", NULL, "pareto", DSB_PICTURE_SVG, dir, &t, &err), DSB_EINPUT);
     assert_non_null(strstr(err.text, "no data"));
-    assert_int_equal(dsb_plot_run(db, "demo", "pareto", DSB_PICTURE_SVG, "/proc/no", &t, &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_plot_run(db, "demo", NULL, "pareto", DSB_PICTURE_SVG, "/proc/no", &t, &err), DSB_EOUTPUT);
     dsb_text_release(&t);
 }
 
@@ -184,7 +204,8 @@ int main(void) {
     have_gnuplot = !dsb_gnuplot_run("set terminal dumb\nplot 1\n", 20, &t, NULL);
     dsb_text_release(&t);
     const struct CMUnitTest tests[] = {
-        T(test_plot__every_plot_draws_svg_png_and_letters),
+        T(test_plot__every_plot_draws_svg_png_pdf_and_letters),
+        T(test_plot__csv_holds_the_data_under_its_columns),
         T(test_plot__names_are_inert),
         T(test_plot__quoting_is_closed),
         T(test_plot__a_missing_or_failing_gnuplot_is_a_message),

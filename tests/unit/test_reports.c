@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "reports/compare.h"
 #include "reports/html.h"
 #include "reports/inspect.h"
 #include "reports/summary.h"
@@ -184,7 +183,7 @@ static void test_summary__warnings_are_shown(void **state) {
     }
     for (int form = DSB_REPORT_TEXT; form <= DSB_REPORT_JSON; form++) {
         dsb_text_init(&t);
-        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
+        assert_int_equal(form == DSB_REPORT_HTML ? dsb_html_report(db, "demo", NULL, &t, &err) : dsb_summary_print(db, "demo", form, &t, &err), DSB_OK);
         if (form == DSB_REPORT_TEXT) assert_non_null(strstr(t.data, "\nwarning: bf16: two?lines\nwarning: again\n"));
         if (form == DSB_REPORT_MARKDOWN) assert_non_null(strstr(t.data, "\n- bf16: two?lines\n- again\n"));
         if (form != DSB_REPORT_JSON) assert_non_null(strstr(t.data, "and 2 more, in table event"));
@@ -232,7 +231,7 @@ static void test_reports__an_empty_run_is_shown(void **state) {
     dsb_text_init(&t);
     assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
     assert_int_equal(dsb_summary_print(db, "empty", DSB_REPORT_TEXT, &t, &err), DSB_OK);
-    assert_int_equal(dsb_html_report(db, "empty", &t, &err), DSB_OK);
+    assert_int_equal(dsb_html_report(db, "empty", NULL, &t, &err), DSB_OK);
     assert_non_null(strstr(t.data, "not a whole result"));
     dsb_text_release(&t);
 }
@@ -287,101 +286,6 @@ static void test_inspect__a_non_finite_layer_comes_first(void **state) {
     dsb_arena_release(&arena);
 }
 
-static dsb_status compared(const char *base, const char *head, dsb_text *t, bool *regressed, dsb_err *err) {
-    dsb_text_init(t);
-    return dsb_compare(db, base, head, DSB_REPORT_JSON, t, regressed, err);
-}
-
-static const char *verdict(const json_t *doc, const char *metric) {
-    size_t i;
-    json_t *row;
-    json_array_foreach(json_object_get(doc, "rows"), i, row) if (!strcmp(json_string_value(json_object_get(row, "metric")), metric)) return json_string_value(json_object_get(row, "verdict"));
-    return "none";
-}
-
-static void test_compare__identical_is_equivalent_and_worse_regresses(void **state) {
-    dsb_text t;
-    dsb_err err = { 0 };
-    bool regressed = true;
-    assert_int_equal(compared("demo", "latest", &t, &regressed, &err), DSB_OK);
-    assert_false(regressed);
-    json_t *doc = json_loadb(t.data, t.size, 0, NULL);
-    size_t i;
-    json_t *row;
-    assert_int_equal(json_array_size(json_object_get(doc, "rows")), 9 * SYNTHETIC_SCHEMES);
-    json_array_foreach(json_object_get(doc, "rows"), i, row) assert_false(!strcmp(json_string_value(json_object_get(row, "verdict")), "regressed"));
-    json_decref(doc);
-    dsb_text_release(&t);
-
-    assert_int_equal(compared("demo:bf16", "demo:int4-rtn", &t, &regressed, &err), DSB_OK);
-    assert_true(regressed);
-    doc = json_loadb(t.data, t.size, 0, NULL);
-    assert_string_equal(verdict(doc, "kld_mean"), "regressed");
-    assert_string_equal(verdict(doc, "top1_agreement"), "regressed"); /* higher is better */
-    assert_string_equal(verdict(doc, "weight_bytes"), "improved");
-    assert_string_equal(verdict(doc, "decode_tps"), "reported");
-    json_decref(doc);
-    dsb_text_release(&t);
-
-    assert_int_equal(compared("demo:int4-rtn", "demo:bf16", &t, &regressed, &err), DSB_OK);
-    assert_false(regressed);
-    dsb_text_release(&t);
-}
-
-/* The mean difference and its t interval by hand: two chunks of equal weight, differences 1 and 3 -> 2 ± 12.706·1. */
-static void test_compare__interval_is_paired_t_over_chunks(void **state) {
-    dsb_err err = { 0 };
-    dsb_text t;
-    bool regressed;
-    for (int r = 0; r < 2; r++) {
-        dsb_run_record run = synthetic_record(r ? "two-b" : "two-a", 2, 2);
-        run.n_chunk = 2;
-        run.n_scored = 20;
-        assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
-        dsb_scheme_record scheme = { "s", NULL, NULL, NULL, NULL, 1, -1, -1, NAN, NAN };
-        assert_int_equal(dsb_db_put_scheme(db, run.id, &scheme, &err), DSB_OK);
-        for (int c = 0; c < 2; c++) {
-            dsb_chunk_quality q = { "s", c, 10, 10, 1, 1, r ? 1 + 2 * c + 5 : 5, NAN, NAN, NAN, NAN, NAN };
-            assert_int_equal(dsb_db_put_chunk_quality(db, run.id, &q, &err), DSB_OK);
-        }
-    }
-    assert_int_equal(compared("two-a", "two-b", &t, &regressed, &err), DSB_OK);
-    json_t *doc = json_loadb(t.data, t.size, 0, NULL), *row = json_array_get(json_object_get(doc, "rows"), 1);
-    assert_string_equal(json_string_value(json_object_get(row, "metric")), "kld_mean");
-    assert_float_equal(json_real_value(json_object_get(row, "difference")), 2, 1e-12);
-    assert_float_equal(json_real_value(json_object_get(row, "lo")), 2 - 12.7062047361747, 1e-9);
-    assert_string_equal(json_string_value(json_object_get(row, "verdict")), "inconclusive");
-    assert_false(regressed);
-    json_decref(doc);
-    dsb_text_release(&t);
-}
-
-static void test_compare__what_differs_is_refused(void **state) {
-    struct {
-        const char *id, *word;
-    } cases[] = { { "model", "model" }, { "text", "text" }, { "convention", "convention" }, { "context", "context" }, { "chunks", "chunks" }, { "arithmetic", "the reference's arithmetic differs: f32 against bf16" } };
-    dsb_err err = { 0 };
-    dsb_text t;
-    bool regressed;
-    for (int i = 0; i < 6; i++) {
-        dsb_run_record run = synthetic_record(cases[i].id, 8, 16);
-        if (i == 0) run.model.sha256 = "aaaa";
-        if (i == 1) run.dataset.sha256 = "bbbb";
-        if (i == 2) run.convention = "gptq";
-        if (i == 3) run.n_ctx = 2048;
-        if (i == 4) run.n_chunk /= 2;
-        if (i == 5) run.suite_json = "{\"reference\": \"bf16\"}";
-        assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
-        assert_int_equal(compared("demo", cases[i].id, &t, &regressed, &err), DSB_ECOMPARE);
-        assert_int_equal(dsb_exit_code(DSB_ECOMPARE), 3);
-        assert_non_null(strstr(err.text, cases[i].word));
-        dsb_text_release(&t);
-    }
-    assert_int_equal(compared("demo:nope", "demo", &t, &regressed, &err), DSB_EUSAGE);
-    assert_int_equal(compared("gone", "demo", &t, &regressed, &err), DSB_EUSAGE);
-    dsb_text_release(&t);
-}
-
 static void test_html__is_whole_self_contained_and_inert(void **state) {
     dsb_err err = { 0 };
     dsb_text t;
@@ -393,7 +297,7 @@ static void test_html__is_whole_self_contained_and_inert(void **state) {
     assert_int_equal(dsb_db_put_layer_error(db, "demo", &layer, &err), DSB_OK);
     assert_int_equal(dsb_db_put_event(db, "demo", &event, &err), DSB_OK);
     dsb_text_init(&t);
-    if (dsb_html_report(db, "demo", &t, &err)) fail_msg("%s", err.text);
+    if (dsb_html_report(db, "demo", NULL, &t, &err)) fail_msg("%s", err.text);
     assert_null(strstr(t.data, "<script"));
     assert_null(strstr(t.data, "src="));
     assert_null(strstr(t.data, "url(http"));
@@ -411,8 +315,8 @@ static void test_html__is_whole_self_contained_and_inert(void **state) {
     dsb_text_release(&t);
     char page[128];
     snprintf(page, sizeof page, "%s/page.html", dir);
-    assert_int_equal(dsb_html_write(db, "demo", page, &err), DSB_OK);
-    assert_int_equal(dsb_html_write(db, "demo", "/proc/no/page.html", &err), DSB_EOUTPUT);
+    assert_int_equal(dsb_html_write(db, "demo", NULL, page, &err), DSB_OK);
+    assert_int_equal(dsb_html_write(db, "demo", NULL, "/proc/no/page.html", &err), DSB_EOUTPUT);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -429,9 +333,6 @@ int main(void) {
         T(test_reports__an_empty_run_is_shown),
         T(test_inspect__worst_first_and_filtered),
         T(test_inspect__a_non_finite_layer_comes_first),
-        T(test_compare__identical_is_equivalent_and_worse_regresses),
-        T(test_compare__interval_is_paired_t_over_chunks),
-        T(test_compare__what_differs_is_refused),
         T(test_html__is_whole_self_contained_and_inert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,8 @@
 #include "temp_files.h"
 
 #include "base/spill.h"
+#include "engine/safetensors_write.h"
+#include "engine/sweep_internal.h"
 #include "kernels/backend.h"
 
 /* The backend, counting what is allocated. */
@@ -81,10 +83,14 @@ static dsb_status on_routing(void *ctx, const dsb_routing_event *e, dsb_err *err
 
 static int32_t tokens[TOKENS], targets[TOKENS];
 
-static sr_run *opened(const dsb_backend *be) {
-    sr_run *r = sr_open_on(be);
+static void fill_tokens(const sr_run *r) {
     for (int i = 0; i < TOKENS; i++) tokens[i] = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)r->m.config.vocab);
     for (int i = 0; i < TOKENS; i++) targets[i] = i % SR_CTX < SR_CTX - 1 ? tokens[i + 1] : -1;
+}
+
+static sr_run *opened(const dsb_backend *be) {
+    sr_run *r = sr_open_on(be);
+    fill_tokens(r);
     sr_add_preset(r, "static-int8");
     sr_add_preset(r, "qat-int8");
     sr_add_json(r, "{\"name\": \"head\", \"rules\": [{\"role\": \"lm_head\", \"format\": \"int8\", \"group\": 32}]}");
@@ -106,9 +112,8 @@ static dsb_sweep_plan plan_of(sr_run *r, const dsb_observer *obs, int64_t memory
                             .n_cal_chunk = 2, .cal_tokens = tokens, .isolated_every = 3, .memory = memory, .spill_dir = "/tmp", .obs = obs};
 }
 
-static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *how, bool wide) {
-    sr_run *r = opened(be);
-    if (wide) add_wide(r);
+/* Sweeps and closes. */
+static told swept_run(sr_run *r, int64_t memory, const dsb_sweep_costs *how) {
     told t = {0};
     dsb_err err = {0};
     dsb_observer obs = {.ctx = &t, .tensor = on_tensor, .layer = on_layer, .expert = on_expert, .routing = on_routing, .logits = on_logits, .clip = on_clip, .block_done = sr_on_block};
@@ -117,6 +122,11 @@ static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *
     if (dsb_sweep_run(&plan, &r->cal, &err)) fail_msg("%s", err.text);
     sr_close(r);
     return t;
+}
+static told swept(const dsb_backend *be, int64_t memory, const dsb_sweep_costs *how, bool wide) {
+    sr_run *r = opened(be);
+    if (wide) add_wide(r);
+    return swept_run(r, memory, how);
 }
 
 static dsb_sweep_costs costs_of(int64_t memory) {
@@ -159,6 +169,68 @@ static void test_sweep_memory__every_way_gives_the_same_bits(void **state) {
     }
 }
 
+/* A GPT-OSS of one layer whose hidden size of 384 is three blocks of a Hadamard matrix, with biases on what writes the stream. */
+static void write_wide_model(temp_dir *t) {
+    static const struct { const char *name; int64_t shape[3]; } k_tensor[] = {
+        {"lm_head.weight", {64, 384}}, {"model.embed_tokens.weight", {64, 384}}, {"model.norm.weight", {384}},
+        {"model.layers.0.input_layernorm.weight", {384}}, {"model.layers.0.post_attention_layernorm.weight", {384}},
+        {"model.layers.0.self_attn.q_proj.weight", {256, 384}}, {"model.layers.0.self_attn.q_proj.bias", {256}}, {"model.layers.0.self_attn.k_proj.weight", {64, 384}},
+        {"model.layers.0.self_attn.k_proj.bias", {64}}, {"model.layers.0.self_attn.v_proj.weight", {64, 384}}, {"model.layers.0.self_attn.v_proj.bias", {64}},
+        {"model.layers.0.self_attn.o_proj.weight", {384, 256}}, {"model.layers.0.self_attn.o_proj.bias", {384}}, {"model.layers.0.self_attn.sinks", {4}},
+        {"model.layers.0.mlp.router.weight", {2, 384}}, {"model.layers.0.mlp.router.bias", {2}}, {"model.layers.0.mlp.experts.gate_up_proj", {2, 384, 512}},
+        {"model.layers.0.mlp.experts.gate_up_proj_bias", {2, 512}}, {"model.layers.0.mlp.experts.down_proj", {2, 256, 384}}, {"model.layers.0.mlp.experts.down_proj_bias", {2, 384}},
+    };
+    enum { N = sizeof k_tensor / sizeof *k_tensor };
+    char path[100];
+    dsb_st_writer w;
+    dsb_err err = {0};
+    uint32_t state = 1;
+    int64_t n[N];
+    temp_text(t, "config.json", "{\"architectures\": [\"GptOssForCausalLM\"], \"model_type\": \"gpt_oss\", \"hidden_size\": 384, \"num_hidden_layers\": 1, \"num_attention_heads\": 4, \"num_key_value_heads\": 1,"
+                               "\"head_dim\": 64, \"intermediate_size\": 256, \"num_local_experts\": 2, \"num_experts_per_tok\": 1, \"vocab_size\": 64, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000,"
+                               "\"attention_bias\": true, \"sliding_window\": 8, \"layer_types\": [\"full_attention\"], \"max_position_embeddings\": 64, \"swiglu_limit\": 7.0}");
+    snprintf(path, sizeof path, "%s/model.safetensors", t->path);
+    assert_int_equal(dsb_st_writer_open(&w, path, &err), DSB_OK);
+    for (int i = 0; i < N; i++) {
+        int ndim = k_tensor[i].shape[2] ? 3 : k_tensor[i].shape[1] ? 2 : 1;
+        n[i] = k_tensor[i].shape[0] * (ndim > 1 ? k_tensor[i].shape[1] : 1) * (ndim > 2 ? k_tensor[i].shape[2] : 1);
+        assert_int_equal(dsb_st_writer_declare(&w, k_tensor[i].name, DSB_F32, ndim, k_tensor[i].shape, &err), DSB_OK);
+    }
+    for (int i = 0; i < N; i++)
+        for (int64_t k = 0; k < n[i]; k++) {
+            state = state * 1664525u + 1013904223u;
+            float x = ((float)(state >> 8) * 0x1p-24f - 0.5f) * (k_tensor[i].shape[1] ? 0.2f : 1) + (strstr(k_tensor[i].name, "norm") ? 1 : 0);
+            assert_int_equal(dsb_st_writer_write(&w, &x, sizeof x, &err), DSB_OK);
+        }
+    assert_int_equal(dsb_st_writer_finish(&w, &err), DSB_OK);
+    dsb_st_writer_close(&w);
+}
+
+static sr_run *opened_rotated(const char *dir) {
+    sr_run *r = sr_open_model(dsb_backend_cpu(NULL), dir);
+    fill_tokens(r);
+    sr_add_json(r, "{\"name\": \"turned\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"*\", \"format\": \"int4\", \"group\": 32, \"activation\": \"int8-dynamic\", \"transform\": \"hadamard\"}]}");
+    sr_add_json(r, "{\"name\": \"turned f32\", \"rotate\": \"hadamard\", \"rules\": [{\"role\": \"*\", \"format\": \"keep\"}]}");
+    sr_add_preset(r, "int4-rtn");
+    return r;
+}
+
+/* Rows that a rotated stream mixes come in one tile: 128 of 384. */
+static void test_sweep_memory__a_rotated_streams_writers_come_in_whole_blocks_with_the_same_bits(void **state) {
+    temp_dir t;
+    temp_make(&t);
+    write_wide_model(&t);
+    assert_true(sw_tile_rows(1, 384, 256, 128) == 128 && sw_tile_rows(1, 384, 256, 384 & -384) == 128 && sw_tile_rows(16 << 20, 7168, 18432, 1024) == 1024 && sw_tile_rows(1, 2048, 10944, 2048) == 2048);
+    told first = swept_run(opened_rotated(t.path), 0, NULL);
+    assert_true(first.n > 0 && first.tensors && first.logits);
+    for (int i = 0; i < 2; i++) {
+        dsb_sweep_costs how = {.all_schemes = i, .hold_head = i, .tile_weights = 1, .tile_chunks = 2, .head_rows = 64, .head_tile = 64};
+        told tiled = swept_run(opened_rotated(t.path), 0, &how);
+        assert_memory_equal(&first, &tiled, sizeof tiled);
+    }
+    temp_remove(&t);
+}
+
 /* DeepSeek-V3's sizes in the built-in model's place: what the plan asks for. Weights that the checkpoint lacks count as f32. */
 static sr_run *of_v3_size(void) {
     sr_run *r = sr_open();
@@ -187,13 +259,13 @@ static dsb_sweep_costs planned(sr_run *r, bool balance) {
     return costs;
 }
 
-/* Dense layers of 18432 x 7168, one of which is 1.6 GB in f32, four schemes that are decoded, one of another checkpoint. */
+/* Dense layers of 18432 x 7168, one of which is 1.6 GB in f32, five schemes that are decoded, one of them rotated, one of another checkpoint. */
 static void test_sweep_memory__a_whole_v3_fits_four_gigabytes(void **state) {
     sr_run *r = of_v3_size();
-    const char *schemes[] = {"bf16", "dynamic-int8", "int4-rtn", "int3-rtn"};
-    for (int i = 0; i < 4; i++) sr_add_preset(r, schemes[i]);
+    const char *schemes[] = {"bf16", "dynamic-int8", "int4-rtn", "int3-rtn", "w4a4-rotate"};
+    for (int i = 0; i < 5; i++) sr_add_preset(r, schemes[i]);
     sr_add(r, NULL);
-    r->schemes[4].own_source = false;
+    r->schemes[5].own_source = false;
     assert_in_range(planned(r, false).least_bytes, 1, (4LL << 30) - (512 << 20)); /* the program's own beside it */
     sr_close(r);
 }
@@ -275,6 +347,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sweep_memory__every_limit_is_kept_with_the_same_bits),
         cmocka_unit_test(test_sweep_memory__every_way_gives_the_same_bits),
+        cmocka_unit_test(test_sweep_memory__a_rotated_streams_writers_come_in_whole_blocks_with_the_same_bits),
         cmocka_unit_test(test_sweep_memory__a_whole_v3_fits_four_gigabytes),
         cmocka_unit_test(test_sweep_memory__what_works_on_whole_matrices_is_counted),
         cmocka_unit_test(test_sweep_memory__scores_and_sensitivity_are_counted),

@@ -1,0 +1,105 @@
+#include "db/diff.h"
+
+#include <string.h>
+
+#include "db/connection.h"
+
+enum { DIFF_LAYERS = 4096 }; /* more than any model has */
+
+static dsb_status start(dsb_db *db, sqlite3_stmt **stmt, const char *sql, const dsb_scheme_pair *pair, dsb_err *err) {
+    const char *const text[] = { pair->base_run, pair->base_scheme, pair->head_run, pair->head_scheme };
+    DSB_TRY(dsb_db_prepare(db, stmt, sql, err));
+    for (int i = 0; i < 4; i++) sqlite3_bind_text(*stmt, i + 1, text[i], -1, SQLITE_TRANSIENT);
+    return DSB_OK;
+}
+
+static dsb_status finish(dsb_db *db, sqlite3_stmt *stmt, int rc, dsb_status s, dsb_err *err) {
+    if (!s && rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, "comparing two runs", err);
+    sqlite3_finalize(stmt);
+    return s;
+}
+
+static double real(sqlite3_stmt *stmt, int column) { return sqlite3_column_type(stmt, column) == SQLITE_NULL ? __builtin_nan("") : sqlite3_column_double(stmt, column); }
+
+static dsb_status text(sqlite3_stmt *stmt, int column, dsb_arena *arena, const char **out, dsb_err *err) {
+    const char *found = (const char *)sqlite3_column_text(stmt, column);
+    *out = found ? dsb_arena_strdup(arena, found) : NULL;
+    return found && !*out ? dsb_fail(err, DSB_ENOMEM, "out of memory while comparing two runs") : DSB_OK;
+}
+
+dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, dsb_weights_diff **rows, int64_t *n, dsb_err *err) {
+    static const char sql[] =
+        "SELECT b.layer, b.nmse, h.nmse FROM (SELECT layer, total(dd) / nullif(total(xx), 0) AS nmse FROM tensor_error WHERE run_id = ?1 AND scheme = ?2 GROUP BY layer) b"
+        " JOIN (SELECT layer, total(dd) / nullif(total(xx), 0) AS nmse FROM tensor_error WHERE run_id = ?3 AND scheme = ?4 GROUP BY layer) h ON h.layer = b.layer ORDER BY b.layer";
+    sqlite3_stmt *stmt = NULL;
+    int rc = SQLITE_DONE;
+    *n = 0;
+    DSB_TRY(dsb_arena_take(arena, (void **)rows, DIFF_LAYERS, sizeof **rows, "a comparison", err));
+    DSB_TRY(start(db, &stmt, sql, pair, err));
+    while (*n < DIFF_LAYERS && (rc = sqlite3_step(stmt)) == SQLITE_ROW) (*rows)[(*n)++] = (dsb_weights_diff){ sqlite3_column_int64(stmt, 0), real(stmt, 1), real(stmt, 2) };
+    return finish(db, stmt, rc, DSB_OK, err);
+}
+
+dsb_status dsb_db_diff_tensors(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, int64_t layer, int64_t most, dsb_tensor_diff **rows, int64_t *n, dsb_err *err) {
+    static const char sql[] =
+        "SELECT b.tensor, b.format, h.format, b.expert, b.dd / nullif(b.xx, 0), h.dd / nullif(h.xx, 0) FROM tensor_error b JOIN tensor_error h"
+        " ON h.run_id = ?3 AND h.scheme = ?4 AND h.layer = b.layer AND h.tensor = b.tensor WHERE b.run_id = ?1 AND b.scheme = ?2 AND b.layer = ?5"
+        " AND (b.dd IS NOT h.dd OR b.xx IS NOT h.xx OR b.format IS NOT h.format) ORDER BY abs(ifnull(h.dd / nullif(h.xx, 0), 0) - ifnull(b.dd / nullif(b.xx, 0), 0)) DESC, b.tensor LIMIT ?6";
+    sqlite3_stmt *stmt = NULL;
+    dsb_status s = DSB_OK;
+    int rc = SQLITE_DONE;
+    *n = 0;
+    DSB_TRY(dsb_arena_take(arena, (void **)rows, (size_t)most, sizeof **rows, "a comparison", err));
+    DSB_TRY(start(db, &stmt, sql, pair, err));
+    sqlite3_bind_int64(stmt, 5, layer);
+    sqlite3_bind_int64(stmt, 6, most);
+    while (!s && *n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        dsb_tensor_diff *r = &(*rows)[(*n)++];
+        *r = (dsb_tensor_diff){ .expert = sqlite3_column_int64(stmt, 3), .base_nmse = real(stmt, 4), .head_nmse = real(stmt, 5) };
+        s = text(stmt, 0, arena, &r->tensor, err);
+        if (!s) s = text(stmt, 1, arena, &r->base_format, err);
+        if (!s) s = text(stmt, 2, arena, &r->head_format, err);
+    }
+    return finish(db, stmt, rc, s, err);
+}
+
+dsb_status dsb_db_diff_experts(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, int64_t layer, bool by_load, int64_t most, dsb_expert_diff **rows, int64_t *n, dsb_err *err) {
+    static const char sql[] =
+        "WITH e AS (SELECT b.expert AS expert, max(CASE b.kind WHEN 'accumulated' THEN b.hits_test END) AS hb, max(CASE b.kind WHEN 'accumulated' THEN h.hits_test END) AS hh,"
+        " max(CASE b.kind WHEN 'isolated' THEN b.nmse END) AS nb, max(CASE b.kind WHEN 'isolated' THEN h.nmse END) AS nh"
+        " FROM routing_expert b JOIN routing_expert h ON h.run_id = ?3 AND h.scheme = ?4 AND h.layer = b.layer AND h.expert = b.expert AND h.kind = b.kind"
+        " WHERE b.run_id = ?1 AND b.scheme = ?2 AND b.layer = ?5 GROUP BY b.expert)"
+        " SELECT expert, hb, hh, nb, nh FROM e WHERE hb IS NOT hh OR nb IS NOT nh"
+        " ORDER BY CASE WHEN ?6 THEN abs(hh - hb) ELSE abs(ifnull(nh, 0) - ifnull(nb, 0)) END DESC, expert LIMIT ?7";
+    sqlite3_stmt *stmt = NULL;
+    int rc = SQLITE_DONE;
+    *n = 0;
+    DSB_TRY(dsb_arena_take(arena, (void **)rows, (size_t)most, sizeof **rows, "a comparison", err));
+    DSB_TRY(start(db, &stmt, sql, pair, err));
+    sqlite3_bind_int64(stmt, 5, layer);
+    sqlite3_bind_int(stmt, 6, by_load);
+    sqlite3_bind_int64(stmt, 7, most);
+    while (*n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        (*rows)[(*n)++] = (dsb_expert_diff){ sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2), real(stmt, 3), real(stmt, 4) };
+    return finish(db, stmt, rc, DSB_OK, err);
+}
+
+dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_role_error **rows, int64_t *n, dsb_err *err) {
+    static const char sql[] = "SELECT s.name, w.role, t.layer, total(t.dd), total(w.xx) FROM scheme s JOIN tensor_row t ON t.scheme_id = s.id JOIN weight w ON w.id = t.weight_id"
+                              " WHERE s.run_id = ?1 AND w.role IS NOT NULL GROUP BY s.name, t.layer, w.role";
+    sqlite3_stmt *stmt = NULL;
+    dsb_status s = DSB_OK;
+    int rc = SQLITE_DONE;
+    const int64_t room = 1 << 16; /* roles × layers × schemes of the largest model, four times over */
+    *n = 0;
+    DSB_TRY(dsb_arena_take(arena, (void **)rows, (size_t)room, sizeof **rows, "errors by role", err));
+    DSB_TRY(dsb_db_prepare(db, &stmt, sql, err));
+    sqlite3_bind_text(stmt, 1, run_id, -1, SQLITE_TRANSIENT);
+    while (!s && *n < room && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        dsb_role_error *r = &(*rows)[(*n)++];
+        *r = (dsb_role_error){ .layer = sqlite3_column_int64(stmt, 2), .dd = sqlite3_column_double(stmt, 3), .xx = sqlite3_column_double(stmt, 4) };
+        s = text(stmt, 0, arena, &r->scheme, err);
+        if (!s) s = text(stmt, 1, arena, &r->role, err);
+    }
+    return finish(db, stmt, rc, s, err);
+}
