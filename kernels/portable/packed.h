@@ -12,9 +12,10 @@
 
 #include "base/blocks.h"
 #include "base/ggml.h"
-#include "kernels/portable/products.h"
 
 #ifdef PK_PLAN
+#include "kernels/portable/products.h"
+
 #define PK_INLINE static inline __attribute__((always_inline))
 #define PK_TABLE static const float
 #define PK_LANES DSB_NR
