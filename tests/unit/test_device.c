@@ -4,6 +4,7 @@
 
 #include "host_memory.h"
 
+#include "harness/bench.h"
 #include "harness/bench_case.h"
 #include "quantizers/quantize.h"
 
@@ -300,6 +301,23 @@ static void test_device__every_bench_case_lies_in_its_memory(void **state) {
     }
 }
 
+/* Experts in one piece are held to the CPU's single rows before they are timed. */
+static void test_device__experts_are_benchmarked_in_its_memory(void **state) {
+    dsb_backend be = device_backend();
+    dsb_bench_kernels b = {.repeats = 2, .n_expert = 8, .top_k = 3};
+    dsb_bench_job job = {.be = &be, .shape = {.n = 5, .rows = 32, .cols = 64}};
+    dsb_roofline roof = {0};
+    dsb_bench_row row;
+    dsb_arena arena;
+    dsb_err err = {0};
+    double seconds[2];
+    dsb_arena_init(&arena);
+    if (dsb_bench_experts_check(&b, &job, &err) || dsb_bench_experts_run(&b, &job, &arena, &roof, seconds, &row, &err)) fail_msg("%s", err.text);
+    assert_string_equal(row.shape, "32x64x5, 3 of 8");
+    assert_true(row.gops > 0 && row.gbps > 0);
+    dsb_arena_release(&arena);
+}
+
 static const char *const k_every[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 /* The reference, integer schemes, calibration, routing and metrics: all bits are the CPU's. */
@@ -321,6 +339,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__every_bench_case_lies_in_its_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__experts_are_benchmarked_in_its_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__a_gpu_gives_the_cpus_bits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
