@@ -93,7 +93,11 @@ static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
     return DSB_OK;
 }
 
-static bool plain_int8(const dsb_linear *l) { return l->activation == DSB_ACT_INT8_DYNAMIC && !l->bias && !l->a.data && !l->in_scale && !l->rotation; }
+/* Nothing but a product of inputs quantized per token, if at all: how. */
+static bool plain(const dsb_linear *l, dsb_experts_act *act) {
+    *act = l->activation == DSB_ACT_INT8_DYNAMIC ? DSB_EXPERTS_INT8 : l->activation == DSB_ACT_FP8_DYNAMIC ? DSB_EXPERTS_E4M3 : DSB_EXPERTS_PLAIN;
+    return (*act != DSB_EXPERTS_PLAIN || l->activation == DSB_ACT_NONE) && !l->bias && !l->a.data && !l->in_scale && !l->rotation;
+}
 
 /* Experts that the device takes in one piece; theirs are then gone, their bytes stay counted. */
 static dsb_status fuse(dsb_session *s, dsb_layer_weights *w, dsb_err *err) {
@@ -101,16 +105,17 @@ static dsb_status fuse(dsb_session *s, dsb_layer_weights *w, dsb_err *err) {
     const dsb_backend *be = s->m->be;
     if (!be->fuse_experts || !s->scheme->bf16 || c->swiglu_limit > 0) return DSB_OK;
     dsb_wmat *all;
-    bool fits = true;
+    dsb_experts_act first, act;
+    bool fits = plain(&w->experts[0].gate, &first);
     DSB_TRY(DSB_NEW(all, 3 * c->n_expert, "experts", err));
     for (int64_t e = 0; e < c->n_expert; e++) {
         const dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};
         for (int i = 0; i < 3; i++) {
-            fits &= plain_int8(parts[i]);
+            fits &= plain(parts[i], &act) && act == first;
             all[3 * e + i] = parts[i]->w;
         }
     }
-    dsb_status st = fits ? be->fuse_experts(&w->fused, all, c->n_expert, c->router.k, err) : DSB_OK;
+    dsb_status st = fits ? be->fuse_experts(&w->fused, all, c->n_expert, c->router.k, first, err) : DSB_OK;
     free(all);
     for (int64_t e = 0; !st && w->fused && e < c->n_expert; e++) {
         dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};

@@ -63,7 +63,7 @@ static dsb_status send(const dsb_backend *be, void **out, const void *host, size
 static dsb_status pack(bench *t, dsb_wmat *all, dsb_err *err) {
     for (int64_t e = 0; e < t->n_expert; e++)
         for (int i = 0; i < 3; i++) DSB_TRY(t->be->pack_int(&all[3 * e + i], DSB_W_I8, codes_of(t, e, i), t->scales, cols_of(t, i), rows_of(t, i), cols_of(t, i), err));
-    DSB_TRY(t->be->fuse_experts(&t->fused, all, t->n_expert, t->k, err));
+    DSB_TRY(t->be->fuse_experts(&t->fused, all, t->n_expert, t->k, DSB_EXPERTS_INT8, err));
     return t->fused ? DSB_OK : dsb_fail(err, DSB_EUNSUPPORTED, "bench: --kernel experts: %lldx%lld, %lld experts, %lld a token: not what the device takes in one piece", (long long)t->ff, (long long)t->d, (long long)t->n_expert, (long long)t->k);
 }
 
