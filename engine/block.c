@@ -288,8 +288,8 @@ static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool
     const dsb_config *c = &m->config;
     float *latent, *k_pe, *k, *v;
     bool absorbed = kv && kv->len > 0;
-    int64_t clipped = ws->clipped, values = ws->static_values;
     DSB_TRY(project_latent(m, w, bf16, h, n, pos, obs, ws, &latent, &k_pe, err));
+    int64_t clipped = ws->clipped, values = ws->static_values;
     if (kv) DSB_TRY(append_latent(m, w, bf16, latent, k_pe, n, n_seq, ws, kv, err));
     if (absorbed) return attend_latent(m, w, seqs, n_seq, kv, q, n, ws, att, err);
     ws->clipped = clipped; /* the product below counts the same values */

@@ -153,6 +153,10 @@ typedef struct dsb_backend {
     /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
 
+    /* From the first call on quantize_static and round_e4m3 return 0, and what they count after this one is added to *sum, which stays where it is, by the time
+     * settle returns; sum NULL: nobody counts. NULL: a device whose rows make nobody wait. */
+    void (*count_into)(int64_t *sum);
+
     /* y (n, cols) = codes times their row's scale: what a product reads. */
     void (*dequantize)(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y);
 

@@ -121,6 +121,7 @@ static struct {
 } later;
 
 static void settle(void) {
+    cu_settle_counts();
     cu_arrived(); /* what cu_copies wrote */
     dsb_moments *host = later.n_part ? (dsb_moments *)malloc((size_t)later.n_part * sizeof *host) : NULL;
     if (host) cu_to_host(host, later.part, (size_t)later.n_part * sizeof *host);

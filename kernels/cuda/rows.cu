@@ -48,7 +48,7 @@ __global__ static void quantize_fixed(const float *x, int64_t cols, float given,
         c += r > 127.0f || r < -127.0f;
         q[blockIdx.x * cols + k] = (int8_t)(int32_t)(r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r);
     }
-    if (c) atomicAdd(clipped, (unsigned long long)c);
+    if (c && clipped) atomicAdd(clipped, (unsigned long long)c);
 }
 
 __global__ static void fp8_rows(const float *x, int64_t cols, float given, float *y, unsigned long long *clipped) {
@@ -61,7 +61,7 @@ __global__ static void fp8_rows(const float *x, int64_t cols, float given, float
         c += fabsf(v) > 448.0f;
         y[blockIdx.x * cols + k] = finite ? pm_e4m3(v) * s : NAN;
     }
-    if (c && finite && given > 0) atomicAdd(clipped, (unsigned long long)c);
+    if (c && finite && given > 0 && clipped) atomicAdd(clipped, (unsigned long long)c);
 }
 
 static void quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 127.0f, q, scale); }
@@ -71,26 +71,58 @@ __global__ static void dequantize_each(const int8_t *q, const float *scale, int6
 static void dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { RUN(dequantize_each, n * cols, q, scale, n, cols, y); }
 static void quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 7.0f, q, scale); }
 
+/* ---- counts of static scales: fetched at once, or (count_into) left in cells of the device until `settle` ---- */
+
+enum { CELLS = 1 << 14 };
+static struct {
+    bool on;
+    unsigned long long *cell; /* device, (CELLS) */
+    int64_t *sum[CELLS];
+    int n, at; /* at: the cell that counts now, -1: none */
+} later;
+
+void cu_settle_counts(void) {
+    static unsigned long long host[CELLS];
+    if (later.n == 0) return;
+    cu_to_host(host, later.cell, (size_t)later.n * sizeof *host);
+    for (int i = 0; i < later.n && !cu_failed(); i++) *later.sum[i] += (int64_t)host[i];
+    if (later.cell) CU(cudaMemsetAsync(later.cell, 0, CELLS * sizeof *later.cell, cu_stream));
+    later.n = 0;
+}
+
+static void count_into(int64_t *sum) {
+    later.on = true;
+    later.at = -1;
+    if (!sum) return;
+    if (!later.cell && (later.cell = (unsigned long long *)cu_take(CELLS * sizeof *later.cell))) CU(cudaMemsetAsync(later.cell, 0, CELLS * sizeof *later.cell, cu_stream));
+    if (!later.cell) return;
+    if (later.n == CELLS) cu_settle_counts();
+    later.sum[later.n] = sum;
+    later.at = later.n++;
+}
+
 static unsigned long long *counter(void) {
+    if (later.on) return later.at < 0 ? NULL : later.cell + later.at;
     unsigned long long *c = (unsigned long long *)cu_take(sizeof *c);
     if (c) CU(cudaMemsetAsync(c, 0, sizeof *c, cu_stream));
     return c;
 }
 static int64_t counted(unsigned long long *c) {
     unsigned long long n = 0;
+    if (later.on) return 0;
     cu_to_host(&n, c, sizeof n);
     cu_drop(c);
     return (int64_t)n;
 }
 static int64_t quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
     unsigned long long *c = counter();
-    if (!c) return 0;
+    if (!c && !later.on) return 0;
     RUN_ROWS(quantize_fixed, n, x, cols, given, q, scale, c);
     return counted(c);
 }
 static int64_t round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) {
     unsigned long long *c = given > 0 ? counter() : NULL; /* nothing saturates by its own largest */
-    if (given > 0 && !c) return 0;
+    if (given > 0 && !c && !later.on) return 0;
     RUN_ROWS(fp8_rows, n, x, cols, given, y, c);
     return c ? counted(c) : 0;
 }
@@ -251,6 +283,7 @@ static void scatter_add(float *acc, const int32_t *idx, const float *weight, con
 void cu_rows_fill(dsb_backend *b) {
     b->quantize_dynamic = quantize_dynamic;
     b->quantize_static = quantize_static;
+    b->count_into = count_into;
     b->quantize_int4 = quantize_int4;
     b->dequantize = dequantize;
     b->round_e4m3 = round_e4m3;

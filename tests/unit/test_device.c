@@ -50,9 +50,25 @@ static void d_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *
 static void d_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { cpu->dequantize(D(q), D(scale), n, cols, D(y)); }
 static void d_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) { cpu->gemm_heads(w, heads, D(x), n, tail, D(y)); }
 static void d_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_int4(D(x), n, cols, D(q), D(scale)); }
-static int64_t d_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) { return cpu->round_e4m3(D(x), n, cols, given, D(y)); }
+/* Counts of static scales come when the device settles too. */
+static struct {
+    int64_t n, *sum;
+} owed_count[8192];
+static int n_owed_count;
+static int64_t *count_sum;
+static void settle_counts(void) {
+    for (int i = 0; i < n_owed_count; i++) *owed_count[i].sum += owed_count[i].n;
+    n_owed_count = 0;
+}
+static void d_count_into(int64_t *sum) { count_sum = sum; }
+static int64_t counted(int64_t n) {
+    if (n_owed_count == 8192) settle_counts();
+    if (count_sum) owed_count[n_owed_count].n = n, owed_count[n_owed_count++].sum = count_sum;
+    return 0;
+}
+static int64_t d_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) { return counted(cpu->round_e4m3(D(x), n, cols, given, D(y))); }
 static void d_histogram(const float *x, int64_t n, uint64_t *bins) { cpu->histogram(D(x), n, bins); }
-static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return cpu->quantize_static(D(x), n, cols, given, D(q), D(scale)); }
+static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return counted(cpu->quantize_static(D(x), n, cols, given, D(q), D(scale))); }
 static void d_rms_norm(const float *x, int64_t xs, const float *w, double eps, int64_t n, int64_t d, float *y, int64_t ys) { cpu->rms_norm(D(x), xs, D(w), eps, n, d, D(y), ys); }
 static void d_rope(float *x, int64_t n, int64_t heads, int64_t rs, int64_t hs, int64_t dim, bool half, const int32_t *pos, const float *c, const float *s) { cpu->rope(D(x), n, heads, rs, hs, dim, half, D(pos), D(c), D(s)); }
 static void d_mla_assemble(const float *kv, const float *kpe, int64_t stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v) {
@@ -148,6 +164,7 @@ static int n_owed;
 static void d_settle(void) {
     for (int i = 0; i < n_owed; i++) dsb_moments_add(owed[i].sum, &owed[i].one);
     n_owed = 0;
+    settle_counts();
 }
 static void d_moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
     if (n_owed == 8192) d_settle();
@@ -213,7 +230,7 @@ static dsb_backend device_backend(void) {
                          .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = d_unpack, .fuse_experts = d_fuse_experts, .experts_forward = d_experts_forward, .experts_release = d_experts_release, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
-                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle, .whole_open = d_whole_open, .whole_close = d_whole_close, .whole_pack = d_whole_pack, .whole_round = d_whole_round, .whole_moments = d_whole_moments};
+                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle, .count_into = d_count_into, .whole_open = d_whole_open, .whole_close = d_whole_close, .whole_pack = d_whole_pack, .whole_round = d_whole_round, .whole_moments = d_whole_moments};
 }
 
 static int setup(void **state) {
