@@ -483,6 +483,15 @@ dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, d
     return DSB_OK;
 }
 
+dsb_status dsb_router_on_device(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t n, dsb_workspace *ws, int32_t *idx, float *weight, dsb_err *err) {
+    float *logits, *margin;
+    TAKE(WS_LOGITS, logits, n * m->config.n_expert);
+    TAKE(WS_MARGIN, margin, n);
+    DSB_TRY(dsb_linear_apply(m, &w->w, false, x, n, ws, logits, err));
+    m->be->route(&m->config.router, logits, w->bias, n, NULL, idx, weight, margin);
+    return DSB_OK;
+}
+
 dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err) {
     const dsb_backend *be = m->be;
     int64_t e = r->n_expert, k = r->k;

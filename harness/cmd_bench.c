@@ -67,6 +67,7 @@ static dsb_status repeat_command(const options *o, dsb_arena *arena, const char 
     if (o->kernels.names) {
         put_word(&t, "--kernel", o->kernels.names);
         put_word(&t, "--shape", o->kernels.shapes);
+        if (strstr(o->kernels.names, "experts")) dsb_text_printf(&t, " --experts %lld --top-k %lld", (long long)o->kernels.n_expert, (long long)o->kernels.top_k);
     } else {
         put_word(&t, "--model", m->dir);
         put_word(&t, "--formats", m->formats);
@@ -285,7 +286,7 @@ static dsb_status two_builds(options *o, dsb_arena *arena, dsb_err *err) {
 }
 
 int dsb_cmd_bench(int argc, char **argv) {
-    options o = {.model = {.prefill = 512, .decode = 64, .batch = 1}, .repeats = 5, .busy_limit = 5, .builds = {.rounds = DSB_ROUNDS_LEAST}};
+    options o = {.model = {.prefill = 512, .decode = 64, .batch = 1}, .kernels = {.n_expert = 64, .top_k = 6}, .repeats = 5, .busy_limit = 5, .builds = {.rounds = DSB_ROUNDS_LEAST}};
     dsb_bench_model *m = &o.model;
     dsb_err err = {0};
     dsb_arena arena;
@@ -302,8 +303,10 @@ int dsb_cmd_bench(int argc, char **argv) {
         {"text", 0, DSB_OPT_STRING, &m->text, "FILE", "whose tokens are fed (default: the built-in one)", 0, 0},
         {"routing", 0, DSB_OPT_STRING, &o.routing, "real|uniform|zipf|recorded", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
         {"recorded", 0, DSB_OPT_STRING, &m->recorded, "FILE", "experts of --routing recorded: what `dsbench trace` wrote", 0, 0},
-        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all", 0, 0},
+        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all; on a GPU also experts", 0, 0},
         {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs (1 where it is no product) x values x tokens", 0, 0},
+        {"experts", 0, DSB_OPT_INT, &o.kernels.n_expert, "N", "of --kernel experts: how many (64)", 1, 1024},
+        {"top-k", 0, DSB_OPT_INT, &o.kernels.top_k, "K", "of them a token (6)", 1, 32},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "measurements, after one warm-up (5)", 1, DSB_MAX_REPEATS},
         {"busy-limit", 0, DSB_OPT_REAL, &o.busy_limit, "PERCENT", "other load up to which a run is called clean (5)", 0, 100},
         {"strict", 0, DSB_OPT_FLAG, &o.strict, NULL, "exit code 3 where it isn't", 0, 0},

@@ -2,7 +2,7 @@
  * F32 and F16: [panel][k][16]. BF16: [panel][k / 2][16] pairs of 32 bits, the even input in the high half, the odd one in the low half, since
  * hardware that multiplies pairs adds the high half's product first. Codes: cells of 64 bytes, [panel][cell][16][4], each group padded to whole cells. An I8 cell is 4 inputs;
  * an I4 cell is 8, the first 4 in the low nibbles, the next 4 in the high ones, offset by 8. Scales: [panel][group][16].
- * Blocks: [panel][word or field of a row][16][its bytes]: a panel is one stream. */
+ * Blocks: [four panels][block of a row][panel of the four][word or field of a block][16][its bytes]: four panels together are one stream. */
 #ifndef DSB_KERNELS_LAYOUT_H
 #define DSB_KERNELS_LAYOUT_H
 
@@ -36,6 +36,18 @@ static inline int64_t dsb_packed_at(dsb_packed_type type, int64_t i, int64_t j) 
         begin = f->at + f->width;
     }
     return (i - (i - begin) % 4) * DSB_NR + j * 4 + (i - begin) % 4;
+}
+
+/* Of four panels, the last of which may not be there, blocks of the same inputs follow one another: how many with panel p, and where the block that
+ * begins with input k of panel p stands. */
+enum { DSB_ABREAST = 4 };
+static inline int64_t dsb_abreast(int64_t rows, int64_t p) {
+    int64_t left = dsb_ceil_div(rows, DSB_NR) - p / DSB_ABREAST * DSB_ABREAST;
+    return left < DSB_ABREAST ? left : DSB_ABREAST;
+}
+static inline int64_t dsb_block_at(const dsb_packed *f, int64_t rows, int64_t cols, int64_t p, int64_t k) {
+    int64_t before = p / DSB_ABREAST * DSB_ABREAST * dsb_packed_row_bytes(f, cols) + k / f->n * dsb_packed_bytes(f, f->n) * dsb_abreast(rows, p);
+    return (before + p % DSB_ABREAST * dsb_packed_bytes(f, cols - k < f->n ? cols - k : f->n)) * DSB_NR;
 }
 
 dsb_status dsb_pack_float(dsb_wmat *out, dsb_wkind kind, const float *w, int64_t rows, int64_t cols, dsb_err *err);

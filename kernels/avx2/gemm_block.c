@@ -37,6 +37,7 @@ VI vi_ror(vi v, int n) { return vi_or(vi_shr(v, n & 31), vi_shl(v, 32 - (n & 31)
 VI vi_merge(int mask, vi a, vi b) { return vi_or(vi_and(a, mask), vi_and(b, ~mask)); }
 VI vi_sub(vi v, int n) { return BOTH(vi, _mm256_sub_epi32, _mm256_set1_epi32(n)); }
 VI vi_max(vi v, int n) { return BOTH(vi, _mm256_max_epi32, _mm256_set1_epi32(n)); }
+VF vf_nibble8(vi v) { return vf_int(vi_sub(vi_and(v, 15), 8)); }
 VF vf_nibble(vi v) { return vf_int(vi_and(v, 15)); }
 #include "kernels/portable/some.h"
 
@@ -50,6 +51,6 @@ VF vf_look(const float *table, vi v) {
 }
 
 #define PK_PLAN dsb_plan_block_avx2
-enum { PK_WIDE = 2, PK_PAIR = 1 };
+enum { PK_PAIR = 1 };
 #define PK_ROWS(X) X(6) X(2) X(1)
 #include "kernels/portable/packed.h"

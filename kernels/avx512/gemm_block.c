@@ -20,6 +20,7 @@ VF vf_fms(vf a, vf b, vf c) { return _mm512_fmsub_ps(a, b, c); }
 VF vf_int(vi v) { return _mm512_cvtepi32_ps(v); }
 VF vf_bits(vi v) { return _mm512_castsi512_ps(v); }
 VF vf_look(const float *table, vi v) { return _mm512_permutexvar_ps(v, _mm512_loadu_ps(table)); }
+VF vf_nibble8(vi v) { return vf_look((const float[16]){-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7}, v); }
 VF vf_nibble(vi v) { return vf_look((const float[16]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, v); }
 static inline __attribute__((always_inline)) void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 static inline __attribute__((always_inline)) void vf_store_some(float *p, vf v, int n) { _mm512_mask_storeu_ps(p, some(n), v); }
@@ -36,6 +37,6 @@ VI vi_sub(vi v, int n) { return _mm512_sub_epi32(v, _mm512_set1_epi32(n)); }
 VI vi_max(vi v, int n) { return _mm512_max_epi32(v, _mm512_set1_epi32(n)); }
 
 #define PK_PLAN dsb_plan_block_avx512
-enum { PK_WIDE = 4, PK_PAIR = 2 };
+enum { PK_PAIR = 2 };
 #define PK_ROWS(X) X(12) X(6) X(4) X(2) X(1)
 #include "kernels/portable/packed.h"

@@ -20,6 +20,7 @@ ONE vf vf_sub(vf a, vf b) { return a - b; }
 ONE vf vf_fms(vf a, vf b, vf c) { return fmaf(a, b, -c); }
 ONE vf vf_int(vi v) { return (float)v; }
 ONE vf vf_bits(vi v) { return __int_as_float(v); }
+ONE vf vf_nibble8(vi v) { return (float)((v & 15) - 8); }
 ONE vf vf_nibble(vi v) { return (float)(v & 15); }
 ONE vf vf_look(const float *table, vi v) { return table[v & 15]; }
 ONE vi vi_u8(const uint8_t *p) { return *p; }

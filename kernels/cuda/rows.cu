@@ -97,25 +97,35 @@ static int64_t round_e4m3(const float *x, int64_t n, int64_t cols, float given, 
 
 /* ---- norms and rotations ---- */
 
-/* 8 threads a row have a lane each. */
-__global__ static void norm_rows(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
-    __shared__ double lane[T / 8][8];
-    __shared__ float inverse[T / 8];
-    int64_t first = blockIdx.x * (int64_t)(T / 8), i = first + threadIdx.x / 8;
+/* 8 threads a row have a lane each; loads run ahead of the sums. */
+enum { NORM = 64 };
+__global__ static void __launch_bounds__(NORM) norm_rows(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
+    enum { ROWS = NORM / 8, AHEAD = 16 };
+    __shared__ double lane[ROWS][8];
+    __shared__ float inverse[ROWS];
+    int64_t first = blockIdx.x * (int64_t)ROWS, i = first + threadIdx.x / 8;
     double a = 0;
-    if (i < n)
-        for (int64_t k = threadIdx.x % 8; k < d; k += 8) a += (double)x[i * x_stride + k] * (double)x[i * x_stride + k];
+    if (i < n) {
+        const float *row = x + i * x_stride;
+        int64_t k = threadIdx.x % 8;
+        for (; k + 8 * (AHEAD - 1) < d; k += 8 * AHEAD) {
+            float v[AHEAD];
+            for (int u = 0; u < AHEAD; u++) v[u] = row[k + 8 * u];
+            for (int u = 0; u < AHEAD; u++) a += (double)v[u] * (double)v[u];
+        }
+        for (; k < d; k += 8) a += (double)row[k] * (double)row[k];
+    }
     lane[threadIdx.x / 8][threadIdx.x % 8] = a;
     __syncthreads();
     if (threadIdx.x % 8 == 0) inverse[threadIdx.x / 8] = (float)(1.0 / sqrt(cu_tree(lane[threadIdx.x / 8]) / (double)d + eps));
     __syncthreads();
-    for (int64_t at = threadIdx.x; at < T / 8 * d; at += T) {
-        int64_t r = at / d, k = at % d;
-        if (first + r < n) y[(first + r) * y_stride + k] = x[(first + r) * x_stride + k] * inverse[r] * weight[k];
-    }
+    for (int r = 0; r < ROWS && first + r < n; r++)
+        for (int64_t k = threadIdx.x; k < d; k += NORM) y[(first + r) * y_stride + k] = x[(first + r) * x_stride + k] * inverse[r] * weight[k];
 }
 static void rms_norm(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
-    RUN_ROWS(norm_rows, cu_ceil(n, T / 8), x, x_stride, weight, eps, n, d, y, y_stride);
+    if (n == 0) return;
+    norm_rows<<<(unsigned)cu_ceil(n, NORM / 8), NORM, 0, cu_stream>>>(x, x_stride, weight, eps, n, d, y, y_stride);
+    CU_LAUNCHED("norm_rows");
 }
 
 __global__ static void rotate(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, bool half, const int32_t *pos, const float *cos_table, const float *sin_table) {

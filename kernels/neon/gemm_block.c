@@ -45,6 +45,7 @@ VI vi_sub(vi v, int n) { MADE(vi, vsubq_s32(v.q[i], vdupq_n_s32(n))); }
 VI vi_max(vi v, int n) { MADE(vi, vmaxq_s32(v.q[i], vdupq_n_s32(n))); }
 VI vi_ror(vi v, int n) { return vi_or(vi_shr(v, n & 31), vi_shl(v, 32 - (n & 31))); }
 VI vi_merge(int mask, vi a, vi b) { MADE(vi, vbslq_s32(vdupq_n_u32((uint32_t)mask), a.q[i], b.q[i])); }
+VF vf_nibble8(vi v) { return vf_int(vi_sub(vi_and(v, 15), 8)); }
 VF vf_nibble(vi v) { return vf_int(vi_and(v, 15)); }
 #include "kernels/portable/some.h"
 
@@ -56,6 +57,6 @@ VF vf_look(const float *table, vi v) {
 }
 
 #define PK_PLAN dsb_plan_block_neon
-enum { PK_WIDE = 1, PK_PAIR = 1 };
+enum { PK_PAIR = 1 };
 #define PK_ROWS(X) X(6) X(2) X(1)
 #include "kernels/portable/packed.h"

@@ -22,7 +22,6 @@ static void decode(const dsb_packed *p, const uint8_t *b, int64_t j, int64_t in,
 
 void dsb_panel_block_ref(const dsb_wmat *w, const dsb_act *x, int64_t p, float *y) {
     const dsb_packed *f = &w->packed;
-    const uint8_t *b = (const uint8_t *)w->data + p * dsb_packed_row_bytes(f, w->cols) * DSB_NR;
     float v[PIECE];
     for (int64_t j = 0; j < DSB_NR && p * DSB_NR + j < w->rows; j++) {
         float *out = y + p * DSB_NR + j;
@@ -30,7 +29,7 @@ void dsb_panel_block_ref(const dsb_wmat *w, const dsb_act *x, int64_t p, float *
         for (int64_t k = 0, n; k < w->cols; k += n) {
             int64_t in = k % f->n, left = f->n - in < w->cols - k ? f->n - in : w->cols - k;
             n = left < PIECE ? left : PIECE;
-            decode(f, b + k / f->n * dsb_packed_bytes(f, f->n) * DSB_NR, j, in, n, v);
+            decode(f, (const uint8_t *)w->data + dsb_block_at(f, w->rows, w->cols, p, k - in), j, in, n, v);
             for (int64_t i = 0; i < x->n; i++)
                 for (int64_t c = 0; c < n; c++) out[i * w->rows] = fmaf(x->f32[i * w->cols + k + c], v[c], out[i * w->rows]);
         }

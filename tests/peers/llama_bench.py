@@ -1,9 +1,10 @@
 """Prefill and decode of one model by dsbench and by llama.cpp, in turn on the same machine, and the ratios of their medians.
 
-    python llama_bench.py --model DIR --gguf bf16=M.gguf int8=M-Q8_0.gguf int4=M-Q4_0.gguf [--rounds 3] [--threads 2]
+    python llama_bench.py --model DIR --gguf bf16=M.gguf int8=M-Q8_0.gguf int4=M-Q4_0.gguf q8_0=M-Q8_0.gguf q4_0=M-Q4_0.gguf fp8_e4m3=M-Q8_0.gguf [--rounds 3] [--threads 2]
 
-Each round runs `dsbench bench` of a format and then llama.cpp on the GGUF file beside it, so that both meet the same other load.
-llama.cpp is that of llama-cpp-python (pip install llama-cpp-python builds it for this machine; LLAMA_CPP_LIB_PATH names another build).
+A format stands beside any file, its own or the closest. "of the ceiling": of the bandwidth or peak that dsbench measures in the same call. Each round runs `dsbench bench` of a format and then llama.cpp on the GGUF file beside it, so that both meet the same other load.
+llama.cpp is that of llama-cpp-python (pip install llama-cpp-python builds it for this machine; LLAMA_CPP_LIB_PATH names another build,
+such as one with -DGGML_NATIVE=OFF -DGGML_AVX512=OFF beside --isa avx2).
 A comparison from outside: dsbench itself needs no Python."""
 import argparse
 import ctypes
@@ -20,8 +21,10 @@ def dsbench(o, fmt, db):
     command = [o.dsbench, "bench", "--model", o.model, "--formats", fmt, "--head", "--prefill", str(o.prefill), "--decode", str(o.decode), "--repeats", "1", "--threads", str(o.threads), "--json", "--quiet", "--db", db]
     if o.text:
         command += ["--text", o.text]
+    if o.isa:
+        command += ["--isa", o.isa]
     rows = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {r["phase"]: r["tps"] for r in rows}
+    return {r["phase"]: (r["tps"], r["roofline_percent"]) for r in rows}
 
 
 class Llama:
@@ -76,9 +79,10 @@ def main():
     p.add_argument("--decode", type=int, default=64)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--isa")
     p.add_argument("--no-q-lora", action="store_true")
     o = p.parse_args()
-    print("| format | phase | dsbench t/s | llama.cpp t/s | ratio | of single rounds |\n|---|---|---|---|---|---|")
+    print("| format | phase | dsbench t/s | of the ceiling | llama.cpp t/s | ratio | of single rounds |\n|---|---|---|---|---|---|---|")
     for pair in o.gguf:
         fmt, path = pair.split("=", 1)
         peer = Llama(o, path)
@@ -90,9 +94,9 @@ def main():
                 theirs.append(peer.run())
         peer.close()
         for phase in ("prefill", "decode"):
-            a, b = [r[phase] for r in ours], [r[phase] for r in theirs]
+            a, b, share = [r[phase][0] for r in ours], [r[phase] for r in theirs], statistics.median(r[phase][1] for r in ours)
             each = [x / y for x, y in zip(a, b)]
-            print(f"| {fmt} | {phase} | {statistics.median(a):.1f} | {statistics.median(b):.1f} | {statistics.median(a) / statistics.median(b):.2f} | {min(each):.2f} to {max(each):.2f} |", flush=True)
+            print(f"| {fmt} | {phase} | {statistics.median(a):.1f} | {share:.0f} % | {statistics.median(b):.1f} | {statistics.median(a) / statistics.median(b):.2f} | {min(each):.2f} to {max(each):.2f} |", flush=True)
 
 
 main()
