@@ -80,5 +80,4 @@ refuse prune-without-keep 2 '--keep N is wanted' "$dsbench" runs prune --db kept
 refuse prune-makes-no-database 2 'nowhere.db|no such database' "$dsbench" runs prune --keep 1 --db nowhere.db
 refuse baseline-makes-no-database 2 'nowhere.db|no such database' "$dsbench" baseline set latest --db nowhere.db
 if [ -e nowhere.db ]; then wrong no-database-was-made 'nowhere.db is there'; else ok no-database-was-made; fi
-1'
 refuse prune-unknown-verb 2 "'trim' is unknown" "$dsbench" runs trim --db kept.db
