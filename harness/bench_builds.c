@@ -18,18 +18,9 @@
 #define OUTPUT_LIMIT ((size_t)16 << 20) /* bytes of JSON: more is no bench */
 extern char **environ;
 
-enum { BASE, HEAD, SIDES };
-
-typedef struct speed_row {
-    const char *name, *of; /* format and phase, or kernel and shape */
-    double *tps[SIDES];    /* (rounds) */
-    int64_t n[SIDES];
-    dsb_judgement j;
-} speed_row;
-
 typedef struct builds {
     const dsb_bench_builds *asked;
-    speed_row *rows;
+    dsb_build_row *rows;
     int64_t n;
     char **argv; /* of both programs */
     char folder[64];
@@ -108,14 +99,14 @@ static double speed_of(const json_t *row) {
     return json_is_number(json_object_get(row, "tps")) ? json_number_value(json_object_get(row, "tps")) : us > 0 ? 1e6 / us : NAN;
 }
 
-static dsb_status find_row(builds *b, const char *name, const char *of, int64_t room, speed_row **out) {
+static dsb_status find_row(builds *b, const char *name, const char *of, int64_t room, dsb_build_row **out) {
     for (int64_t i = 0; i < b->n; i++)
         if (!strcmp(b->rows[i].name, name) && !strcmp(b->rows[i].of, of)) return *out = &b->rows[i], DSB_OK;
     if (b->n == room) return dsb_fail(b->err, DSB_EINPUT, "bench: the builds have other rows: %.60s %.60s stands in one alone", name, of);
-    speed_row *r = &b->rows[b->n++];
+    dsb_build_row *r = &b->rows[b->n++];
     r->name = dsb_text_clean(b->arena, name);
     r->of = dsb_text_clean(b->arena, of);
-    for (int side = 0; side < SIDES; side++) DSB_TRY(dsb_arena_take(b->arena, (void **)&r->tps[side], (size_t)b->asked->rounds, sizeof(double), "speeds", b->err));
+    for (int side = 0; side < DSB_BUILDS; side++) DSB_TRY(dsb_arena_take(b->arena, (void **)&r->tps[side], (size_t)b->asked->rounds, sizeof(double), "speeds", b->err));
     if (!r->name || !r->of) return dsb_fail(b->err, DSB_ENOMEM, "out of memory while reading a build's rows");
     return *out = r, DSB_OK;
 }
@@ -123,7 +114,7 @@ static dsb_status find_row(builds *b, const char *name, const char *of, int64_t 
 /* The first program's first rows say which there are. */
 static dsb_status take_rows(builds *b, const json_t *doc, int side, int64_t round) {
     int64_t n = (int64_t)json_array_size(doc), room = b->rows ? b->n : n;
-    speed_row *r = NULL;
+    dsb_build_row *r = NULL;
     if (n < 1) return dsb_fail(b->err, DSB_EINPUT, "bench: a build gave no rows");
     if (!b->rows) DSB_TRY(dsb_arena_take(b->arena, (void **)&b->rows, (size_t)n, sizeof *b->rows, "speeds", b->err));
     for (int64_t i = 0; i < n; i++) {
@@ -136,7 +127,7 @@ static dsb_status take_rows(builds *b, const json_t *doc, int side, int64_t roun
 }
 
 static dsb_status measure(builds *b, int side, int64_t round) {
-    const char *program = side == HEAD ? "/proc/self/exe" : b->asked->base;
+    const char *program = side == DSB_BUILD_HEAD ? "/proc/self/exe" : b->asked->base;
     json_t *doc = NULL;
     dsb_text out;
     dsb_text_init(&out);
@@ -150,12 +141,12 @@ static dsb_status measure(builds *b, int side, int64_t round) {
 
 static dsb_status judge(builds *b, dsb_judgement *family) {
     for (int64_t i = 0; i < b->n; i++) {
-        speed_row *r = &b->rows[i];
-        if (r->n[BASE] != r->n[HEAD]) return dsb_fail(b->err, DSB_EINPUT, "bench: %s %s stands in the rows of one build alone", r->name, r->of);
+        dsb_build_row *r = &b->rows[i];
+        if (r->n[DSB_BUILD_BASE] != r->n[DSB_BUILD_HEAD]) return dsb_fail(b->err, DSB_EINPUT, "bench: %s %s stands in the rows of one build alone", r->name, r->of);
         dsb_judgement_init(&family[i], DSB_BETTER_HIGHER);
         family[i].tolerance = b->asked->tolerance;
         family[i].gating = true;
-        DSB_TRY(dsb_judge_rounds(&family[i], r->tps[BASE], r->n[BASE], r->tps[HEAD], r->n[HEAD], b->err));
+        DSB_TRY(dsb_judge_rounds(&family[i], r->tps[DSB_BUILD_BASE], r->n[DSB_BUILD_BASE], r->tps[DSB_BUILD_HEAD], r->n[DSB_BUILD_HEAD], b->err));
     }
     DSB_TRY(dsb_judge(family, b->n, b->err));
     for (int64_t i = 0; i < b->n; i++) b->rows[i].j = family[i];
@@ -191,7 +182,7 @@ static void fill_grid(const builds *b, dsb_grid *g) {
 static dsb_status print_all(const builds *b, dsb_report_format format, dsb_err *err) {
     dsb_grid g;
     dsb_text out;
-    const speed_row *worst = NULL;
+    const dsb_build_row *worst = NULL;
     fill_grid(b, &g);
     dsb_text_init(&out);
     dsb_status s = dsb_grid_write(&g, format, &out, err);
@@ -209,25 +200,37 @@ static dsb_status run_rounds(builds *b, bool quiet) {
     dsb_progress_init(&progress, quiet);
     for (int64_t i = 0; i < 2 * b->asked->rounds && !s; i++) {
         int side = (i % 2 + i / 2) % 2; /* base head head base … */
-        dsb_progress_show(&progress, (double)i / (double)(2 * b->asked->rounds), side == BASE ? "the other build" : "this build");
+        dsb_progress_show(&progress, (double)i / (double)(2 * b->asked->rounds), side == DSB_BUILD_BASE ? "the other build" : "this build");
         s = measure(b, side, i / 2);
     }
     dsb_progress_clear(&progress);
     return s;
 }
 
-dsb_status dsb_bench_builds_run(const dsb_bench_builds *asked, dsb_report_format format, bool quiet, dsb_arena *arena, dsb_err *err) {
-    builds b = { .asked = asked, .arena = arena, .err = err };
+static dsb_status measured(builds *b, bool quiet) {
     dsb_judgement *family;
     const char *tmp = getenv("TMPDIR"), *ends[] = { "", "-wal", "-shm" };
-    snprintf(b.folder, sizeof b.folder, "%.40s/dsbench-XXXXXX", tmp && *tmp && strlen(tmp) <= 40 ? tmp : "/tmp");
-    if (!mkdtemp(b.folder)) return dsb_fail(err, DSB_EOUTPUT, "%s: can't be made: %s", b.folder, strerror(errno));
-    dsb_status s = child_arguments(&b);
-    if (!s) s = run_rounds(&b, quiet);
-    if (!s) s = dsb_arena_take(arena, (void **)&family, (size_t)b.n, sizeof *family, "verdicts", err);
-    if (!s) s = judge(&b, family);
-    if (!s) s = print_all(&b, format, err);
-    for (int i = 0; i < 3; i++) unlink(dsb_text_format(arena, "%s/bench.db%s", b.folder, ends[i]));
-    rmdir(b.folder);
+    snprintf(b->folder, sizeof b->folder, "%.40s/dsbench-XXXXXX", tmp && *tmp && strlen(tmp) <= 40 ? tmp : "/tmp");
+    if (!mkdtemp(b->folder)) return dsb_fail(b->err, DSB_EOUTPUT, "%s: can't be made: %s", b->folder, strerror(errno));
+    dsb_status s = child_arguments(b);
+    if (!s) s = run_rounds(b, quiet);
+    if (!s) s = dsb_arena_take(b->arena, (void **)&family, (size_t)b->n, sizeof *family, "verdicts", b->err);
+    if (!s) s = judge(b, family);
+    for (int i = 0; i < 3; i++) unlink(dsb_text_format(b->arena, "%s/bench.db%s", b->folder, ends[i]));
+    rmdir(b->folder);
     return s;
+}
+
+dsb_status dsb_bench_builds_measure(const dsb_bench_builds *asked, bool quiet, dsb_arena *arena, dsb_build_row **rows, int64_t *n, dsb_err *err) {
+    builds b = { .asked = asked, .arena = arena, .err = err };
+    dsb_status s = measured(&b, quiet);
+    *rows = b.rows;
+    *n = b.n;
+    return s;
+}
+
+dsb_status dsb_bench_builds_run(const dsb_bench_builds *asked, dsb_report_format format, bool quiet, dsb_arena *arena, dsb_err *err) {
+    builds b = { .asked = asked, .arena = arena, .err = err };
+    DSB_TRY(measured(&b, quiet));
+    return print_all(&b, format, err);
 }

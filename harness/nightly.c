@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "db/history.h"
+#include "harness/bench_builds.h"
 #include "harness/host.h"
 #include "harness/prune.h"
 #include "reports/html.h"
@@ -22,14 +23,33 @@ static dsb_status find_baseline(night *n, dsb_err *err) {
     return dsb_db_baseline_get(n->db, n->arena, n->q->run.suite->name ? n->q->run.suite->name : "", &n->r->baseline, err);
 }
 
+/* "a,b": the suite's presets, which both builds know by name. */
+static const char *preset_names(const dsb_suite *suite, dsb_arena *arena) {
+    const dsb_preset_row *rows;
+    const char *names = NULL;
+    int n = dsb_preset_list(&rows);
+    for (int i = 0; i < suite->n_scheme; i++)
+        for (int k = 0; k < n; k++)
+            if (!strcmp(rows[k].name, suite->recipes[i]->name)) names = names ? dsb_text_format(arena, "%s,%s", names, rows[k].name) : rows[k].name;
+    return names;
+}
+
 /* Speeds of both builds in turns take the place of those of separate runs, and gate: a family of their own. */
 static dsb_status judge_rounds(night *n, dsb_err *err) {
+    const dsb_suite *s = n->q->run.suite;
     dsb_comparison *c = &n->r->comparison;
-    dsb_rounds rounds;
-    DSB_TRY(dsb_rounds_run(n->q->base_build, n->q->run.suite, n->q->rounds, n->q->run.out ? n->q->run.out : ".", n->arena, &rounds, err));
-    for (int64_t i = 0; i < rounds.n_series; i++) {
-        const dsb_rounds_series *s = &rounds.series[i];
-        DSB_TRY(dsb_compare_add_rounds(c, n->arena, s->scheme, !strcmp(s->phase, "prefill") ? "prefill_tps" : "decode_tps", s->base, s->head, rounds.n, n->q->tolerances, err));
+    dsb_build_row *rows;
+    int64_t n_row;
+    const char *schemes = preset_names(s, n->arena), *prefill = dsb_text_format(n->arena, "%lld", (long long)s->prefill), *decode = dsb_text_format(n->arena, "%lld", (long long)s->decode);
+    if (!schemes) return dsb_fail(err, DSB_EUSAGE, "--base-build: the suite names no preset of `dsbench list schemes` that two builds could be timed with");
+    char *argv[] = { "bench", "--model", (char *)s->model, "--schemes", (char *)schemes, "--prefill", (char *)prefill, "--decode", (char *)decode, "--repeats", "1", "--text", (char *)s->text };
+    dsb_bench_builds b = { .base = n->q->base_build, .rounds = n->q->rounds, .argc = (int)(sizeof argv / sizeof *argv) - (s->text ? 0 : 2), .argv = argv };
+    DSB_TRY(dsb_bench_builds_measure(&b, n->q->run.quiet, n->arena, &rows, &n_row, err));
+    for (int64_t i = 0; i < n_row; i++) {
+        bool prefills = !strcmp(rows[i].of, "prefill");
+        if (!prefills && strcmp(rows[i].of, "decode")) continue;
+        DSB_TRY(dsb_compare_add_rounds(c, n->arena, rows[i].name, prefills ? "prefill_tps" : "decode_tps", rows[i].tps[DSB_BUILD_BASE], rows[i].tps[DSB_BUILD_HEAD], rows[i].n[DSB_BUILD_BASE],
+                                       n->q->tolerances, err));
     }
     return dsb_compare_judge_rounds(c, n->arena, err);
 }

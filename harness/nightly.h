@@ -2,7 +2,6 @@
 #ifndef DSB_HARNESS_NIGHTLY_H
 #define DSB_HARNESS_NIGHTLY_H
 
-#include "harness/rounds.h"
 #include "harness/run.h"
 #include "reports/compare.h"
 #include "reports/history.h"

@@ -10,11 +10,14 @@ typedef struct sums {
     __m256 a[MR], b[MR];
 } sums;
 
+/* acc += a·b. Not the intrinsic: gcc 12 moves sums about, and some of them to memory. */
+static inline __attribute__((always_inline)) void multiply_add(__m256 *acc, __m256 a, __m256 b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*acc) : "x"(a), "x"(b)); }
+
 static inline __attribute__((always_inline)) void add_input(sums *s, const float *x, int64_t stride, int m, __m256 w0, __m256 w1) {
-    for (int r = 0; r < m; r++) {
+    _Pragma("GCC unroll 8") for (int r = 0; r < m; r++) {
         __m256 v = _mm256_broadcast_ss(x + r * stride);
-        s->a[r] = _mm256_fmadd_ps(v, w0, s->a[r]);
-        s->b[r] = _mm256_fmadd_ps(v, w1, s->b[r]);
+        multiply_add(&s->a[r], v, w0);
+        multiply_add(&s->b[r], v, w1);
     }
 }
 
@@ -45,11 +48,11 @@ static inline __attribute__((always_inline)) void add_f32(sums *s, const float *
 static inline __attribute__((always_inline)) void tile(dsb_wkind kind, const dsb_wmat *w, int64_t p, const float *x, int m, float *y) {
     int64_t at = dsb_float_at(kind, w->cols, p, 0, 0) & ~(int64_t)1, width = w->rows - p * DSB_NR;
     sums s;
-    for (int r = 0; r < m; r++) s.a[r] = s.b[r] = _mm256_setzero_ps();
+    _Pragma("GCC unroll 8") for (int r = 0; r < m; r++) s.a[r] = s.b[r] = _mm256_setzero_ps();
     if (kind == DSB_W_F32) add_f32(&s, (const float *)w->data + at, w->cols, x, m);
     if (kind == DSB_W_BF16) add_pairs(&s, (const __m256i *)((const uint16_t *)w->data + at), w->cols, x, m);
     if (kind == DSB_W_F16) add_f16(&s, (const __m128i *)((const uint16_t *)w->data + at), w->cols, x, m);
-    for (int r = 0; r < m; r++, y += w->rows) {
+    _Pragma("GCC unroll 8") for (int r = 0; r < m; r++, y += w->rows) {
         float t[DSB_NR], *to = width >= DSB_NR ? y : t;
         _mm256_storeu_ps(to, s.a[r]);
         _mm256_storeu_ps(to + 8, s.b[r]);

@@ -14,6 +14,10 @@ static inline __attribute__((always_inline)) __m256i load4(const int8_t *x) {
     return _mm256_set1_epi32(v);
 }
 
+/* acc += v. Not the intrinsic: gcc 12 keeps some of the sums in memory. */
+static inline __attribute__((always_inline)) void add32(__m256i *acc, __m256i v) { __asm__("vpaddd %1, %0, %0" : "+x"(*acc) : "x"(v)); }
+static inline __attribute__((always_inline)) void add16(__m256i *acc, __m256i v) { __asm__("vpaddw %1, %0, %0" : "+x"(*acc) : "x"(v)); }
+
 /* acc += the sums of `cells` cells, m rows by nh halves. */
 static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, int64_t cells, const int8_t *x, int64_t stride, int m, int nh, __m256i acc[MR][2]) {
     const __m256i one = _mm256_set1_epi16(1);
@@ -21,7 +25,8 @@ static inline __attribute__((always_inline)) void dot_i8(const uint8_t *cell, in
         _mm_prefetch((const char *)cell + DSB_AHEAD, _MM_HINT_T0);
         for (int h = 0; h < nh; h++) { /* one half's weights at a time: both would take the sums' registers */
             __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), a = _mm256_abs_epi8(v);
-            for (int r = 0; r < m; r++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_sign_epi8(load4(x + r * stride), v)), one));
+            _Pragma("GCC unroll 4") for (int r = 0; r < m; r++) add32(&acc[r][h], _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_sign_epi8(load4(x + r * stride), v)), one));
+            __asm__("" : "+r"(x)); /* it would keep what it has read */
         }
     }
 }
@@ -39,13 +44,13 @@ static inline __attribute__((always_inline)) void dot_i4(const uint8_t *cell, in
                 __m256i v = _mm256_loadu_si256((const __m256i *)(cell + h * DSB_CELL / 2)), high = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
                 v = _mm256_and_si256(v, low);
                 for (int r = 0; r < m; r++) {
-                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(v, load4(x + r * stride)));
-                    pairs[r][h] = _mm256_add_epi16(pairs[r][h], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
+                    add16(&pairs[r][h], _mm256_maddubs_epi16(v, load4(x + r * stride)));
+                    add16(&pairs[r][h], _mm256_maddubs_epi16(high, load4(x + r * stride + 4)));
                 }
             }
         }
         for (int r = 0; r < m; r++)
-            for (int h = 0; h < nh; h++) acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(pairs[r][h], one));
+            for (int h = 0; h < nh; h++) add32(&acc[r][h], _mm256_madd_epi16(pairs[r][h], one));
         cells -= some;
     }
 }

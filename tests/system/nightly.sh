@@ -36,24 +36,28 @@ check compare-tolerance-spelt 0 "$dsbench" compare one bad --db worse.db --toler
 check report-base 0 "$dsbench" report bad --base one --db worse.db -o worse.html
 holds report-base-verdict worse.html 'class="answer regressed"'
 
-# Two builds in turns: stand-ins for builds that are far slower, far faster, broken, or no build at all.
-fake() {
-    printf '#!/bin/sh\necho "$@" >>calls\necho "[{\\"format\\": \\"bf16\\", \\"phase\\": \\"decode\\", \\"tps\\": %s$(wc -l <calls)}]"\n' "$2" >"$1"
-    chmod +x "$1"
-}
+# Two builds in turns: stand-ins for builds that are far slower, far faster, broken, or no build at all. Rows that a build alone has are refused.
 cp night.db rounds.db
 turns="$dsbench nightly night.json --db rounds.db --out turns --quiet"
+fake() {
+    { printf '#!/bin/sh\necho "$@" >>calls\necho "['; sep=
+      for scheme in bf16 dynamic-int8; do for phase in prefill decode; do
+          printf '%s{\\"format\\": \\"%s\\", \\"phase\\": \\"%s\\", \\"tps\\": %s$(wc -l <calls)}' "$sep" $scheme $phase "$2"; sep=', '
+      done; done
+      printf ']"\n'; } >"$1"
+    chmod +x "$1"
+}
 fake slow.sh 0.00
 fake fast.sh 99999999
 check nightly-slow-base 0 $turns --base-build ./slow.sh --rounds 5 --run-id four
 holds nightly-slow-base-says out 'decode_tps' 'improved'
 holds nightly-base-asked calls 'bench --model tiny --schemes bf16,dynamic-int8'
 check nightly-fast-base 1 $turns --base-build ./fast.sh --rounds 5 --run-id five
-holds nightly-fast-base-says out 'Regressed: decode_tps of bf16'
+holds nightly-fast-base-says out 'Regressed: prefill_tps of bf16'
 check nightly-broken-base 2 $turns --base-build /bin/false --run-id six
-holds nightly-broken-base-says err '/bin/false bench: ended with exit code 1'
+holds nightly-broken-base-says err '/bin/false ended with exit code 1'
 check nightly-no-base 2 $turns --base-build ./nothing --run-id seven
-holds nightly-no-base-says err '--base-build ./nothing: can'"'"'t be run'
+holds nightly-no-base-says err "--base-build ./nothing: can't be run"
 check nightly-silent-base 2 $turns --base-build /bin/true --run-id eight
 
 check prune-dry 0 "$dsbench" runs prune --keep 1 --dry-run --db night.db

@@ -116,7 +116,7 @@ static dsb_status d_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n
     *out = NULL;
     if (act != DSB_EXPERTS_INT8) return DSB_OK;
     for (int64_t i = 0; i < 3 * n_expert; i++)
-        if (w[i].kind != DSB_W_I8 || w[i].group < w[i].cols) return DSB_OK;
+        if (act != DSB_EXPERTS_INT8 || w[i].kind != DSB_W_I8 || w[i].group < w[i].cols) return DSB_OK;
     assert_true(n_fused < FUSED_MOST);
     DSB_TRY(DSB_NEW(*out, 1, "experts", err));
     **out = (dsb_experts){.n_expert = n_expert, .k = k};
