@@ -85,6 +85,7 @@ static dsb_status migrate(dsb_db *db, dsb_err *err) {
     DSB_TRY(dsb_db_begin(db, err));
     dsb_status s = read_version(db, &version, err);
     for (; !s && version < DSB_DB_VERSION; version++) s = dsb_db_exec(db, dsb_db_migration[version], "making tables", err);
+    if (!s) s = dsb_db_exec(db, dsb_db_views, "making views", err);
     char sql[96];
     sqlite3_snprintf(sizeof sql, sql, "PRAGMA application_id = %d; PRAGMA user_version = %d", DSB_DB_APPLICATION_ID, DSB_DB_VERSION);
     if (!s) s = dsb_db_exec(db, sql, "making tables", err);

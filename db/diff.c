@@ -4,6 +4,9 @@
 
 #include "db/connection.h"
 
+#define SCHEME(run, name) "(SELECT id FROM scheme WHERE run_id = " run " AND name = " name ")"
+#define LAYER_WEIGHTS(run, name) "SELECT t.layer, total(t.dd) / nullif(total(w.xx), 0) AS nmse FROM tensor_row t JOIN weight w ON w.id = t.weight_id WHERE t.scheme_id = " SCHEME(run, name) " GROUP BY t.layer"
+
 enum { DIFF_LAYERS = 4096 }; /* more than any model has */
 
 static dsb_status start(dsb_db *db, sqlite3_stmt **stmt, const char *sql, const dsb_scheme_pair *pair, dsb_err *err) {
@@ -29,8 +32,7 @@ static dsb_status text(sqlite3_stmt *stmt, int column, dsb_arena *arena, const c
 
 dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, dsb_weights_diff **rows, int64_t *n, dsb_err *err) {
     static const char sql[] =
-        "SELECT b.layer, b.nmse, h.nmse FROM (SELECT layer, total(dd) / nullif(total(xx), 0) AS nmse FROM tensor_error WHERE run_id = ?1 AND scheme = ?2 GROUP BY layer) b"
-        " JOIN (SELECT layer, total(dd) / nullif(total(xx), 0) AS nmse FROM tensor_error WHERE run_id = ?3 AND scheme = ?4 GROUP BY layer) h ON h.layer = b.layer ORDER BY b.layer";
+        "SELECT b.layer, b.nmse, h.nmse FROM (" LAYER_WEIGHTS("?1", "?2") ") b JOIN (" LAYER_WEIGHTS("?3", "?4") ") h ON h.layer = b.layer ORDER BY b.layer";
     sqlite3_stmt *stmt = NULL;
     int rc = SQLITE_DONE;
     *n = 0;
@@ -41,10 +43,13 @@ dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
 }
 
 dsb_status dsb_db_diff_tensors(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, int64_t layer, int64_t most, dsb_tensor_diff **rows, int64_t *n, dsb_err *err) {
+    /* By the tables behind the views, in this order: from a row of the base over the weight's name to the head's row of the same key. */
     static const char sql[] =
-        "SELECT b.tensor, b.format, h.format, b.expert, b.dd / nullif(b.xx, 0), h.dd / nullif(h.xx, 0) FROM tensor_error b JOIN tensor_error h"
-        " ON h.run_id = ?3 AND h.scheme = ?4 AND h.layer = b.layer AND h.tensor = b.tensor WHERE b.run_id = ?1 AND b.scheme = ?2 AND b.layer = ?5"
-        " AND (b.dd IS NOT h.dd OR b.xx IS NOT h.xx OR b.format IS NOT h.format) ORDER BY abs(ifnull(h.dd / nullif(h.xx, 0), 0) - ifnull(b.dd / nullif(b.xx, 0), 0)) DESC, b.tensor LIMIT ?6";
+        "SELECT wb.tensor, fb.format, fh.format, wb.expert, b.dd / nullif(wb.xx, 0), h.dd / nullif(wh.xx, 0) FROM tensor_row b CROSS JOIN weight wb ON wb.id = b.weight_id"
+        " CROSS JOIN weight wh ON wh.tensor = wb.tensor CROSS JOIN tensor_row h ON h.scheme_id = " SCHEME("?3", "?4") " AND h.layer = b.layer AND h.weight_id = wh.id"
+        " JOIN weight_format fb ON fb.id = b.format_id JOIN weight_format fh ON fh.id = h.format_id WHERE b.scheme_id = " SCHEME("?1", "?2") " AND b.layer = ?5"
+        " AND (b.dd IS NOT h.dd OR wb.xx IS NOT wh.xx OR fb.format IS NOT fh.format)"
+        " ORDER BY abs(ifnull(h.dd / nullif(wh.xx, 0), 0) - ifnull(b.dd / nullif(wb.xx, 0), 0)) DESC, wb.tensor LIMIT ?6";
     sqlite3_stmt *stmt = NULL;
     dsb_status s = DSB_OK;
     int rc = SQLITE_DONE;
@@ -82,24 +87,4 @@ dsb_status dsb_db_diff_experts(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
     while (*n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
         (*rows)[(*n)++] = (dsb_expert_diff){ sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2), real(stmt, 3), real(stmt, 4) };
     return finish(db, stmt, rc, DSB_OK, err);
-}
-
-dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_role_error **rows, int64_t *n, dsb_err *err) {
-    static const char sql[] = "SELECT s.name, w.role, t.layer, total(t.dd), total(w.xx) FROM scheme s JOIN tensor_row t ON t.scheme_id = s.id JOIN weight w ON w.id = t.weight_id"
-                              " WHERE s.run_id = ?1 AND w.role IS NOT NULL GROUP BY s.name, t.layer, w.role";
-    sqlite3_stmt *stmt = NULL;
-    dsb_status s = DSB_OK;
-    int rc = SQLITE_DONE;
-    const int64_t room = 1 << 16; /* roles × layers × schemes of the largest model, four times over */
-    *n = 0;
-    DSB_TRY(dsb_arena_take(arena, (void **)rows, (size_t)room, sizeof **rows, "errors by role", err));
-    DSB_TRY(dsb_db_prepare(db, &stmt, sql, err));
-    sqlite3_bind_text(stmt, 1, run_id, -1, SQLITE_TRANSIENT);
-    while (!s && *n < room && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        dsb_role_error *r = &(*rows)[(*n)++];
-        *r = (dsb_role_error){ .layer = sqlite3_column_int64(stmt, 2), .dd = sqlite3_column_double(stmt, 3), .xx = sqlite3_column_double(stmt, 4) };
-        s = text(stmt, 0, arena, &r->scheme, err);
-        if (!s) s = text(stmt, 1, arena, &r->role, err);
-    }
-    return finish(db, stmt, rc, s, err);
 }

@@ -25,15 +25,6 @@ typedef struct dsb_expert_diff {
     double base_nmse, head_nmse;          /* of its output, isolated; NAN where no token of the sample came */
 } dsb_expert_diff;
 
-/* Squared error of all weights of one role in one layer. */
-typedef struct dsb_role_error {
-    const char *scheme, *role;
-    int64_t layer; /* -1: lm_head */
-    double dd, xx;
-} dsb_role_error;
-/* By scheme; rows live in the arena. */
-dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_role_error **rows, int64_t *n, dsb_err *err);
-
 /* Rows live in the arena. Layers that both have, ascending. */
 dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, dsb_weights_diff **rows, int64_t *n, dsb_err *err);
 /* Of one layer, those that changed most first, at most `most`: tensors by nmse, experts by tokens (by_load) or by nmse. */

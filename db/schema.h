@@ -7,7 +7,7 @@
 
 /* migration[v] takes a file from user_version v to v+1; it is frozen once released. */
 extern const char *const dsb_db_migration[DSB_DB_VERSION];
-/* Version 6: views (db/views.c). */
+/* Views that hold no data (db/views.c), run after the migrations. */
 extern const char dsb_db_views[];
 
 #endif

@@ -288,8 +288,8 @@ static dsb_status attend_mla(const dsb_model *m, const dsb_attn_weights *w, bool
     const dsb_config *c = &m->config;
     float *latent, *k_pe, *k, *v;
     bool absorbed = kv && kv->len > 0;
-    int64_t clipped = ws->clipped, values = ws->static_values;
     DSB_TRY(project_latent(m, w, bf16, h, n, pos, obs, ws, &latent, &k_pe, err));
+    int64_t clipped = ws->clipped, values = ws->static_values;
     if (kv) DSB_TRY(append_latent(m, w, bf16, latent, k_pe, n, n_seq, ws, kv, err));
     if (absorbed) return attend_latent(m, w, seqs, n_seq, kv, q, n, ws, att, err);
     ws->clipped = clipped; /* the product below counts the same values */
@@ -480,6 +480,15 @@ dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, d
         for (int64_t e = 0; e < r->n_expert; e++) mass[e] += part[e];
     }
     free(part);
+    return DSB_OK;
+}
+
+dsb_status dsb_router_on_device(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t n, dsb_workspace *ws, int32_t *idx, float *weight, dsb_err *err) {
+    float *logits, *margin;
+    TAKE(WS_LOGITS, logits, n * m->config.n_expert);
+    TAKE(WS_MARGIN, margin, n);
+    DSB_TRY(dsb_linear_apply(m, &w->w, false, x, n, ws, logits, err));
+    m->be->route(&m->config.router, logits, w->bias, n, NULL, idx, weight, margin);
     return DSB_OK;
 }
 

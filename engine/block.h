@@ -98,6 +98,8 @@ dsb_status dsb_routing_alloc(dsb_routing *r, const dsb_config *c, int64_t n, boo
 void dsb_routing_release(dsb_routing *r);
 /* mass (n_expert) += Σ gate weight of each expert's tokens: a partial a chunk of n_ctx tokens, added in the chunks' order. */
 dsb_status dsb_routing_mass(const dsb_routing *r, int64_t n_ctx, double *mass, dsb_err *err);
+/* Routes n normed rows x (n, d_model): idx and weight (n, k) on the device, where they stay. */
+dsb_status dsb_router_on_device(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t n, dsb_workspace *ws, int32_t *idx, float *weight, dsb_err *err);
 /* Routes rows at..at+n of r by their normed inputs x (n, d_model). */
 dsb_status dsb_router_forward(const dsb_model *m, const dsb_router_weights *w, const float *x, int64_t at, int64_t n, dsb_workspace *ws, dsb_routing *r, dsb_err *err);
 

@@ -8,27 +8,37 @@
 #include "quantizers/quantize_rule.h"
 
 void load_whole_release(dsb_loader *l) {
-    if (l->whole.words) l->model->be->whole_close(&l->whole);
-    l->whole_stem[0] = 0;
+    for (int i = 0; i < DSB_LOADED; i++)
+        if (l->whole[i].w.words) l->model->be->whole_close(&l->whole[i].w);
+    memset(l->whole, 0, sizeof l->whole);
 }
 
-dsb_status load_whole(dsb_loader *l, const dsb_linear_spec *spec, bool *there, dsb_err *err) {
+static const dsb_loaded *find(const dsb_loader *l, const dsb_linear_spec *spec) {
+    for (int i = 0; i < DSB_LOADED; i++) {
+        const dsb_loaded *at = &l->whole[i];
+        if (at->w.words && strcmp(at->stem, spec->stem) == 0 && at->first == spec->first && at->w.rows == spec->rows) return at;
+    }
+    return NULL;
+}
+
+dsb_status load_whole(dsb_loader *l, const dsb_linear_spec *spec, const dsb_loaded **out, dsb_err *err) {
     const dsb_backend *be = l->model->be;
     const dsb_checkpoint *cp = &l->model->checkpoint;
     double start = dsb_now_s();
     size_t bytes;
-    *there = be->whole_open && strcmp(l->whole_stem, spec->stem) == 0 && l->whole_first == spec->first && l->whole_rows == spec->rows;
-    if (*there || !be->whole_open) return DSB_OK;
+    *out = be->whole_open ? find(l, spec) : NULL;
+    if (*out || !be->whole_open) return DSB_OK;
     const uint16_t *words = dsb_checkpoint_bf16(cp, spec->stem, spec->of ? spec->of : spec->rows, spec->cols, spec->first, spec->rows, &bytes);
     if (!words) return DSB_OK;
-    load_whole_release(l);
-    DSB_TRY(be->whole_open(&l->whole, words, spec->rows, spec->cols, err));
+    dsb_loaded *to = &l->whole[l->whole_next];
+    l->whole_next = (l->whole_next + 1) % DSB_LOADED;
+    if (to->w.words) be->whole_close(&to->w);
+    DSB_TRY(be->whole_open(&to->w, words, spec->rows, spec->cols, err));
     dsb_checkpoint_drop_rows(cp, words, spec->rows, spec->cols);
-    memcpy(l->whole_stem, spec->stem, sizeof l->whole_stem);
-    l->whole_first = spec->first;
-    l->whole_rows = spec->rows;
-    l->whole_bytes = bytes;
-    *there = true;
+    memcpy(to->stem, spec->stem, sizeof to->stem);
+    to->first = spec->first;
+    to->bytes = bytes;
+    *out = to;
     if (l->times) l->times->read_s += dsb_now_s() - start;
     return DSB_OK;
 }
@@ -41,17 +51,17 @@ bool load_fits_device(const dsb_loader *l, const dsb_scheme *s, const dsb_rule *
 }
 
 /* A weight that no rule changes: the reference's own where that is held, which is BF16 too. */
-static dsb_status keep(dsb_loader *l, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, bool figures, dsb_err *err) {
-    event->stored_bytes = l->whole_bytes;
-    if (figures) l->model->be->whole_moments(&l->whole, &event->moments);
-    if (!ref) return l->model->be->whole_pack(&out->w, &l->whole, err);
+static dsb_status keep(const dsb_loader *l, const dsb_loaded *whole, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, bool figures, dsb_err *err) {
+    event->stored_bytes = whole->bytes;
+    if (figures) l->model->be->whole_moments(&whole->w, &event->moments);
+    if (!ref) return l->model->be->whole_pack(&out->w, &whole->w, err);
     *out = *ref;
     out->borrowed = true;
     out->bf16_input = false; /* the reference's own arithmetic */
     return DSB_OK;
 }
 
-dsb_status load_scheme_device(dsb_loader *l, const dsb_scheme *s, const dsb_rule *rule, const dsb_linear_spec *spec, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, bool figures, dsb_err *err) {
+dsb_status load_scheme_device(dsb_loader *l, const dsb_loaded *whole, const dsb_scheme *s, const dsb_rule *rule, const dsb_linear_spec *spec, const dsb_range_observer *range, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, bool figures, dsb_err *err) {
     double start = dsb_now_s();
     dsb_status st;
     if (rule && rule->format) {
@@ -61,9 +71,9 @@ dsb_status load_scheme_device(dsb_loader *l, const dsb_scheme *s, const dsb_rule
         event->algorithm = rule->algorithm;
         event->stored_bytes = dsb_integer_bytes(f, event->group, spec->rows, spec->cols);
         load_set_activation(rule, range, out, event);
-        st = l->model->be->whole_round(&out->w, &l->whole, group, f->qmax, figures ? &event->moments : NULL, err);
+        st = l->model->be->whole_round(&out->w, &whole->w, group, f->qmax, figures ? &event->moments : NULL, err);
     } else {
-        st = keep(l, ref, out, event, figures, err);
+        st = keep(l, whole, ref, out, event, figures, err);
     }
     if (!st && !out->borrowed) st = dsb_load_bias(l->model, s, spec, out, err);
     event->kernel = out->w.kernel;

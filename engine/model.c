@@ -85,13 +85,10 @@ static dsb_status loader_grow(dsb_loader *l, const dsb_linear_spec *spec, dsb_er
     if (!dsb_mul((size_t)spec->rows, (size_t)spec->cols, &n)) return dsb_fail(err, DSB_ENOMEM, "tensor %s: absurd shape", spec->stem);
     if (n <= l->room) return DSB_OK;
     dsb_loader kept = *l;
-    l->whole = (dsb_whole){0};
+    memset(l->whole, 0, sizeof l->whole);
     dsb_loader_release(l);
-    l->whole = kept.whole;
-    memcpy(l->whole_stem, kept.whole_stem, sizeof l->whole_stem);
-    l->whole_first = kept.whole_first;
-    l->whole_rows = kept.whole_rows;
-    l->whole_bytes = kept.whole_bytes;
+    memcpy(l->whole, kept.whole, sizeof l->whole);
+    l->whole_next = kept.whole_next;
     l->model = kept.model;
     l->times = kept.times;
     l->refit = kept.refit;
@@ -166,12 +163,12 @@ dsb_status dsb_load_bias(const dsb_model *m, const dsb_scheme *s, const dsb_line
 
 dsb_status dsb_load_reference(dsb_loader *l, const dsb_linear_spec *spec, dsb_linear *out, dsb_err *err) {
     dsb_qtensor codes;
-    bool there = false;
+    const dsb_loaded *there = NULL;
     if (out) *out = (dsb_linear){0};
     if (out) DSB_TRY(load_whole(l, spec, &there, err));
     if (there) {
         out->bf16_input = l->bf16_reference && spec->role != DSB_ROLE_ROUTER;
-        DSB_TRY(l->model->be->whole_pack(&out->w, &l->whole, err));
+        DSB_TRY(l->model->be->whole_pack(&out->w, &there->w, err));
         return dsb_load_bias(l->model, NULL, spec, out, err);
     }
     DSB_TRY(loader_grow(l, spec, err));
@@ -367,11 +364,11 @@ dsb_status dsb_load_scheme(dsb_loader *l, const dsb_scheme *s, const dsb_linear_
     snprintf(tensor, sizeof tensor, "%s.weight", spec->stem);
     const dsb_rule *rule = s->recipe ? dsb_recipe_match(s->recipe, spec->role, tensor, facts) : NULL;
     event->rule = rule;
-    bool there = false;
+    const dsb_loaded *there = NULL;
     if (load_fits_device(l, s, rule, spec)) DSB_TRY(load_whole(l, spec, &there, err));
     if (there) {
         event->moments = before.moments;
-        DSB_TRY(load_scheme_device(l, s, rule, spec, range, ref, out, event, told != NULL, err));
+        DSB_TRY(load_scheme_device(l, there, s, rule, spec, range, ref, out, event, told != NULL, err));
         event->stored_bytes += before.stored_bytes;
         return DSB_OK;
     }

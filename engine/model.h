@@ -93,6 +93,15 @@ typedef struct dsb_load_times {
     double read_s, quantize_s, compare_s; /* a checkpoint's weights to f32; packing included; figures against the reference's */
 } dsb_load_times;
 
+/* Rows of a reference's tensor that lie on a device. */
+typedef struct dsb_loaded {
+    dsb_whole w;
+    char stem[256];
+    int64_t first;
+    size_t bytes; /* in the checkpoint */
+} dsb_loaded;
+enum { DSB_LOADED = 6 }; /* an attention's linears, or an expert's */
+
 /* Host buffers for one tensor at a time. */
 typedef struct dsb_loader {
     const dsb_model *model;
@@ -107,10 +116,8 @@ typedef struct dsb_loader {
     dsb_moments kept;
     dsb_dtype ref_dtype;
     size_t ref_bytes; /* that it takes in the checkpoint */
-    dsb_whole whole;  /* the reference's tensor on a device that makes its forms by itself (engine/load_device.c) */
-    char whole_stem[256];
-    int64_t whole_first, whole_rows;
-    size_t whole_bytes;
+    dsb_loaded whole[DSB_LOADED]; /* the last tensors of the reference's on a device that makes their forms by itself (engine/load_device.c) */
+    int whole_next;
 } dsb_loader;
 void dsb_loader_init(dsb_loader *l, const dsb_model *m);
 void dsb_loader_release(dsb_loader *l);

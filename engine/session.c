@@ -93,7 +93,11 @@ static dsb_status absorb(dsb_session *s, dsb_attn_weights *w, dsb_err *err) {
     return DSB_OK;
 }
 
-static bool plain_int8(const dsb_linear *l) { return l->activation == DSB_ACT_INT8_DYNAMIC && !l->bias && !l->a.data && !l->in_scale && !l->rotation; }
+/* Nothing but a product of inputs quantized per token, if at all: how. */
+static bool plain(const dsb_linear *l, dsb_experts_act *act) {
+    *act = l->activation == DSB_ACT_INT8_DYNAMIC ? DSB_EXPERTS_INT8 : l->activation == DSB_ACT_FP8_DYNAMIC ? DSB_EXPERTS_E4M3 : DSB_EXPERTS_PLAIN;
+    return (*act != DSB_EXPERTS_PLAIN || l->activation == DSB_ACT_NONE) && !l->bias && !l->a.data && !l->in_scale && !l->rotation;
+}
 
 /* Experts that the device takes in one piece; theirs are then gone, their bytes stay counted. */
 static dsb_status fuse(dsb_session *s, dsb_layer_weights *w, dsb_err *err) {
@@ -101,16 +105,17 @@ static dsb_status fuse(dsb_session *s, dsb_layer_weights *w, dsb_err *err) {
     const dsb_backend *be = s->m->be;
     if (!be->fuse_experts || !s->scheme->bf16 || c->swiglu_limit > 0) return DSB_OK;
     dsb_wmat *all;
-    bool fits = true;
+    dsb_experts_act first, act;
+    bool fits = plain(&w->experts[0].gate, &first);
     DSB_TRY(DSB_NEW(all, 3 * c->n_expert, "experts", err));
     for (int64_t e = 0; e < c->n_expert; e++) {
         const dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};
         for (int i = 0; i < 3; i++) {
-            fits &= plain_int8(parts[i]);
+            fits &= plain(parts[i], &act) && act == first;
             all[3 * e + i] = parts[i]->w;
         }
     }
-    dsb_status st = fits ? be->fuse_experts(&w->fused, all, c->n_expert, c->router.k, err) : DSB_OK;
+    dsb_status st = fits ? be->fuse_experts(&w->fused, all, c->n_expert, c->router.k, first, err) : DSB_OK;
     free(all);
     for (int64_t e = 0; !st && w->fused && e < c->n_expert; e++) {
         dsb_linear *parts[] = {&w->experts[e].gate, &w->experts[e].up, &w->experts[e].down};
@@ -176,6 +181,7 @@ dsb_status dsb_session_open_batch(dsb_session *s, const dsb_model *m, const dsb_
     dsb_workspace_init(&s->own_ws, m->be);
     dsb_workspace_init(&s->host_ws, NULL);
     dsb_loader_init(&loader, m);
+    if (m->be->count_into) m->be->count_into(NULL); /* nobody waits for counts that nobody reads */
     dsb_status st = open_parts(s, &loader, calibration, room, err);
     dsb_loader_release(&loader);
     if (st) dsb_session_close(s);
@@ -231,13 +237,58 @@ void dsb_routing_by_expert(const int32_t *idx, const float *weight, int64_t n, i
 }
 
 /* Slots of the session's own workspaces: of the device, and of the host (staging and routing). */
-enum { MS_X, MS_NORM, MS_OUT, MS_GATHER, MS_EXPERT, MS_ROWS, MS_WEIGHT, MS_POS, MS_LOGITS };
+enum { MS_X, MS_NORM, MS_OUT, MS_GATHER, MS_EXPERT, MS_ROWS, MS_WEIGHT, MS_POS, MS_LOGITS, MS_ROUTED };
 enum { HS_EMBED, HS_POS, HS_IDX, HS_WEIGHT, HS_MARGIN, HS_START, HS_ROWS, HS_ROW_WEIGHT };
 #define TAKE_FROM(w, slot, ptr, count) DSB_TRY(dsb_workspace_take(w, slot, (size_t)(count) * sizeof *(ptr), (void **)&(ptr), err))
 #define TAKE(slot, ptr, count) TAKE_FROM(&s->own_ws, slot, ptr, count)
 #define TAKE_HOST(slot, ptr, count) TAKE_FROM(&s->host_ws, slot, ptr, count)
 
 static size_t ffn_bytes(const dsb_ffn_weights *w) { return linear_bytes(&w->gate) + linear_bytes(&w->up) + linear_bytes(&w->down); }
+
+/* The shared expert's output is added to the routed ones'. */
+static dsb_status add_shared(dsb_session *s, const dsb_layer_weights *w, const float *x, int64_t n, float *y, dsb_err *err) {
+    const dsb_model *m = s->m;
+    int64_t d = m->config.d_model;
+    float *out;
+    if (s->scheme->bf16) m->be->round_bf16(y, n * d);
+    if (m->config.n_shared == 0) return DSB_OK;
+    TAKE(MS_EXPERT, out, n * d);
+    DSB_TRY(dsb_shared_forward(m, &w->dense, &w->router, s->scheme->bf16, x, n, NULL, &s->ws, out, err));
+    m->be->add(y, out, n * d);
+    if (s->scheme->bf16) m->be->round_bf16(y, n * d);
+    return DSB_OK;
+}
+
+/* Experts in one piece, routed where they are: nobody waits. idx (n, k) is looked at when the pass has ended. */
+static dsb_status fused_forward(dsb_session *s, int64_t layer, const float *x, int64_t n, int32_t *idx, float *y, dsb_err *err) {
+    dsb_layer_weights *w = &s->layers[layer];
+    float *weight;
+    TAKE(MS_WEIGHT, weight, n * s->m->config.router.k);
+    DSB_TRY(dsb_router_on_device(s->m, &w->router, x, n, &s->ws, idx, weight, err));
+    s->m->be->experts_forward(w->fused, x, n, idx, weight, y);
+    return add_shared(s, w, x, n, y, err);
+}
+
+/* Counts what fused layers read of their experts. routed: their choices, (n_layer, n, k) on the device. */
+static dsb_status count_fused(dsb_session *s, const int32_t *routed, int64_t n, dsb_err *err) {
+    const dsb_config *c = &s->m->config;
+    int64_t slots = n * c->router.k;
+    int32_t *idx;
+    bool *seen;
+    TAKE_HOST(HS_IDX, idx, c->n_layer * slots);
+    TAKE_HOST(HS_START, seen, c->n_expert);
+    s->m->be->download(idx, routed, (size_t)(c->n_layer * slots) * sizeof *idx);
+    for (int64_t l = 0; l < c->n_layer; l++) {
+        if (!s->layers[l].fused) continue;
+        memset(seen, 0, (size_t)c->n_expert * sizeof *seen);
+        for (int64_t i = 0; i < slots; i++) {
+            int32_t e = idx[l * slots + i];
+            if (!seen[e]) s->done.bytes += (double)ffn_bytes(&s->layers[l].experts[e]);
+            seen[e] = true;
+        }
+    }
+    return DSB_OK;
+}
 
 /* Experts of a layer that go together, from *e on: those with rows, as long as they read their inputs alike. More rows than this at once would push
  * what lies between the products out of the cache. */
@@ -283,20 +334,15 @@ dsb_status dsb_moe_forward(dsb_session *s, int64_t layer, const float *x, int64_
         float *o = out;
         for (int64_t i = 0; i < n_unit; at += units[i].n, o += units[i++].n * d) be->scatter_add(y, rows + at, weight + at, o, units[i].n, d);
     }
-    if (bf16) be->round_bf16(y, n * d);
-    if (m->config.n_shared == 0) return DSB_OK;
-    DSB_TRY(dsb_shared_forward(m, &w->dense, &w->router, bf16, x, n, NULL, &s->ws, out, err));
-    be->add(y, out, n * d);
-    if (bf16) be->round_bf16(y, n * d);
-    return DSB_OK;
+    return add_shared(s, w, x, n, y, err);
 }
 
 static void force_routing(const dsb_forced_routing *f, int64_t layer, dsb_routing *r, int64_t first) {
     for (int64_t i = 0; i < r->n; i++) memcpy(r->idx + i * r->k, f->ids + (layer * f->n_row + (first + i) % f->n_row) * r->k, (size_t)r->k * sizeof *r->idx);
 }
 
-/* One block over n new rows of x, in place. */
-static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t n, const int32_t *pos, dsb_routing *trace, dsb_err *err) {
+/* One block over n new rows of x, in place. routed: (n, k) of the device, where fused experts may leave their choice; or NULL. */
+static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t n, const int32_t *pos, dsb_routing *trace, int32_t *routed, dsb_err *err) {
     const dsb_model *m = s->m;
     const dsb_backend *be = m->be;
     dsb_layer_weights *w = &s->layers[layer];
@@ -313,6 +359,8 @@ static dsb_status layer_forward(dsb_session *s, int64_t layer, float *x, int64_t
     dsb_ffn_norm(m, &w->router, bf16, x, n, normed);
     if (!dsb_layer_is_moe(&m->config, layer)) {
         DSB_TRY(dsb_ffn_forward(m, &w->dense, DSB_ROLE_DENSE_GATE, bf16, normed, n, NULL, &s->ws, out, err));
+    } else if (routed) {
+        DSB_TRY(fused_forward(s, layer, normed, n, routed, out, err));
     } else {
         dsb_routing own = {.n = n, .k = m->config.router.k, .n_expert = m->config.n_expert}, *r = trace ? trace : &own;
         if (!trace) { /* from the workspace: the decode loop doesn't allocate */
@@ -369,10 +417,12 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
     const dsb_model *m = s->m;
     int64_t d = m->config.d_model, rows = s->batch * n, rotation = dsb_scheme_rotation(s->scheme, &m->config);
     float *x, *host, *back;
-    int32_t *pos, *host_pos;
+    int32_t *pos, *host_pos, *routed;
+    bool fused = false;
     if (n < 1 || s->depth + n > m->n_pos) return dsb_fail(err, DSB_EUSAGE, "%lld tokens after %lld don't fit the %lld positions", (long long)n, (long long)s->depth, (long long)m->n_pos);
     TAKE(MS_X, x, rows * d);
     TAKE(MS_POS, pos, rows);
+    TAKE(MS_ROUTED, routed, m->config.n_layer * rows * m->config.router.k + 1);
     TAKE_HOST(HS_EMBED, host, rows * d);
     TAKE_HOST(HS_POS, host_pos, rows);
     DSB_TRY(dsb_embed(m, s->scheme, tokens, rows, host, err));
@@ -381,13 +431,13 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
     m->be->upload(pos, host_pos, (size_t)rows * sizeof *pos);
     for (int64_t l = 0; l < m->config.n_layer; l++) {
         dsb_routing *trace = sink && sink->routing && dsb_layer_is_moe(&m->config, l) ? &sink->routing[l] : NULL;
-        DSB_TRY(layer_forward(s, l, x, rows, pos, trace, err));
-        m->be->sync();
+        bool on_device = s->layers[l].fused && !trace && !s->forced;
+        fused |= on_device;
+        DSB_TRY(layer_forward(s, l, x, rows, pos, trace, on_device ? routed + l * rows * m->config.router.k : NULL, err));
         if (!sink || !sink->hidden) continue;
         TAKE(MS_OUT, back, rows * d);
         m->be->copy(back, x, (size_t)(rows * d) * sizeof *x);
         dsb_rotate_rows(m->be, rotation, back, rows, d);
-        m->be->sync();
         m->be->download(sink->hidden + l * rows * d, back, (size_t)(rows * d) * sizeof *x);
     }
     work_add(&s->done, &s->token, rows);
@@ -398,5 +448,6 @@ dsb_status dsb_session_forward(dsb_session *s, const int32_t *tokens, int64_t n,
         DSB_TRY(last_rows(s, &last, n, n_logits, err));
         DSB_TRY(head_forward(s, last, s->batch * n_logits, logits, err));
     }
+    if (fused) DSB_TRY(count_fused(s, routed, rows, err));
     return m->be->check(err);
 }

@@ -103,9 +103,17 @@ sw_pass sw_pass_from(const sweep *sw, int64_t at) {
     return (sw_pass){.at = at, .n = end - at, .iso_at = first * ctx, .iso_n = (last - first) * ctx};
 }
 
-void sw_clip_begin(sweep *sw) { sw->ws.clipped = sw->ws.static_values = 0; }
+static void count_into(const sweep *sw, int64_t *sum) {
+    if (sw->be->count_into) sw->be->count_into(sum);
+}
+
+void sw_clip_begin(sweep *sw, int scheme) {
+    sw->ws.clipped = sw->ws.static_values = 0;
+    count_into(sw, &sw->schemes[scheme].clipped);
+}
 
 void sw_clip_end(sweep *sw, int scheme) {
+    count_into(sw, NULL);
     sw->schemes[scheme].clipped += sw->ws.clipped;
     sw->schemes[scheme].values += sw->ws.static_values;
 }
@@ -293,6 +301,7 @@ dsb_status dsb_sweep_costs_of(const dsb_sweep_plan *plan, dsb_sweep_costs *out, 
 dsb_status dsb_sweep_run(const dsb_sweep_plan *plan, dsb_calibration *cal, dsb_err *err) {
     sweep sw = {.plan = plan, .m = plan->m, .be = plan->m->be, .cal = cal, .spill = {.fd = -1}};
     *cal = (dsb_calibration){0};
+    count_into(&sw, NULL);
     DSB_TRY(dsb_calibration_init(cal, &plan->m->config, err));
     for (int i = 0; i < plan->n_scheme; i++)
         if (plan->schemes[i].recipe && plan->schemes[i].recipe->needs_histogram) DSB_TRY(dsb_calibration_count(cal, err));

@@ -82,7 +82,7 @@ static dsb_status scheme_tile(sweep *sw, int s, int64_t layer, int64_t at, int64
     SW_TAKE(ST_ISO_OUT, out, n * d);
     DSB_TRY(sw_load(sw, &st->acc, at, n, x, err));
     sw->layout_chunk = at / ctx;
-    sw_clip_begin(sw);
+    sw_clip_begin(sw, s);
     DSB_TRY(forward(sw, &st->attn, bf16, x, n, NULL, out, err));
     sw_clip_end(sw, s);
     for (int64_t c = 0; c < n / ctx; c++)

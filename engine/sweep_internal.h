@@ -150,8 +150,8 @@ void sw_phase(sweep *sw);
 void sw_progress(sweep *sw, double work, const char *what);
 /* The pass that begins at row `at`. */
 sw_pass sw_pass_from(const sweep *sw, int64_t at);
-/* Kernels' scratch counts clipped activations: those of a scheme's own stream, run between the two calls, are the scheme's. */
-void sw_clip_begin(sweep *sw);
+/* Kernels' scratch counts clipped activations (or the device does): those of a scheme's own stream, run between the two calls, are the scheme's. */
+void sw_clip_begin(sweep *sw, int scheme);
 void sw_clip_end(sweep *sw, int scheme);
 
 /* ---- weights (sweep_tiles.c) ---- */

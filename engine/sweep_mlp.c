@@ -338,7 +338,7 @@ static dsb_status expert_scheme(sweep *sw, int s, mlp *b, int64_t e, const sw_pa
     ffn_pass p = {.bf16 = bf16, .norm = &st->router, .w = w, .role = DSB_ROLE_EXPERT_GATE, .src = &st->acc};
     p.n = expert_rows_in(acc, e, pass->at, pass->n, &at);
     p.rows = acc->rows + at;
-    sw_clip_begin(sw);
+    sw_clip_begin(sw, s);
     DSB_TRY(run_expert(sw, &p, p.rows, pass->at, acc->weight + at, &st->acc_out, NULL, err));
     sw_clip_end(sw, s);
     p.n = expert_rows_in(block, e, pass->iso_at, pass->iso_n, &at);
@@ -379,7 +379,7 @@ static dsb_status dense_scheme(sweep *sw, int s, mlp *b, int64_t unit, const sw_
     sw_scheme *st = &sw->schemes[s];
     bool bf16 = sw->plan->schemes[s].bf16;
     ffn_pass p = {.bf16 = bf16, .norm = &st->router, .w = w, .role = gate_role(sw, b, unit), .src = &st->acc, .at = pass->at, .n = pass->n};
-    sw_clip_begin(sw);
+    sw_clip_begin(sw, s);
     DSB_TRY(run_all(sw, &p, b->moe, &st->acc_out, err));
     sw_clip_end(sw, s);
     p.src = &st->block;

@@ -48,19 +48,23 @@ void dsb_bench_model_close(dsb_bench_model *b);
 
 /* Kernels. */
 typedef struct dsb_bench_job {
-    const dsb_kernel_case *k;
+    const dsb_kernel_case *k; /* NULL: a layer's routed experts in one piece; shape: their inner width, the model's, tokens */
     const dsb_backend *be;
     dsb_case_shape shape;
 } dsb_bench_job;
 typedef struct dsb_bench_kernels {
     const char *names, *shapes; /* "gemm_i8,avx2/rms_norm", "all", or "gemm": all products; "1408x2048x1,…" or NULL: each one's own */
     int64_t group, repeats;     /* group 0: each one's own */
+    int64_t n_expert, top_k;    /* of "experts" */
     const dsb_backend *be;      /* of names without an instruction set */
     dsb_bench_job *jobs;        /* (n) in the arena */
     int n;
 } dsb_bench_kernels;
 /* "1408x2048x512": rows, cols and n from 1; the group is left alone. DSB_EUSAGE says what is wrong. */
 dsb_status dsb_shape_parse(dsb_case_shape *out, const char *text, dsb_err *err);
+/* A layer's INT8 experts in one piece (dsb_backend.fuse_experts); the first and the last token are those of single rows on the CPU, bit for bit. */
+dsb_status dsb_bench_experts_check(const dsb_bench_kernels *b, const dsb_bench_job *job, dsb_err *err);
+dsb_status dsb_bench_experts_run(const dsb_bench_kernels *b, const dsb_bench_job *job, dsb_arena *arena, const dsb_roofline *roof, double *seconds, dsb_bench_row *row, dsb_err *err);
 dsb_status dsb_bench_kernels_open(dsb_bench_kernels *b, dsb_arena *arena, dsb_err *err);
 /* Each case is checked against plain C first: DSB_EINTERNAL where it differs. */
 dsb_status dsb_bench_kernels_run(const dsb_bench_kernels *b, dsb_arena *arena, const dsb_roofline *roof, dsb_bench_rows *out, dsb_progress *progress, dsb_err *err);

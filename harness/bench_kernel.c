@@ -6,11 +6,9 @@
 
 #include "harness/bench.h"
 #include "harness/bench_case.h"
+#include "harness/bench_timing.h"
 #include "harness/busy.h"
-#include "harness/sensors.h"
 #include "metrics/stats.h"
-
-static const double k_repeat_s = 0.02; /* a repeat's calls take at least so long: a clock's step and a thread's start don't count */
 
 dsb_status dsb_shape_parse(dsb_case_shape *out, const char *text, dsb_err *err) {
     int64_t *to[] = {&out->rows, &out->cols, &out->n};
@@ -59,8 +57,8 @@ static dsb_status add_jobs(dsb_bench_kernels *b, const char *name, const dsb_cas
     const dsb_backend *be = b->be;
     const dsb_kernel_case *k;
     char isa[16] = "";
-    bool all = strcmp(plain, "all") == 0, products = strcmp(plain, "gemm") == 0;
-    if (!all && !products && !find_case(plain)) return unknown_kernel(name, plain, err);
+    bool experts = strcmp(plain, "experts") == 0, all = strcmp(plain, "all") == 0, products = strcmp(plain, "gemm") == 0;
+    if (!experts && !all && !products && !find_case(plain)) return unknown_kernel(name, plain, err);
     if (slash) {
         snprintf(isa, sizeof isa, "%.*s", (int)(slash - name < 15 ? slash - name : 15), name);
         be = strcmp(isa, b->be->isa) == 0 ? b->be : *isa && !b->be->facts ? dsb_backend_cpu(isa) : NULL;
@@ -68,7 +66,11 @@ static dsb_status add_jobs(dsb_bench_kernels *b, const char *name, const dsb_cas
         if (!be) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel %.60s: this machine or build has no instruction set '%s'; `dsbench list kernels` tells what there is", name, isa);
     }
     if (all && n_shape) return dsb_fail(err, DSB_EUSAGE, "bench: --kernel all: one shape doesn't suit all kernels; leave --shape out, or name the kernels");
-    for (int i = 0, n = dsb_bench_cases(&k); i < n; i++) {
+    for (int i = 0; experts && i < (n_shape ? n_shape : 1); i++) {
+        b->jobs[b->n] = (dsb_bench_job){.be = be, .shape = n_shape ? shapes[i] : (dsb_case_shape){512, 1408, 2048, 0}};
+        DSB_TRY(dsb_bench_experts_check(b, &b->jobs[b->n++], err));
+    }
+    for (int i = 0, n = dsb_bench_cases(&k); i < n && !experts; i++) {
         bool named = strcmp(k[i].name, plain) == 0;
         if (!all && !(products && k[i].product) && !named) continue;
         if (k[i].kind == DSB_W_BLOCK && !be->pack_blocks && !named) continue;
@@ -93,36 +95,9 @@ dsb_status dsb_bench_kernels_open(dsb_bench_kernels *b, dsb_arena *arena, dsb_er
     return DSB_OK;
 }
 
-/* By a GPU's clock; calls wait for nobody but where they hand figures to the host. One more round is for the sensors, whose reading takes time. */
-static void time_device(dsb_bench_case *c, int64_t calls, int64_t repeats, int64_t turn, double *seconds, dsb_sensors *sensors) {
-    const dsb_backend *be = c->call.be;
-    dsb_sensors_begin(sensors, be);
-    for (int64_t r = 0; r <= repeats; r++) {
-        be->clock_begin();
-        for (int64_t i = 0; i < calls; i++) dsb_bench_case_start(c, (int)(turn++ % c->copies));
-        if (r == repeats) dsb_sensors_look(sensors, be);
-        double t = be->clock_end() / (double)calls;
-        if (r < repeats) seconds[r] = t;
-    }
-    dsb_sensors_end(sensors, be);
-    *sensors = dsb_sensors_mean(sensors, (double)((repeats + 1) * calls));
-}
-
-/* Seconds of one call in each repeat, ascending. Copies take turns all along. */
-static void time_case(dsb_bench_case *c, int64_t repeats, double *seconds, dsb_sensors *sensors) {
-    int64_t calls = 0, turn = 0;
-    double t = dsb_now_s();
-    while (dsb_now_s() - t < k_repeat_s || calls < 2) { /* the warm-up, that tells how many calls a repeat wants */
-        dsb_bench_case_run(c, (int)(turn++ % c->copies));
-        calls++;
-    }
-    if (c->call.be->clock_end) time_device(c, calls, repeats, turn, seconds, sensors);
-    for (int64_t r = 0; r < repeats && !c->call.be->clock_end; r++) {
-        t = dsb_now_s();
-        for (int64_t i = 0; i < calls; i++) dsb_bench_case_run(c, (int)(turn++ % c->copies));
-        seconds[r] = (dsb_now_s() - t) / (double)calls;
-    }
-    dsb_sort(seconds, repeats);
+static void start_case(void *ctx, int64_t turn) {
+    dsb_bench_case *c = ctx;
+    dsb_bench_case_start(c, (int)(turn % c->copies));
 }
 
 static const char *shape_text(dsb_arena *arena, const dsb_case_shape *s) {
@@ -146,13 +121,12 @@ static dsb_status run_job(const dsb_bench_kernels *b, const dsb_bench_job *job, 
     dsb_bench_case c;
     dsb_cpu_times cpu[2];
     dsb_sensors sensors;
+    if (!job->k) return dsb_bench_experts_run(b, job, arena, roof, seconds, row, err);
     DSB_TRY(dsb_bench_case_open(&c, job->k, job->be, &job->shape, 0, err));
     dsb_status s = dsb_bench_case_verify(&c, err);
     if (!s) {
         dsb_cpu_times_read(&cpu[0]);
-        dsb_sensors_init(&sensors);
-        time_case(&c, b->repeats, seconds, &sensors);
-        if (!job->be->clock_end) sensors = dsb_sensors_mean(&sensors, 1);
+        dsb_timed_run(&(dsb_timed){job->be, &c, start_case}, b->repeats, seconds, &sensors);
         dsb_cpu_times_read(&cpu[1]);
         fill_row(b, &c, arena, roof, seconds, cpu, &sensors, row);
         s = job->be->check(err);
@@ -166,7 +140,7 @@ dsb_status dsb_bench_kernels_run(const dsb_bench_kernels *b, dsb_arena *arena, c
     DSB_TRY(dsb_arena_take(arena, (void **)&out->row, (size_t)b->n, sizeof *out->row, "rows", err));
     DSB_TRY(dsb_arena_take(arena, (void **)&seconds, (size_t)b->repeats, sizeof *seconds, "timings", err));
     for (out->n = 0; out->n < b->n; out->n++) {
-        dsb_progress_show(progress, (double)out->n / b->n, b->jobs[out->n].k->name);
+        dsb_progress_show(progress, (double)out->n / b->n, b->jobs[out->n].k ? b->jobs[out->n].k->name : "experts");
         DSB_TRY(run_job(b, &b->jobs[out->n], arena, roof, seconds, &out->row[out->n], err));
     }
     return DSB_OK;

@@ -66,7 +66,7 @@ int dsb_cmd_baseline(int argc, char **argv) {
     const char *name = NULL;
     const dsb_option rows[] = { { "name", 0, DSB_OPT_STRING, &name, "SUITE", "the suite it is of (default: that of the run; show: all)", 0, 0 } };
     const dsb_usage usage = { "baseline", "set RUN | show | list", "Pins the run that nightly runs of its suite are judged against, or shows what is pinned. RUN is an id, a prefix or `latest`.", 0, 2, DSB_OPTIONS(rows),
-                              "example: dsbench baseline set latest" };
+                              "example: dsbench baseline set latest", false };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_arena arena;

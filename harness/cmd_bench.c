@@ -7,16 +7,19 @@
 
 #include "db/db.h"
 #include "harness/bench.h"
+#include "harness/bench_builds.h"
 #include "harness/commands.h"
 #include "harness/host.h"
 #include "harness/output.h"
 #include "harness/stored_run.h"
 #include "harness/throughput.h"
 #include "harness/version.h"
+#include "metrics/speed.h"
 
 typedef struct options {
     dsb_bench_model model;
     dsb_bench_kernels kernels;
+    dsb_bench_builds builds;
     const char *routing, *format;
     int64_t repeats, group;
     double busy_limit;
@@ -64,6 +67,7 @@ static dsb_status repeat_command(const options *o, dsb_arena *arena, const char 
     if (o->kernels.names) {
         put_word(&t, "--kernel", o->kernels.names);
         put_word(&t, "--shape", o->kernels.shapes);
+        if (strstr(o->kernels.names, "experts")) dsb_text_printf(&t, " --experts %lld --top-k %lld", (long long)o->kernels.n_expert, (long long)o->kernels.top_k);
     } else {
         put_word(&t, "--model", m->dir);
         put_word(&t, "--formats", m->formats);
@@ -275,8 +279,14 @@ static dsb_status execute(options *o, dsb_arena *arena, dsb_err *err) {
     return s;
 }
 
+/* Whatever is wrong with the request both programs say themselves. */
+static dsb_status two_builds(options *o, dsb_arena *arena, dsb_err *err) {
+    DSB_TRY(dsb_format_parse(o->format, o->parsed.json, true, &o->output, err));
+    return dsb_bench_builds_run(&o->builds, o->output, o->parsed.quiet, arena, err);
+}
+
 int dsb_cmd_bench(int argc, char **argv) {
-    options o = {.model = {.prefill = 512, .decode = 64, .batch = 1}, .repeats = 5, .busy_limit = 5};
+    options o = {.model = {.prefill = 512, .decode = 64, .batch = 1}, .kernels = {.n_expert = 64, .top_k = 6}, .repeats = 5, .busy_limit = 5, .builds = {.rounds = DSB_ROUNDS_LEAST}};
     dsb_bench_model *m = &o.model;
     dsb_err err = {0};
     dsb_arena arena;
@@ -293,20 +303,29 @@ int dsb_cmd_bench(int argc, char **argv) {
         {"text", 0, DSB_OPT_STRING, &m->text, "FILE", "whose tokens are fed (default: the built-in one)", 0, 0},
         {"routing", 0, DSB_OPT_STRING, &o.routing, "real|uniform|zipf|recorded", "real (the tokens' own), uniform, zipf or recorded", 0, 0},
         {"recorded", 0, DSB_OPT_STRING, &m->recorded, "FILE", "experts of --routing recorded: what `dsbench trace` wrote", 0, 0},
-        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all", 0, 0},
+        {"kernel", 0, DSB_OPT_STRING, &o.kernels.names, "a,b,c", "kernels instead of a model: gemm_i8, avx2/rms_norm, gemm (all products), all; on a GPU also experts", 0, 0},
         {"shape", 0, DSB_OPT_STRING, &o.kernels.shapes, "RxCxN,...", "their sizes: outputs (1 where it is no product) x values x tokens", 0, 0},
+        {"experts", 0, DSB_OPT_INT, &o.kernels.n_expert, "N", "of --kernel experts: how many (64)", 1, 1024},
+        {"top-k", 0, DSB_OPT_INT, &o.kernels.top_k, "K", "of them a token (6)", 1, 32},
         {"repeats", 0, DSB_OPT_INT, &o.repeats, "N", "measurements, after one warm-up (5)", 1, DSB_MAX_REPEATS},
         {"busy-limit", 0, DSB_OPT_REAL, &o.busy_limit, "PERCENT", "other load up to which a run is called clean (5)", 0, 100},
         {"strict", 0, DSB_OPT_FLAG, &o.strict, NULL, "exit code 3 where it isn't", 0, 0},
         {"format", 0, DSB_OPT_STRING, &o.format, "text|md|csv|json", "how it is written (default text)", 0, 0},
+        {"base-build", 0, DSB_OPT_STRING, &o.builds.base, "BIN", "another build of dsbench, run in turns with this one; exit code 1 where this one is slower", 0, 0},
+        {"rounds", 0, DSB_OPT_INT, &o.builds.rounds, "N", "of --base-build, both builds in each (5)", DSB_ROUNDS_LEAST, DSB_ROUNDS_MOST},
+        {"tolerance", 0, DSB_OPT_REAL, &o.builds.tolerance, "SHARE", "of --base-build: speed that may be lost (0; 0.03 is 3 %)", 0, 0.9},
     };
     const dsb_usage usage = {.command = "bench", .what = "Prefill and decode speed of a model's formats in turn, or of kernels, each checked against plain C first;\n"
                                                          "beside what this machine's memory and arithmetic do, and what else ran on it. Rows go to table bench.",
                              .options = rows, .n_option = (int)(sizeof rows / sizeof *rows),
-                             .more = "examples:\n  dsbench bench --formats bf16,int8,int4 --prefill 512 --decode 64 --json\n  dsbench bench --kernel gemm_i8,gemm_i4 --shape 1408x2048x1,1408x2048x512"};
+                             .more = "examples:\n  dsbench bench --formats bf16,int8,int4 --prefill 512 --decode 64 --json\n  dsbench bench --kernel gemm_i8,gemm_i4 --shape 1408x2048x1,1408x2048x512\n  dsbench bench --base-build ../old/build/dsbench --rounds 10 --tolerance 0.02 --formats int8"};
     dsb_arena_init(&arena);
-    dsb_status s = dsb_options_parse(&usage, argc, argv, &o.parsed, &err);
-    if (!s && !o.parsed.help) s = execute(&o, &arena, &err);
+    /* Before its words are put in another order. */
+    dsb_status s = dsb_arena_take(&arena, (void **)&o.builds.argv, (size_t)argc, sizeof *argv, "the command line", &err);
+    if (!s) memcpy(o.builds.argv, argv, (size_t)argc * sizeof *argv);
+    o.builds.argc = argc;
+    if (!s) s = dsb_options_parse(&usage, argc, argv, &o.parsed, &err);
+    if (!s && !o.parsed.help) s = o.builds.base ? two_builds(&o, &arena, &err) : execute(&o, &arena, &err);
     dsb_arena_release(&arena);
     return s ? dsb_command_fail(&err) : 0;
 }

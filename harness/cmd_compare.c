@@ -54,7 +54,7 @@ int dsb_cmd_compare(int argc, char **argv) {
                               "Differences between two runs (of two builds, machines, nights), or two schemes (RUN:scheme), paired by chunk, with verdicts, and the layers, experts and tensors that changed most. "
                               "A run is an id, a prefix or `latest`.",
                               2, 2, DSB_OPTIONS(rows),
-                              "example: dsbench compare latest:bf16 latest:dynamic-int8\nexit: 0 no regression shown, 1 regressed, 2 bad input, 3 not comparable (or inconclusive, with --strict)" };
+                              "example: dsbench compare latest:bf16 latest:dynamic-int8\nexit: 0 no regression shown, 1 regressed, 2 bad input, 3 not comparable (or inconclusive, with --strict)", false };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_arena arena;

@@ -151,6 +151,11 @@ static void bash_script(dsb_text *out) {
     const dsb_command *commands;
     int n = dsb_command_list(&commands);
     dsb_text_put(out, "# bash completion of dsbench; made by `dsbench completion bash`\n"
+                      "# Names that are read begin like the word: quoted, and never expanded, as they may be a stranger's.\n"
+                      "_dsbench_offer() {\n"
+                      "    local name\n"
+                      "    while IFS= read -r name; do [[ $name == \"$2\"* ]] && COMPREPLY+=(\"$1$(printf %q \"$name\")\"); done\n"
+                      "}\n"
                       "_dsbench() {\n"
                       "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} kind= words= options= before= db=dsbench.db i\n"
                       "    COMPREPLY=()\n"
@@ -164,13 +169,13 @@ static void bash_script(dsb_text *out) {
     dsb_text_put(out, "    esac\n"
                       "    case $cur in -*) [ -z \"$options\" ] || kind=words words=$options ;; esac\n"
                       "    case $kind in\n"
-                      "    files) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\")) ;;\n"
+                      "    files) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") ;;\n"
                       "    words) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-                      "    runs) COMPREPLY=($(compgen -W \"$words latest $(\"${COMP_WORDS[0]}\" runs --db \"$db\" --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p')\" -- \"$cur\")) ;;\n"
+                      "    runs) _dsbench_offer \"\" \"$cur\" < <(printf '%s\\n' $words latest; \"${COMP_WORDS[0]}\" runs --db \"$db\" --json 2>/dev/null | sed -n 's/.*\"id\": \"\\([^\"]*\\)\".*/\\1/p') ;;\n"
                       "    nothing | '') ;;\n"
                       "    *) # names of a table, of which an option may take several with commas between\n"
                       "        case $cur in *,*) before=${cur%,*}, ;; esac\n"
-                      "        COMPREPLY=($(compgen -P \"$before\" -W \"$(\"${COMP_WORDS[0]}\" list \"$kind\" --json 2>/dev/null | sed -n 's/.*\"name\": \"\\([^\"]*\\)\".*/\\1/p')\" -- \"${cur##*,}\")) ;;\n"
+                      "        _dsbench_offer \"$before\" \"${cur##*,}\" < <(\"${COMP_WORDS[0]}\" list \"$kind\" --json 2>/dev/null | sed -n 's/.*\"name\": \"\\([^\"]*\\)\".*/\\1/p') ;;\n"
                       "    esac\n"
                       "}\n"
                       "complete -F _dsbench dsbench\n");
@@ -205,7 +210,7 @@ static void zsh_script(dsb_text *out) {
 }
 
 int dsb_cmd_completion(int argc, char **argv) {
-    const dsb_usage usage = { "completion", "bash|zsh", "A script that completes command lines, on standard output.", 1, 1, NULL, 0, "example: source <(dsbench completion bash)" };
+    const dsb_usage usage = { "completion", "bash|zsh", "A script that completes command lines, on standard output.", 1, 1, NULL, 0, "example: source <(dsbench completion bash)", false };
     dsb_parsed o;
     dsb_err err = { 0 };
     dsb_text out;

@@ -163,7 +163,7 @@ static void check_model(doctor *d) {
 }
 
 static dsb_status doctor_print(doctor *d, bool json, dsb_err *err) {
-    DSB_TRY(dsb_print_grid(&d->grid, json, err));
+    DSB_TRY(dsb_print_grid(&d->grid, json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, err));
     if (json) return DSB_OK;
     if (d->missing) printf("\n%d missing: see the last column\n", d->missing);
     else printf("\nnothing is missing\n");

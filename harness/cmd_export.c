@@ -90,18 +90,15 @@ static dsb_status export_rows(const dsb_parsed *o, dsb_db *db, dsb_err *err) {
 }
 
 int dsb_cmd_export(int argc, char **argv) {
-    bool csv = false;
-    const dsb_option options[] = { { "csv", 0, DSB_OPT_FLAG, &csv, NULL, "comma-separated values (the default)", 0, 0 } };
-    const dsb_usage usage = { "export", "NAME [RUN]", "A table or view of the record, all of it or one run's rows: figures as they read back, NULL as nothing. `export about` explains every column.", 1, 2,
-                              DSB_OPTIONS(options), "example: dsbench export layer_damage latest > layers.csv" };
+    static const dsb_usage usage = { "export", "NAME [RUN]", "A table or view of the record as CSV (or JSON), all of it or one run's rows: figures as they read back, NULL as nothing. `export about` explains every column.", 1, 2,
+                              NULL, 0, "example: dsbench export layer_damage latest > layers.csv", true };
     dsb_parsed o;
     dsb_err err = { 0 };
     dsb_db *db = NULL;
     dsb_status s = dsb_options_parse(&usage, argc, argv, &o, &err);
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
-    if (csv && o.json) s = dsb_fail(&err, DSB_EUSAGE, "export: --csv and --json are both given; one is wanted");
-    if (!s) s = dsb_db_open(&db, o.db, false, &err);
+    s = dsb_db_open(&db, o.db, false, &err);
     if (!s) s = export_rows(&o, db, &err);
     dsb_db_close(db);
     return s ? dsb_command_fail(&err) : 0;

@@ -55,7 +55,7 @@ int dsb_cmd_layers(int argc, char **argv) {
         DSB_FILTER_TOP(q.f),
     };
     const dsb_usage usage = { "layers", "[RUN]", "Where the error arises: outputs of layers, worst first, and a line of each scheme along the layers. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench layers latest --scheme int4-rtn --kind isolated" };
+                              "example: dsbench layers latest --scheme int4-rtn --kind isolated", true };
     return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }
 
@@ -68,6 +68,6 @@ int dsb_cmd_tensors(int argc, char **argv) {
         DSB_FILTER_TOP(q.f),
     };
     const dsb_usage usage = { "tensors", "[RUN]", "Weights before and after quantization, worst first. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench tensors latest --scheme int4-rtn --layer 3" };
+                              "example: dsbench tensors latest --scheme int4-rtn --layer 3", true };
     return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }

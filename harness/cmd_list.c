@@ -128,7 +128,7 @@ static const struct {
     { "kernels", list_kernels }, { "metrics", list_metrics }, { "plots", list_plots },
 };
 
-dsb_status dsb_list_table(const char *name, bool json, dsb_err *err) {
+dsb_status dsb_list_table(const char *name, dsb_report_format format, dsb_err *err) {
     const char *names[COUNT(k_tables)];
     for (int i = 0; i < COUNT(k_tables); i++) {
         names[i] = k_tables[i].name;
@@ -137,7 +137,7 @@ dsb_status dsb_list_table(const char *name, bool json, dsb_err *err) {
         dsb_grid grid;
         dsb_arena_init(&arena);
         k_tables[i].fill(&arena, &grid);
-        dsb_status s = dsb_print_grid(&grid, json, err);
+        dsb_status s = dsb_print_grid(&grid, format, err);
         dsb_arena_release(&arena);
         return s;
     }
@@ -146,11 +146,11 @@ dsb_status dsb_list_table(const char *name, bool json, dsb_err *err) {
 }
 
 int dsb_cmd_list(int argc, char **argv) {
-    static const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|activations|transforms|compensations|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1 };
+    static const dsb_usage usage = { .command = "list", .args = "schemes|formats|algorithms|activations|transforms|compensations|archs|kernels|metrics|plots", .what = "One of the tables of this program, in its own order.", .min_args = 1, .max_args = 1, .csv = true };
     dsb_parsed p;
     dsb_err err;
     if (dsb_options_parse(&usage, argc, argv, &p, &err)) return dsb_command_fail(&err);
     if (p.help) return 0;
-    if (dsb_list_table(p.arg[0], p.json, &err)) return dsb_command_fail(&err);
+    if (dsb_list_table(p.arg[0], dsb_plain_format(&p), &err)) return dsb_command_fail(&err);
     return 0;
 }

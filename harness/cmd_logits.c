@@ -64,7 +64,7 @@ static dsb_status options_parse(options *o, int argc, char **argv, dsb_err *err)
         { "context", 0, DSB_OPT_INT, &w->n_ctx, "N", "with --write: tokens a chunk (default 512)", 4, 1 << 20 },
         { "chunks", 0, DSB_OPT_INT, &w->n_chunk, "N", "with --write: chunks from the text's start (default: all)", 0, 1 << 30 },
     };
-    const dsb_usage usage = { "logits", "REF TEST", "Figures of the logits TEST against the logits REF, both of the same text.", 0, 2, DSB_OPTIONS(rows), MORE };
+    const dsb_usage usage = { "logits", "REF TEST", "Figures of the logits TEST against the logits REF, both of the same text.", 0, 2, DSB_OPTIONS(rows), MORE, false };
     dsb_parsed parsed;
     DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
     o->help = parsed.help;

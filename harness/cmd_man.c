@@ -83,7 +83,7 @@ static void page(dsb_text *out) {
 }
 
 int dsb_cmd_man(int argc, char **argv) {
-    const dsb_usage usage = { "man", "", "The manual page on standard output, made from the tables of options.", 0, 0, NULL, 0, "example: dsbench man | man -l -" };
+    const dsb_usage usage = { "man", "", "The manual page on standard output, made from the tables of options.", 0, 0, NULL, 0, "example: dsbench man | man -l -", false };
     dsb_parsed o;
     dsb_err err = { 0 };
     dsb_text out;

@@ -3,6 +3,7 @@
 
 #include "harness/commands.h"
 #include "harness/options.h"
+#include "harness/output.h"
 #include "harness/stored_run.h"
 #include "reports/plot_table.h"
 
@@ -41,14 +42,14 @@ int dsb_cmd_plot(int argc, char **argv) {
         { "out", 'o', DSB_OPT_STRING, &dir, "DIR", "where the files go (default: here)", 0, 0 },
     };
     const dsb_usage usage = { "plot", "[RUN]", "Pictures of a run, one file a plot with its data as CSV beside it; the paths are printed. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench plot latest --plot pareto --format terminal" };
+                              "example: dsbench plot latest --plot pareto --format terminal", false };
     dsb_parsed o;
     dsb_err err = { 0 }, print = { 0 };
     dsb_text out;
     dsb_status s = dsb_options_parse(&usage, argc, argv, &o, &err);
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
-    if (list) return dsb_list_table("plots", o.json, &err) ? dsb_command_fail(&err) : 0;
+    if (list) return dsb_list_table("plots", dsb_plain_format(&o), &err) ? dsb_command_fail(&err) : 0;
     dsb_text_init(&out);
     s = draw(&o, format, plot, base, dir, &out, &err);
     if (dsb_print(&out, &print) && !s) { /* pictures that were drawn are told even if another failed */

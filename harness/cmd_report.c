@@ -38,7 +38,7 @@ int dsb_cmd_report(int argc, char **argv) {
         { "base", 'b', DSB_OPT_STRING, &base, "RUN", "the page begins with the verdict against this run", 0, 0 },
         { "format", 'f', DSB_OPT_STRING, &format, "text|md|json", "the summary on standard output instead of a page", 0, 0 },
     };
-    const dsb_usage usage = { "report", "[RUN]", "A run as one self-contained HTML page. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options), "example: dsbench report latest -o report.html" };
+    const dsb_usage usage = { "report", "[RUN]", "A run as one self-contained HTML page. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options), "example: dsbench report latest -o report.html", false };
     dsb_parsed o;
     dsb_err err = { 0 };
     dsb_report_format kind = DSB_REPORT_TEXT;

@@ -50,7 +50,7 @@ int dsb_cmd_routing(int argc, char **argv) {
         DSB_FILTER_TOP(q.f),
     };
     const dsb_usage usage = { "routing", "[RUN]", "Where the router picks other experts than the reference's, worst first, and a line of each scheme along the layers. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench routing latest --sort router_kld --top 10" };
+                              "example: dsbench routing latest --sort router_kld --top 10", true };
     return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }
 
@@ -63,6 +63,6 @@ int dsb_cmd_experts(int argc, char **argv) {
         DSB_FILTER_TOP(q.f),
     };
     const dsb_usage usage = { "experts", "[RUN]", "Experts whose output, or whose tokens, changed most, and a line along the experts of each layer. RUN is an id, a prefix or `latest`.", 0, 1, DSB_OPTIONS(options),
-                              "example: dsbench experts latest --scheme int4-rtn --sort moved --top 10" };
+                              "example: dsbench experts latest --scheme int4-rtn --sort moved --top 10", true };
     return dsb_stored_run_command(&usage, argc, argv, show, &q);
 }

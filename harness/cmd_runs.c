@@ -5,6 +5,7 @@
 
 #include "harness/commands.h"
 #include "harness/options.h"
+#include "harness/output.h"
 #include "harness/prune.h"
 #include "harness/stored_run.h"
 
@@ -37,23 +38,23 @@ static void fill(const dsb_run_record *rows, int64_t n, dsb_arena *arena, dsb_gr
     }
 }
 
-static dsb_status list(const dsb_parsed *o, dsb_db *db, dsb_arena *arena, dsb_text *out, dsb_err *err) {
-    dsb_run_record *rows;
-    int64_t n;
-    dsb_grid g;
-    DSB_TRY(dsb_db_run_list(db, arena, &rows, &n, err));
-    fill(rows, n, arena, &g);
-    DSB_TRY(dsb_grid_write(&g, o->json ? DSB_REPORT_JSON : DSB_REPORT_TEXT, out, err));
-    if (!n && !o->json) dsb_text_put(out, "no run yet: make one with `dsbench run`\n");
-    return dsb_print(out, err);
-}
-
 typedef struct options {
     int64_t keep;
     dsb_opt_list kept;
     const char *suite;
     bool thin, dry_run;
 } options;
+
+static dsb_status list(dsb_report_format format, dsb_db *db, dsb_arena *arena, dsb_text *out, dsb_err *err) {
+    dsb_run_record *rows;
+    int64_t n;
+    dsb_grid g;
+    DSB_TRY(dsb_db_run_list(db, arena, &rows, &n, err));
+    fill(rows, n, arena, &g);
+    DSB_TRY(dsb_grid_write(&g, format, out, err));
+    if (!n && format == DSB_REPORT_TEXT) dsb_text_put(out, "no run yet: make one with `dsbench run`\n");
+    return dsb_print(out, err);
+}
 
 static double file_size(const char *path) {
     struct stat st;
@@ -100,7 +101,7 @@ int dsb_cmd_runs(int argc, char **argv) {
         { "dry-run", 0, DSB_OPT_FLAG, &o.dry_run, NULL, "prune: only tells what would go", 0, 0 },
     };
     const dsb_usage usage = { "runs", "[prune --keep N]", "The runs stored in the database, newest first; or, with prune, removes old ones. Pinned baselines always stay.", 0, 1, DSB_OPTIONS(rows),
-                              "example: dsbench runs prune --keep 14 --thin" };
+                              "example: dsbench runs prune --keep 14 --thin", true };
     dsb_parsed p;
     dsb_err err = { 0 };
     dsb_db *db = NULL;
@@ -115,8 +116,9 @@ int dsb_cmd_runs(int argc, char **argv) {
     if (pruning && strcmp(p.arg[0], "prune")) s = dsb_fail(&err, DSB_EUSAGE, "runs: '%s' is unknown; `runs` lists them, `runs prune --keep N` removes old ones", p.arg[0]);
     else if (pruning && o.keep < 0) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --keep N is wanted: how many of the newest runs of each suite stay");
     else if (!pruning && (o.keep >= 0 || o.kept.n || o.suite || o.thin || o.dry_run)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --keep, --keep-run, --suite, --thin and --dry-run belong to `runs prune`");
+    else if (pruning && p.csv) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --csv is of the list of runs");
     if (!s) s = dsb_db_open(&db, p.db, pruning, &err);
-    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(&p, db, &arena, &out, &err);
+    if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(dsb_plain_format(&p), db, &arena, &out, &err);
     dsb_text_release(&out);
     dsb_arena_release(&arena);
     dsb_db_close(db);

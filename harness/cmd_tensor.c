@@ -109,7 +109,7 @@ static dsb_status options_read(options *o, int argc, char **argv, dsb_err *err) 
         {"affine", 0, DSB_OPT_FLAG, &o->affine, NULL, "codes with a zero point instead of symmetric ones", 0, 0},
         {"output", 'o', DSB_OPT_STRING, &o->out, "FILE", "where the result goes", 0, 0},
     };
-    const dsb_usage usage = {"tensor", "IN.safetensors", "Quantizes and dequantizes each 2-D tensor of a file.", 1, 1, DSB_OPTIONS(rows), MORE};
+    const dsb_usage usage = {"tensor", "IN.safetensors", "Quantizes and dequantizes each 2-D tensor of a file.", 1, 1, DSB_OPTIONS(rows), MORE, false};
     dsb_parsed parsed;
     DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
     o->help = parsed.help;

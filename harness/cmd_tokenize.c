@@ -21,7 +21,7 @@ static dsb_status options_parse(options *o, int argc, char **argv, dsb_err *err)
         {"model", 0, DSB_OPT_STRING, &o->model, "DIR", "folder with a tokenizer.json, that file itself, or a GGUF file", 0, 0},
         {"bos", 0, DSB_OPT_FLAG, &o->bos, NULL, "put the BOS token first (default: never)", 0, 0},
     };
-    const dsb_usage usage = {"tokenize", "FILE", "The token ids of a text file (- for standard input), taken byte for byte, as a JSON array.", 1, 1, DSB_OPTIONS(rows), NULL};
+    const dsb_usage usage = {"tokenize", "FILE", "The token ids of a text file (- for standard input), taken byte for byte, as a JSON array.", 1, 1, DSB_OPTIONS(rows), NULL, false};
     DSB_TRY(dsb_options_parse(&usage, argc, argv, &parsed, err));
     o->help = parsed.help;
     if (o->help) return DSB_OK;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "base/status.h"
+#include "reports/grid.h"
 
 /* name, one line of help */
 #define DSB_COMMANDS(X)                                                             \
@@ -36,7 +36,7 @@ DSB_COMMANDS(DSB_COMMAND_DECLARE)
 #undef DSB_COMMAND_DECLARE
 
 /* Prints a table of `dsbench list`. DSB_EUSAGE names those there are. */
-dsb_status dsb_list_table(const char *name, bool json, dsb_err *err);
+dsb_status dsb_list_table(const char *name, dsb_report_format format, dsb_err *err);
 
 typedef struct dsb_command {
     const char *name, *help;

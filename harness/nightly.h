@@ -10,6 +10,8 @@ typedef struct dsb_nightly_request {
     dsb_run_request run;              /* its `out` (may be NULL: nothing is written) receives report.html, junit.xml, summary.md, trend plots */
     const char *baseline;             /* RUN instead of the pinned one, or NULL */
     const dsb_tolerances *tolerances; /* NULL: the defaults */
+    const char *base_build;           /* a program timed in turns with this one, or NULL; its speeds gate */
+    int64_t rounds;
     bool strict;
     int64_t keep_detail;              /* newest runs of the suite that keep their details; older are thinned. Below 0: all */
 } dsb_nightly_request;

@@ -10,7 +10,7 @@
 
 #include "kernels/backend.h"
 
-enum { N_COMMON = 7, MAX_NAME = 31, MAX_THREADS = 4096, MAX_ROWS = 64 };
+enum { N_COMMON = 8, MAX_NAME = 31, MAX_THREADS = 4096, MAX_ROWS = 64 };
 
 /* One command line being read. */
 typedef struct reader {
@@ -26,6 +26,7 @@ typedef struct reader {
 static void common_init(reader *r) {
     dsb_parsed *o = r->out;
     dsb_option rows[N_COMMON] = {
+        { "csv", 0, DSB_OPT_FLAG, &o->csv, NULL, "CSV instead of a table", 0, 0 }, /* first: left out where the command has none, else as its own */
         { "db", 0, DSB_OPT_STRING, &o->db, "FILE", "the database (default dsbench.db)", 0, 0 },
         { "json", 0, DSB_OPT_FLAG, &o->json, NULL, "JSON instead of a table", 0, 0 },
         { "threads", 0, DSB_OPT_INT, &o->threads, "N", "threads (default: all; results don't depend on it)", 1, MAX_THREADS },
@@ -38,9 +39,9 @@ static void common_init(reader *r) {
 }
 
 static const dsb_option *option_at(const reader *r, int i) {
-    return i < r->usage->n_option ? &r->usage->options[i] : &r->common[i - r->usage->n_option];
+    return i < r->usage->n_option ? &r->usage->options[i] : &r->common[i - r->usage->n_option + !r->usage->csv];
 }
-static int option_count(const reader *r) { return r->usage->n_option + N_COMMON; }
+static int option_count(const reader *r) { return r->usage->n_option + N_COMMON - !r->usage->csv; }
 
 /* True where an earlier row has that name: a command's own row stands before the common one. */
 static bool shadowed(const reader *r, int i) {
@@ -225,7 +226,7 @@ static void be_visited(const reader *r) {
     int n = 0;
     for (int i = 0; i < option_count(r) && n < MAX_ROWS; i++)
         if (!shadowed(r, i)) rows[n++] = *option_at(r, i);
-    visitor(visitor_ctx, r->usage, rows, r->usage->n_option, n);
+    visitor(visitor_ctx, r->usage, rows, r->usage->n_option + r->usage->csv, n);
 }
 
 dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_parsed *out, dsb_err *err) {
@@ -243,6 +244,7 @@ dsb_status dsb_options_parse(const dsb_usage *usage, int argc, char **argv, dsb_
         return DSB_OK;
     }
     DSB_TRY(args_check(&r));
+    if (out->json && out->csv) return dsb_fail(err, DSB_EUSAGE, "%s: --json and --csv are both given; one is wanted", usage->command);
     DSB_TRY(device_choose(&r));
     DSB_TRY(isa_use(&r));
     if (out->threads) omp_set_num_threads((int)out->threads);

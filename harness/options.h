@@ -1,5 +1,5 @@
 /* Command lines as tables: options, values checked against their range, `--help` written from the same rows.
- * Every command takes --help, --json, --db, --threads, --device, --isa and --quiet beside its own rows. */
+ * Every command takes --help, --json (some --csv), --db, --threads, --device, --isa and --quiet beside its own rows. */
 #ifndef DSB_HARNESS_OPTIONS_H
 #define DSB_HARNESS_OPTIONS_H
 
@@ -33,13 +33,14 @@ typedef struct dsb_usage {
     const dsb_option *options;
     int n_option;
     const char *more; /* after the options: examples; or NULL */
+    bool csv;         /* takes --csv too */
 } dsb_usage;
 #define DSB_OPTIONS(rows) (rows), (int)(sizeof(rows) / sizeof *(rows))
 
 typedef struct dsb_parsed {
     const char *db;     /* "dsbench.db" unless --db */
     int64_t threads;    /* 0: as many as the machine has; already given to OpenMP otherwise */
-    bool json, quiet;
+    bool json, csv, quiet; /* not both of the first two */
     bool help;          /* help was printed: return 0 */
     const char **arg;   /* positional arguments, borrowed from argv */
     int n_arg;

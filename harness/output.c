@@ -32,11 +32,13 @@ dsb_status dsb_print_json(json_t *doc, dsb_err *err) {
     return dsb_print_done(err);
 }
 
-dsb_status dsb_print_grid(const dsb_grid *grid, bool json, dsb_err *err) {
-    if (json) return dsb_print_json(dsb_grid_json(grid), err);
+dsb_report_format dsb_plain_format(const dsb_parsed *p) { return p->json ? DSB_REPORT_JSON : p->csv ? DSB_REPORT_CSV : DSB_REPORT_TEXT; }
+
+dsb_status dsb_print_grid(const dsb_grid *grid, dsb_report_format format, dsb_err *err) {
+    if (format == DSB_REPORT_JSON) return dsb_print_json(dsb_grid_json(grid), err);
     dsb_text text;
     dsb_text_init(&text);
-    dsb_status s = dsb_grid_write(grid, DSB_REPORT_TEXT, &text, err);
+    dsb_status s = dsb_grid_write(grid, format, &text, err);
     if (!s && text.data) fwrite(text.data, 1, text.size, stdout);
     dsb_text_release(&text);
     return s ? s : dsb_print_done(err);

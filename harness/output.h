@@ -4,10 +4,13 @@
 
 #include <jansson.h>
 
+#include "harness/options.h"
 #include "reports/grid.h"
 
-/* Aligned text, or an array of objects. DSB_EOUTPUT. */
-dsb_status dsb_print_grid(const dsb_grid *grid, bool json, dsb_err *err);
+/* A table in that format. DSB_EOUTPUT. */
+dsb_status dsb_print_grid(const dsb_grid *grid, dsb_report_format format, dsb_err *err);
+/* JSON or CSV where one is asked for, else text without colours. */
+dsb_report_format dsb_plain_format(const dsb_parsed *p);
 /* The document, indented, and a newline; takes over doc (NULL: no memory). */
 dsb_status dsb_print_json(json_t *doc, dsb_err *err);
 /* JSON where it is asked for; else text, with colours where a terminal shows it (none with NO_COLOR, or on a dumb one). */

@@ -26,6 +26,7 @@ int dsb_stored_run_command(const dsb_usage *usage, int argc, char **argv, dsb_st
     if (s) return dsb_command_fail(&err);
     if (o.help) return 0;
     s = dsb_stored_run_open(&r, o.db, o.n_arg ? o.arg[0] : NULL, &err);
+    r.csv = o.csv;
     if (!s) s = show(&r, what, o.json, &err);
     dsb_stored_run_close(&r);
     return s ? dsb_command_fail(&err) : 0;
@@ -44,13 +45,14 @@ dsb_status dsb_print(const dsb_text *text, dsb_err *err) {
 }
 
 dsb_status dsb_print_inspection(const dsb_stored_run *r, dsb_grid *g, const char *worst, const dsb_spark_lines *lines, bool json, dsb_err *err) {
-    dsb_report_format format = dsb_print_format(json);
+    dsb_report_format format = r->csv ? DSB_REPORT_CSV : dsb_print_format(json);
+    bool table_alone = json || r->csv;
     dsb_text out;
     dsb_text_init(&out);
     if (worst) dsb_grid_shade(g, worst);
     dsb_status s = dsb_grid_write(g, format, &out, err);
-    if (!json && !dsb_grid_rows(g)) dsb_text_printf(&out, "run %s has no such rows\n", r->id);
-    if (!s && !json && lines && dsb_grid_rows(&lines->grid)) {
+    if (!table_alone && !dsb_grid_rows(g)) dsb_text_printf(&out, "run %s has no such rows\n", r->id);
+    if (!s && !table_alone && lines && dsb_grid_rows(&lines->grid)) {
         dsb_text_printf(&out, "\n%s\n", lines->caption);
         s = dsb_grid_write(&lines->grid, format, &out, err);
     }

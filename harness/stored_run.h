@@ -11,6 +11,7 @@ typedef struct dsb_stored_run {
     dsb_db *db;      /* owned */
     dsb_arena arena; /* owned */
     const char *id;
+    bool csv;        /* --csv is given: tables alone, as CSV */
     dsb_run_data data;
 } dsb_stored_run;
 

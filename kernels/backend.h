@@ -80,6 +80,7 @@ enum { DSB_BINS = 768, DSB_BIN_FIRST = (127 - 28) * 16 };
 static inline float dsb_bin_edge(int i) { return dsb_f32_from_bits((uint32_t)(DSB_BIN_FIRST + i) << 19); }
 
 typedef struct dsb_experts dsb_experts; /* a backend's own */
+typedef enum dsb_experts_act { DSB_EXPERTS_PLAIN, DSB_EXPERTS_INT8, DSB_EXPERTS_E4M3 } dsb_experts_act; /* how their inputs are quantized, per token */
 struct dsb_roofline;                    /* kernels/roofline.h */
 
 /* A stored BF16 weight (rows, cols) on a device, of which all its forms are made there. */
@@ -146,11 +147,15 @@ typedef struct dsb_backend {
     /* A layer's routed experts in one piece, where a device has that (else NULL). w: (n_expert, 3), each expert's gate, up and down, whose rows are
      * quantized per token; *out stays NULL where their kind or shape doesn't fit. Carrier BF16, SwiGLU; y (n, d) is the sum over the k experts of each
      * row, in the order of idx (n, k: ascending), with weight (n, k), rounded to BF16: the bits of the single rows. */
-    dsb_status (*fuse_experts)(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_err *err);
+    dsb_status (*fuse_experts)(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_experts_act act, dsb_err *err);
     void (*experts_forward)(dsb_experts *e, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
     void (*experts_release)(dsb_experts *e);
     /* One given scale, clamped to ±127; returns how many were clipped (of finite rows). */
     int64_t (*quantize_static)(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale);
+
+    /* From the first call on quantize_static and round_e4m3 return 0, and what they count after this one is added to *sum, which stays where it is, by the time
+     * settle returns; sum NULL: nobody counts. NULL: a device whose rows make nobody wait. */
+    void (*count_into)(int64_t *sum);
 
     /* y (n, cols) = codes times their row's scale: what a product reads. */
     void (*dequantize)(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y);

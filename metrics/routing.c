@@ -182,9 +182,20 @@ static double boundary_error(const dsb_routing_acc *acc, const token *t) {
     return moved_next - ((double)selection_score(t->sb, t->bias_b, low) - low_score);
 }
 
-static void add_scores(dsb_routing_acc *acc, partial *sum, const token *t) {
+/* Each token's, by all threads: logarithms of all experts are what a pair costs. NULL: no scores, or no memory for them. */
+static double *router_klds(const dsb_routing_acc *acc, const dsb_routing_pair *p) {
+    double *kld = p->ref_scores && p->test_scores && p->n > 0 ? malloc((size_t)p->n * sizeof *kld) : NULL;
+#pragma omp parallel for schedule(static) if (kld && p->n * acc->n_expert > 1 << 12)
+    for (int64_t i = 0; i < (kld ? p->n : 0); i++) {
+        token t = token_of(acc, p, i);
+        kld[i] = router_kld(&t, acc->n_expert);
+    }
+    return kld;
+}
+
+static void add_scores(dsb_routing_acc *acc, partial *sum, const token *t, const double *kld) {
     acc->n_scored++;
-    sum->router_kld += router_kld(t, acc->n_expert);
+    sum->router_kld += kld ? *kld : router_kld(t, acc->n_expert);
     double moved = fabs(boundary_error(acc, t));
     if (moved == 0) acc->error_zero++;
     else if (!isnan(moved)) acc->error_n[margin_bin(moved)]++;
@@ -192,6 +203,7 @@ static void add_scores(dsb_routing_acc *acc, partial *sum, const token *t) {
 
 void dsb_routing_acc_add(dsb_routing_acc *acc, const dsb_routing_pair *p) {
     partial sum = { 0 };
+    double *kld = router_klds(acc, p);
     for (int64_t i = 0; i < p->n; i++) {
         token t = token_of(acc, p, i);
         int32_t changed = compare_sets(acc, &sum, &t);
@@ -199,7 +211,7 @@ void dsb_routing_acc_add(dsb_routing_acc *acc, const dsb_routing_pair *p) {
         acc->changed_tokens += changed > 0;
         acc->changed_top1 += heaviest(t.a, t.wa, acc->k) != heaviest(t.b, t.wb, acc->k);
         if (acc->n_group > 1) acc->changed_groups += groups_differ(acc, &t);
-        if (t.sa) add_scores(acc, &sum, &t);
+        if (t.sa) add_scores(acc, &sum, &t, kld ? &kld[i] : NULL);
         if (p->ref_margin) {
             int bin = margin_bin(p->ref_margin[i]);
             acc->margin_n[bin]++;
@@ -207,6 +219,7 @@ void dsb_routing_acc_add(dsb_routing_acc *acc, const dsb_routing_pair *p) {
         }
         if (p->changed) p->changed[i] = changed;
     }
+    free(kld);
     acc->n += p->n;
     acc->jaccard += sum.jaccard;
     acc->gate_l1 += sum.gate_l1;

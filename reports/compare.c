@@ -8,6 +8,7 @@
 #include "db/history.h"
 #include "metrics/metric_table.h"
 #include "metrics/speed.h"
+#include "metrics/stats.h"
 #include "reports/comparable.h"
 
 /* What is paired by chunk. */
@@ -193,24 +194,21 @@ static dsb_status collect(work *w) {
     return dsb_fail(w->err, DSB_ECOMPARE, "not comparable: runs %s and %s have no scheme with common figures; compare RUN:scheme RUN:scheme", base->run.id, head->run.id);
 }
 
-static bool is_speed(const dsb_compare_row *r) { return r->j.test == DSB_TEST_HISTORY; }
-
-/* Quality is one family, speed another (metrics/judge.h). */
-static dsb_status judge_family(work *w, bool speed) {
+/* Quality is one family, speed by history and speed by rounds others (metrics/judge.h): the rows of one kind of test. */
+static dsb_status judge_family(dsb_comparison *c, dsb_test test, dsb_arena *arena, dsb_err *err) {
     dsb_judgement *family;
-    dsb_comparison *c = w->c;
     int64_t n = 0;
-    DSB_TRY(dsb_arena_take(w->arena, (void **)&family, (size_t)c->n_row, sizeof *family, "a comparison", w->err));
+    DSB_TRY(dsb_arena_take(arena, (void **)&family, (size_t)c->n_row, sizeof *family, "a comparison", err));
     for (int64_t i = 0; i < c->n_row; i++)
-        if (is_speed(&c->rows[i]) == speed && c->rows[i].j.test != DSB_TEST_NONE) family[n++] = c->rows[i].j;
+        if (c->rows[i].j.test == test) family[n++] = c->rows[i].j;
     if (!n) return DSB_OK;
-    DSB_TRY(dsb_judge(family, n, w->err));
+    DSB_TRY(dsb_judge(family, n, err));
     c->alarm = c->alarm || dsb_judge_alarm(family, n);
     c->open = c->open || dsb_judge_open(family, n);
     n = 0;
     for (int64_t i = 0; i < c->n_row; i++) {
         dsb_compare_row *r = &c->rows[i];
-        if (is_speed(r) != speed || r->j.test == DSB_TEST_NONE) continue;
+        if (r->j.test != test) continue;
         r->j = family[n++];
         r->verdict = dsb_verdict_name(r->j.verdict);
     }
@@ -223,6 +221,12 @@ static bool moved(const dsb_comparison *c, const char *bs, const char *hs) {
         const dsb_compare_row *r = &c->rows[i];
         if (!strcmp(r->base_scheme, bs) && !strcmp(r->head_scheme, hs) && r->j.test == DSB_TEST_CHUNKS && !r->j.identical) return true;
     }
+    return false;
+}
+
+bool dsb_compare_moved(const dsb_comparison *c) {
+    for (int64_t i = 0; i < c->n_row; i++)
+        if (c->rows[i].j.test == DSB_TEST_CHUNKS && !c->rows[i].j.identical) return true;
     return false;
 }
 
@@ -258,10 +262,49 @@ dsb_status dsb_compare_make(dsb_db *db, dsb_arena *arena, const dsb_compare_requ
     DSB_TRY(dsb_comparable(&c->base.run, &c->head.run, err));
     DSB_TRY(dsb_run_differences(&c->base, &c->head, arena, &c->differences, &c->n_difference, err));
     DSB_TRY(collect(&w));
-    DSB_TRY(judge_family(&w, false));
-    DSB_TRY(judge_family(&w, true));
+    DSB_TRY(judge_family(c, DSB_TEST_CHUNKS, arena, err));
+    DSB_TRY(judge_family(c, DSB_TEST_HISTORY, arena, err));
     return find_causes(&w);
 }
+
+static double median(const double *x, int64_t n, double *sorted) {
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(x[i])) sorted[m++] = x[i];
+    dsb_sort(sorted, m);
+    return dsb_quantile_sorted(sorted, m, 0.5);
+}
+
+/* The row of a scheme's speed; behind the scheme's other rows where the runs measured none. There is room for both speeds of every scheme. */
+static dsb_compare_row *speed_row(dsb_comparison *c, const char *scheme, const char *metric) {
+    int64_t last = -1;
+    for (int64_t i = 0; i < c->n_row; i++) {
+        if (strcmp(c->rows[i].head_scheme, scheme)) continue;
+        if (!strcmp(c->rows[i].metric, metric)) return &c->rows[i];
+        last = i;
+    }
+    if (last < 0) return NULL;
+    dsb_compare_row *r = &c->rows[last + 1];
+    memmove(r + 1, r, (size_t)(c->n_row++ - last - 1) * sizeof *r);
+    *r = (dsb_compare_row){ .base_scheme = c->rows[last].base_scheme, .head_scheme = c->rows[last].head_scheme, .metric = metric, .unit = "tokens/s", .verdict = "reported" };
+    return r;
+}
+
+dsb_status dsb_compare_add_rounds(dsb_comparison *c, dsb_arena *arena, const char *scheme, const char *metric, const double *base, const double *head, int64_t n, const dsb_tolerances *tolerances,
+                                  dsb_err *err) {
+    double *sorted;
+    dsb_compare_row *r = speed_row(c, scheme, metric);
+    if (!r) return DSB_OK; /* a scheme that isn't compared */
+    DSB_TRY(dsb_arena_take(arena, (void **)&sorted, (size_t)n, sizeof *sorted, "rounds", err));
+    r->base = median(base, n, sorted);
+    r->head = median(head, n, sorted);
+    dsb_judgement_init(&r->j, DSB_BETTER_HIGHER);
+    r->j.gating = true;
+    r->j.tolerance = dsb_tolerance_of(tolerances, scheme, metric).relative;
+    return dsb_judge_rounds(&r->j, base, n, head, n, err);
+}
+
+dsb_status dsb_compare_judge_rounds(dsb_comparison *c, dsb_arena *arena, dsb_err *err) { return judge_family(c, DSB_TEST_ROUNDS, arena, err); }
 
 const char *dsb_compare_verdict(const dsb_comparison *c) {
     bool improved = false;

@@ -40,6 +40,12 @@ typedef struct dsb_comparison {
 
 /* All in the arena. DSB_ECOMPARE names what differs: model, text, convention, context, number of chunks, or no scheme in common. */
 dsb_status dsb_compare_make(dsb_db *db, dsb_arena *arena, const dsb_compare_request *request, dsb_comparison *out, dsb_err *err);
+/* A speed of a scheme in both builds, timed in turns (n rounds): a row that gates in the place of the separate runs'; then judge_rounds, once, for all of them. */
+dsb_status dsb_compare_add_rounds(dsb_comparison *c, dsb_arena *arena, const char *scheme, const char *metric, const double *base, const double *head, int64_t n, const dsb_tolerances *tolerances,
+                                  dsb_err *err);
+dsb_status dsb_compare_judge_rounds(dsb_comparison *c, dsb_arena *arena, dsb_err *err);
+/* Some figure over chunks is another one. */
+bool dsb_compare_moved(const dsb_comparison *c);
 /* "regressed", "inconclusive", "improved", "equivalent": of the gating metrics together. */
 const char *dsb_compare_verdict(const dsb_comparison *c);
 /* One sentence: the verdict, what regressed and where it comes from. In the arena. */
@@ -50,7 +56,7 @@ dsb_status dsb_compare_write(const dsb_comparison *c, dsb_arena *arena, dsb_repo
 dsb_status dsb_compare_junit(const dsb_comparison *c, dsb_arena *arena, bool strict, dsb_text *out, dsb_err *err);
 /* The table of rows, as HTML and Markdown show it too. */
 void dsb_compare_grid(const dsb_comparison *c, dsb_arena *arena, dsb_grid *out);
-/* The table of causes; without rows where nothing changed. */
-void dsb_compare_causes(const dsb_comparison *c, dsb_arena *arena, dsb_grid *out);
+/* The table of causes; without rows where nothing changed. Of the `most` largest (0: all), in the order of the schemes. */
+void dsb_compare_causes(const dsb_comparison *c, int64_t most, dsb_arena *arena, dsb_grid *out);
 
 #endif

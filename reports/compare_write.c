@@ -46,7 +46,18 @@ void dsb_compare_grid(const dsb_comparison *c, dsb_arena *arena, dsb_grid *g) {
     }
 }
 
-void dsb_compare_causes(const dsb_comparison *c, dsb_arena *arena, dsb_grid *g) {
+/* How many causes stand before this one: those of a layer's own before those that follow, then the larger change. */
+static int64_t rank_of(const dsb_comparison *c, const dsb_blame *b) {
+    int64_t before = 0;
+    for (int64_t i = 0; i < c->n_blame; i++) {
+        const dsb_blame *o = &c->blames[i];
+        bool own = b->cause != DSB_CAUSE_UPSTREAM, other = o->cause != DSB_CAUSE_UPSTREAM;
+        before += own != other ? other : o->score != b->score ? o->score > b->score : o < b;
+    }
+    return before;
+}
+
+void dsb_compare_causes(const dsb_comparison *c, int64_t most, dsb_arena *arena, dsb_grid *g) {
     static const dsb_grid_head heads[] = {
         { "scheme", "scheme", NULL, true }, { "layer", "layer", NULL, false }, { "cause", "likely cause", NULL, true }, { "what", "what changed", NULL, true },
         { "point", NULL, NULL, true },      { "base_nmse", NULL, NULL, false }, { "head_nmse", NULL, NULL, false },     { "base_rerouted", NULL, NULL, false }, { "head_rerouted", NULL, NULL, false },
@@ -54,6 +65,7 @@ void dsb_compare_causes(const dsb_comparison *c, dsb_arena *arena, dsb_grid *g) 
     dsb_grid_init(g, arena, heads, (int)(sizeof heads / sizeof *heads));
     for (int64_t i = 0; i < c->n_blame; i++) {
         const dsb_blame *b = &c->blames[i];
+        if (most && rank_of(c, b) >= most) continue;
         dsb_grid_text(g, b->head_scheme);
         dsb_grid_int(g, b->layer);
         dsb_grid_text(g, dsb_cause_name(b->cause));
@@ -87,10 +99,9 @@ static const dsb_blame *first_cause(const dsb_comparison *c) {
 
 const char *dsb_compare_sentence(const dsb_comparison *c, dsb_arena *arena) {
     const dsb_blame *b = first_cause(c);
-    bool same = true;
+    bool same = !dsb_compare_moved(c);
     dsb_text t;
     dsb_text_init(&t);
-    for (int64_t i = 0; i < c->n_row; i++) same = same && (c->rows[i].j.test != DSB_TEST_CHUNKS || c->rows[i].j.identical);
     if (c->alarm) dsb_text_put(&t, "Regressed: "), put_rows(c, DSB_VERDICT_REGRESSED, &t);
     else if (same) dsb_text_put(&t, "Equivalent: every figure of every chunk is the same, bit for bit");
     else if (c->open) dsb_text_put(&t, "Inconclusive (no regression shown): "), put_rows(c, DSB_VERDICT_INCONCLUSIVE, &t);
@@ -170,7 +181,7 @@ static dsb_status write_json(const dsb_comparison *c, dsb_arena *arena, dsb_text
     json_t *doc = json_object();
     char *clean_base = dsb_text_clean(arena, c->base_name), *clean_head = dsb_text_clean(arena, c->head_name);
     dsb_compare_grid(c, arena, &rows);
-    dsb_compare_causes(c, arena, &causes);
+    dsb_compare_causes(c, 0, arena, &causes);
     json_object_set_new(doc, "base", json_string(clean_base ? clean_base : ""));
     json_object_set_new(doc, "head", json_string(clean_head ? clean_head : ""));
     json_object_set_new(doc, "verdict", json_string(dsb_compare_verdict(c)));

@@ -147,6 +147,14 @@ static void write_markdown(const dsb_grid *g, dsb_text *out) {
     }
 }
 
+/* data-v: the figure itself, that the page's script sorts by. */
+static void put_html_cell(const dsb_cell *cell, bool left, dsb_text *out) {
+    dsb_text_put(out, left ? "<td class=\"l\"" : "<td");
+    if (cell->kind == DSB_CELL_REAL && isfinite(cell->real)) dsb_text_printf(out, " data-v=\"%.6g\"", cell->real);
+    if (cell->kind == DSB_CELL_INT) dsb_text_printf(out, " data-v=\"%lld\"", (long long)cell->integer);
+    dsb_text_put(out, ">");
+}
+
 static void write_html(const dsb_grid *g, dsb_text *out) {
     dsb_text_put(out, "<div class=\"scroll\"><table>\n<thead><tr>");
     for (int c = 0; c < g->n_column; c++) {
@@ -165,7 +173,7 @@ static void write_html(const dsb_grid *g, dsb_text *out) {
         dsb_text_put(out, r == g->marked ? "<tr class=\"marked\">" : "<tr>");
         for (int c = 0; c < g->n_column; c++) {
             if (!is_shown(g, c)) continue;
-            dsb_text_put(out, g->heads[c].left ? "<td class=\"l\">" : "<td>");
+            put_html_cell(&g->cells[r * g->n_column + c], g->heads[c].left, out);
             dsb_text_html(out, text_at(g, r, c));
             dsb_text_put(out, "</td>");
         }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "reports/html_parts.h"
 #include "reports/history.h"
+#include "reports/html_script.h"
 #include "reports/html_style.h"
 #include "reports/inspect.h"
 
@@ -17,11 +18,26 @@ static bool any_note(const dsb_run_data *d) {
     return false;
 }
 
+/* Base64 of the script's SHA-256: no other script may run in the page. */
+static void put_script_hash(dsb_text *out) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char hex[65];
+    unsigned bytes[33] = { 0 };
+    dsb_sha256_hex(dsb_html_script, sizeof dsb_html_script - 1, hex);
+    for (int i = 0; i < 64; i++) bytes[i / 2] = bytes[i / 2] * 16 + (unsigned)(hex[i] <= '9' ? hex[i] - '0' : hex[i] - 'a' + 10);
+    for (int i = 0; i < 33; i += 3) {
+        unsigned v = bytes[i] << 16 | bytes[i + 1] << 8 | bytes[i + 2];
+        for (int k = 0; k < 4; k++) dsb_text_printf(out, "%c", i == 30 && k == 3 ? '=' : letters[v >> (18 - 6 * k) & 63]);
+    }
+}
+
 static void head(dsb_page *p) {
     const dsb_run_record *r = &p->s->data->run;
     dsb_text_put(p->out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
                          "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-                         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n<title>dsbench: ");
+                         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-");
+    put_script_hash(p->out);
+    dsb_text_put(p->out, "'\">\n<title>dsbench: ");
     dsb_text_html(p->out, r->model.name);
     dsb_text_put(p->out, ", run ");
     dsb_text_html(p->out, r->id);
@@ -36,9 +52,12 @@ static void head(dsb_page *p) {
     dsb_text_put(p->out, "</p>\n<nav>");
     link(p, true, "summary", "Summary");
     link(p, any_note(p->s->data), "notes", "Compensation");
+    link(p, true, "caveats", "Limits");
+    link(p, p->s->history && p->s->history->n > 1, "trend", "Trend");
     link(p, true, "reading", "How to read it");
     link(p, true, "pictures", "Accuracy");
     link(p, true, "layers", "Layers");
+    link(p, true, "each-layer", "Layer by layer");
     link(p, p->s->data->n_routing > 0, "routing", "Routing");
     link(p, p->s->data->n_speed > 0, "speed", "Speed");
     link(p, p->s->data->n_coverage > 0, "calibration", "Calibration");
@@ -58,12 +77,14 @@ static void verdict(dsb_page *p) {
     dsb_text_put(p->out, "</strong>\n<p>");
     dsb_text_html(p->out, dsb_compare_sentence(c, p->arena));
     dsb_text_put(p->out, "</p>\n");
-    dsb_compare_causes(c, p->arena, &g);
+    dsb_compare_causes(c, 6, p->arena, &g);
     dsb_page_grid(p, &g);
-    dsb_page_plot(p, "comparison", "Above, each gating figure's change in units of its tolerance, with its 95 % interval: beyond 1 is worse than is borne. Below, how each layer's own (isolated) error changed.");
+    if (dsb_compare_moved(c)) dsb_page_plot(p, "comparison", "Above, each gating figure's change in units of its tolerance, with its 95 % interval: beyond 1 is worse than is borne. Below, how each layer's own (isolated) error changed.");
     dsb_text_put(p->out, "<details><summary>All figures</summary>\n");
     dsb_compare_grid(c, p->arena, &g);
     dsb_page_grid(p, &g);
+    dsb_compare_causes(c, 0, p->arena, &g);
+    if (c->n_blame > 6) dsb_page_grid(p, &g);
     dsb_text_put(p->out, "</details></section>\n");
 }
 
@@ -105,6 +126,7 @@ static void pictures(dsb_page *p) {
     dsb_page_plot(p, "pareto", "Each scheme by size and by how far its predictions are from the reference's; whiskers are 95 % intervals. What lies above the grey line is beaten by another scheme that is no larger.");
     dsb_page_plot(p, "perplexity", "An interval that holds zero shows no difference on this text. Perplexity can fall by chance or by further training (qat schemes); KLD can't.");
     dsb_page_plot(p, "kld", "Where the mean comes from: a curve far to the right is a scheme whose every prediction moves; a long right tail is one that fails on a few.");
+    dsb_page_plot(p, "kld_confidence", "Damage where the reference is sure is damage to what the model knows; where it is unsure, other words were nearly as good.");
     dsb_text_put(p->out, "</section>\n");
 }
 
@@ -112,6 +134,7 @@ static dsb_status layers(dsb_page *p, dsb_err *err) {
     dsb_filter f = DSB_FILTER_ALL;
     dsb_grid g;
     dsb_text_put(p->out, "<section id=\"layers\"><h2>Where the damage arises</h2>\n");
+    dsb_page_plot(p, "waterfall", "What each structure adds by itself, summed over the layers: attention and MLP outputs in units of the block's output, the router what the whole block has beyond them; an MoE layer's MLP divided between shared and routed experts by the error of the weights that a token meets.");
     dsb_page_plot(p, "error", "How the error grows through the model, each scheme on its own stream.");
     dsb_page_plot(p, "error_isolated", "The same with the reference's input into every block: a peak here is a block that is hard to quantize, whatever came before.");
     f.kind = "isolated";
@@ -120,6 +143,7 @@ static dsb_status layers(dsb_page *p, dsb_err *err) {
     if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>The two worst outputs of each scheme, each layer by itself (isolated)</h3>\n");
     dsb_page_grid(p, &g);
     f.kind = NULL;
+    dsb_page_plot(p, "expert_scatter", "Busy experts to the right. Experts that are rarely chosen and badly hit, top left, cost little; the top right costs most.");
     dsb_page_plot(p, "expert_error", "A flat curve: all experts suffer alike. A steep end: a few experts carry the damage and may deserve more bits.");
     DSB_TRY(dsb_inspect_experts(p->s->data, &f, p->arena, &g, err));
     if (dsb_grid_rows(&g)) dsb_text_put(p->out, "<h3>The two worst experts of each scheme, by error of their output</h3>\n");
@@ -136,7 +160,9 @@ static void routing(dsb_page *p) {
                          "Router alone: the reference's state into the scheme's router. After attention: the reference's block input. Own stream: everything before it as well.</p>\n");
     dsb_page_grid(p, &g);
     dsb_page_plot(p, "routing", "Share of tokens whose expert set differs, each scheme on its own stream.");
+    dsb_page_plot(p, "margins", "Close calls flip first. A curve above its dots: more flips than the error of the scores explains; the state that comes in has moved.");
     dsb_page_plot(p, "heat_drift", "Which experts win and lose tokens. A dark column is an expert whose neighbours take its tokens; a dark row is a layer whose router is unsure.");
+    dsb_page_plot(p, "heat_worst", "The worst layers of the scheme that reroutes most, enlarged.");
     dsb_page_plot(p, "heat_load", "Above, how evenly the reference spreads tokens. Below, what the scheme that reroutes most does to the load.");
     dsb_text_put(p->out, "</section>\n");
 }
@@ -175,7 +201,9 @@ static void foot(dsb_page *p) {
         dsb_text_html(p->out, p->missing);
         dsb_text_put(p->out, "</p></section>\n");
     }
-    dsb_text_put(p->out, "<footer>Made by dsbench. Every figure is in the database: <code>dsbench runs</code>, <code>layers</code>, <code>routing</code>, or SQL.</footer>\n</main></body></html>\n");
+    dsb_text_put(p->out, "<footer>Made by dsbench. Every figure is in the database: <code>dsbench runs</code>, <code>layers</code>, <code>routing</code>, or SQL.</footer>\n</main>\n<script>");
+    dsb_text_put(p->out, dsb_html_script);
+    dsb_text_put(p->out, "</script></body></html>\n");
 }
 
 static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
@@ -187,11 +215,13 @@ static dsb_status page(dsb_page *p, dsb_db *db, dsb_err *err) {
     dsb_page_answer(p);
     dsb_page_warnings(p);
     summary(p);
+    dsb_page_caveats(p);
     dsb_page_notes(p);
     trend(p);
     dsb_page_reading(p);
     pictures(p);
     DSB_TRY(layers(p, err));
+    DSB_TRY(dsb_page_layers(p, db, err));
     routing(p);
     speed(p);
     coverage(p);

@@ -1,4 +1,5 @@
-/* The report: one self-contained HTML file, no scripts, nothing fetched, everything from the record escaped. */
+/* The report: one self-contained HTML file, nothing fetched, everything from the record escaped; one script of its own, allowed by its hash, and readable
+ * without it. */
 #ifndef DSB_REPORTS_HTML_H
 #define DSB_REPORTS_HTML_H
 

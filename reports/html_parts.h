@@ -16,6 +16,9 @@ void dsb_page_answer(dsb_page *p);
 void dsb_page_warnings(dsb_page *p);
 /* Notes that schemes left: of compensation. */
 void dsb_page_notes(dsb_page *p);
+void dsb_page_caveats(dsb_page *p);
+/* Every layer as something to open: schemes, experts, tensors (reports/html_layers.c). */
+dsb_status dsb_page_layers(dsb_page *p, dsb_db *db, dsb_err *err);
 void dsb_page_reading(dsb_page *p);
 void dsb_page_facts(dsb_page *p);
 void dsb_page_recipes(dsb_page *p, const dsb_recipe_rule_row *rules, int64_t n);

@@ -13,7 +13,7 @@ static const char dsb_html_style[] =
     "h2{font-size:20px;margin:0 0 6px}h3{font-size:16px;margin:22px 0 4px}\n"
     "section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:20px 22px;margin:18px 0}\n"
     "section>p{max-width:80ch;margin:4px 0 10px}.soft{color:var(--soft)}\n"
-    ".answer{border-left:5px solid var(--accent)}.answer strong{font-size:24px;display:block;margin:0 0 4px}.answer p{max-width:90ch;margin:6px 0}.answer strong{text-transform:capitalize}.regressed{border-left-color:var(--bad)}.regressed strong{color:var(--bad)}.inconclusive{border-left-color:var(--warn)}\n"
+    ".answer{border-left:5px solid var(--accent)}.answer strong{font-size:24px;display:block;margin:0 0 4px}.answer p{max-width:90ch;margin:6px 0}#verdict strong{text-transform:capitalize}#verdict>.scroll td:last-child{white-space:normal;min-width:36ch;overflow-wrap:anywhere}.regressed{border-left-color:var(--bad)}.regressed strong{color:var(--bad)}.inconclusive{border-left-color:var(--warn)}\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:12px;margin:14px 0 4px}.tile{border:1px solid var(--line);border-radius:8px;padding:9px 13px}\n"
     ".tile b{display:block;font-size:21px;font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:13px}\n"
     ".warn{border-left:5px solid var(--warn);background:var(--warnpaper)}.warn ul{margin:6px 0;padding-left:20px}\n"
@@ -30,8 +30,12 @@ static const char dsb_html_style[] =
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:8px 0}dt{font-weight:600}dd{margin:0;max-width:85ch;overflow-wrap:anywhere}\n"
     "code{font:13px ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
     "nav{margin:12px 0 0}nav a{display:inline-block;color:var(--accent);text-decoration:none;margin-right:16px}nav a:hover{text-decoration:underline}\n"
-    "details summary{cursor:pointer;color:var(--soft)}footer{color:var(--soft);font-size:13px;margin-top:26px}\n"
-    "@media(max-width:640px){dl{grid-template-columns:1fr}dd{margin-bottom:8px}main{padding:16px 10px}section{padding:16px 12px}figure{overflow-x:auto}figure svg{min-width:660px}}\n"
+    "details summary{cursor:pointer;color:var(--soft);padding:3px 0}details[id]{border-top:1px solid var(--line)}h4{font-size:14px;margin:12px 0 2px}\n"
+    "th button{all:unset;cursor:pointer}th button:focus-visible,a:focus-visible,summary:focus-visible{outline:2px solid var(--accent);outline-offset:2px}\n"
+    "th[aria-sort] button::after{content:' ▲';font-size:10px}th[aria-sort=descending] button::after{content:' ▼'}\n"
+    ".strip{display:flex;flex-wrap:wrap;gap:3px}.strip a{min-width:34px;padding:5px 0;text-align:center;border:1px solid var(--line);border-radius:5px;color:var(--ink);text-decoration:none;font-size:13px;background:color-mix(in srgb,var(--bad) var(--h),var(--paper))}\n"
+    "footer{color:var(--soft);font-size:13px;margin-top:26px}\n"
+    "@media(max-width:640px){section{padding:14px 12px}h1{font-size:22px}nav a{display:inline-block;padding:4px 0}dl{grid-template-columns:1fr}dd{margin-bottom:8px}main{padding:16px 10px}section{padding:16px 12px}figure{overflow-x:auto}figure svg{min-width:660px}}\n"
     "@media print{body{background:#fff}section{break-inside:avoid-page;border:none;padding:8px 0}nav{display:none}}\n";
 
 #endif

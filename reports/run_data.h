@@ -2,7 +2,7 @@
 #ifndef DSB_REPORTS_RUN_DATA_H
 #define DSB_REPORTS_RUN_DATA_H
 
-#include "db/diff.h"
+#include "db/damage.h"
 
 #define DSB_REFERENCE "reference" /* the scheme everything is measured against */
 #define DSB_FLOOR "bf16"          /* the same weights with the carrier of serving engines: the noise floor */

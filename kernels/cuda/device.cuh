@@ -30,6 +30,22 @@ bool cu_launched(const char *what); /* of the launch just made */
 
 /* The row of the table: memory of the device, zeroed. */
 dsb_status cu_alloc(void **out, size_t bytes, const char *what, dsb_err *err);
+/* A launch; where `overlap`, one that may begin while the kernel before it ends (which waits for it by itself, hp_wait_before). Not for a product of many
+ * tokens: blocks that begin one after another no longer read the same weights at the same time. */
+template <class... P, class... A> static void cu_launch(bool overlap, const char *what, void (*kernel)(P...), int64_t blocks, int threads, size_t shared, A... args) {
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t c = {};
+    c.gridDim = dim3((unsigned)blocks);
+    c.blockDim = dim3((unsigned)threads);
+    c.dynamicSmemBytes = shared;
+    c.stream = cu_stream;
+    c.attrs = &early;
+    c.numAttrs = overlap;
+    cu_ok(cudaLaunchKernelEx(&c, kernel, (P)args...), what);
+}
+
 /* Scratch of one row's call, in the order of the stream; NULL after a failure. */
 void *cu_take(size_t bytes);
 void cu_drop(void *p);
@@ -44,6 +60,7 @@ void cu_arrived(void);
 void cu_send(cudaStream_t stream, void *dst, const void *src, size_t bytes);
 bool cu_launched_in(cudaStream_t stream, const char *what);
 bool cu_failed(void);
+void cu_settle_counts(void); /* rows.cu's part of `settle` */
 /* *sum += figures of y against x, block by block, in cu_copies; by the time `settle` returns. */
 void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum);
 /* To the device through pinned memory, so that nobody waits but for that to be free again: room for n bytes of it (one of two streams'), at most a piece. */
@@ -119,7 +136,7 @@ void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y);
 void cu_attention(const dsb_attention_shape *shape, const dsb_seq *seqs, int64_t n_seq, const float *q, const float *k, const float *v, float *out);
 void cu_route(const dsb_router_shape *shape, const float *logits, const float *bias, int64_t n, float *scores, int32_t *idx, float *weight, float *margin);
 dsb_status cu_check(dsb_err *err);
-dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_err *err);
+dsb_status cu_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_experts_act act, dsb_err *err);
 void cu_experts_forward(dsb_experts *m, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y);
 void cu_experts_forward_bf16(dsb_experts *m, const uint16_t *x, int64_t n, const int32_t *idx, const float *weight, uint16_t *y);
 void cu_experts_release(dsb_experts *m);

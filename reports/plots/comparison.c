@@ -122,7 +122,7 @@ bool dsb_plot_comparison(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         dsb_plot_labels(script, dsb_text_format(arena, "Change against the base in units of its tolerance: right of 1 is worse than is borne%s", all > n ? dsb_text_format(arena, " (%d largest of %lld)", n, (long long)all) : ""), "change / tolerance (linear near 0, logarithmic beyond), 95 % interval", NULL);
         write_names(picked, n, arena, script);
         dsb_text_printf(script,
-                        "set lmargin at screen 0.27\nset rmargin at screen 0.96\nset tmargin at screen 0.94\nset bmargin at screen %s\nset yrange [-0.7:%d.7]\nset nonlinear x via asinh(x) inverse sinh(x)\n"
+                        "set lmargin at screen 0.27\nset rmargin at screen 0.96\nset tmargin at screen 0.92\nset bmargin at screen %s\nset yrange [-0.7:%d.7]\nset nonlinear x via asinh(x) inverse sinh(x)\n"
                         "set xrange [%g:%g]\nset xtics (-1000, -100, -10, -3, -1, 0, 1, 3, 10, 100, 1000, 10000)\n"
                         "set object 1 rectangle from -1, graph 0 to 1, graph 1 behind fillcolor rgb '#e9f3ec' fillstyle solid noborder\n"
                         "colour(v) = v == 4 ? 0xB3261E : v == 3 ? 0x009E73 : v == 2 ? 0x4a4a4a : 0xE69F00\n"

@@ -125,7 +125,7 @@ static bool trend(const dsb_summary *s, const panel *panels, int n, bool speed, 
     dsb_text_printf(script, "set xrange [-0.4:%lld.4]\nset bars 0.6\n", (long long)s->history->n - 1);
     for (int i = 0; i < found; i++) {
         double height = 0.84 / found, top = 0.94 - i * height;
-        dsb_text_printf(script, "set tmargin at screen %g\nset bmargin at screen %g\nset yrange [*:*]\n", top, top - height + (i < found - 1 ? 0.1 : 0));
+        dsb_text_printf(script, "set tmargin at screen %g\nset bmargin at screen %g\nset yrange [*:*]\n", top, top - height + (i < found - 1 ? 0.12 : 0));
         plot_panel(s, shown[i], speed, i == found - 1, i, arena, script);
     }
     dsb_text_put(script, "unset multiplot\n");

@@ -122,6 +122,25 @@ static inline void judge_pair(differences kind, int64_t n, uint64_t number, verd
     t->covered += equal[0].lo <= 0 && 0 <= equal[0].hi;
 }
 
+/* Alarms of a family of `schemes` x 3 metrics without a difference; a chunk's differences correlate by `alike` between schemes. */
+static inline int64_t family_alarms(int64_t n, int64_t schemes, double alike, int64_t families) {
+    enum { SCHEMES_MOST = 12 };
+    int64_t alarms = 0;
+#pragma omp parallel for schedule(dynamic) reduction(+ : alarms)
+    for (int64_t i = 0; i < families; i++) {
+        dsb_judgement family[SCHEMES_MOST * FAMILY];
+        double shared[FAMILY][CHUNKS_MOST], d[CHUNKS_MOST];
+        dsb_rng r = draws_of(400 + (uint64_t)schemes, (uint64_t)n, (uint64_t)i);
+        draw_pair(NORMAL, n, &r, shared);
+        for (int64_t k = 0; k < schemes * FAMILY; k++) {
+            for (int64_t c = 0; c < n; c++) d[c] = sqrt(alike) * shared[k % FAMILY][c] + sqrt(1 - alike) * draw_normal(&r);
+            judge_metric(&family[k], d, n, 0, 0);
+        }
+        alarms += !dsb_judge(family, schemes * FAMILY, NULL) && dsb_judge_alarm(family, schemes * FAMILY);
+    }
+    return alarms;
+}
+
 static inline verdict_rates verdict_rates_of(differences kind, int64_t n, int64_t pairs) {
     int64_t failed = 0, alarms = 0, praises = 0, flips = 0, found = 0, found_next = 0, equal = 0, covered = 0;
 #pragma omp parallel for schedule(dynamic) reduction(+ : failed, alarms, praises, flips, found, found_next, equal, covered)

@@ -175,6 +175,6 @@ for command in $(sed -n 's/^  \([a-z]*\)  *.*/\1/p' out); do
     check "help-of-$command" 0 "$dsbench" "$command" --help
     holds "help-of-$command-tells" out "usage: dsbench $command" --json --db --threads --device --quiet
 done
-for command in run bench compare layers routing plot report trace tensor logits tokenize list runs doctor; do
+for command in run bench compare baseline nightly layers routing plot report export trace tensor logits tokenize list runs doctor; do
     check "has-$command" 0 "$dsbench" $command --help
 done

@@ -27,7 +27,7 @@ completes() {
     equal "completes-$name" "$(bash -c '. ./completion.bash; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _dsbench; echo "${COMPREPLY[*]}"' bash "$@")" "$want"
 }
 if command -v bash >/dev/null; then
-    completes command experts "$dsbench" exp
+    completes command routing "$dsbench" rou
     completes option '--context' "$dsbench" run --conte
     completes scheme int4-awq-clip "$dsbench" run --schemes int4-awq-
     completes second-scheme bf16,int4-awq-clip "$dsbench" run --schemes bf16,int4-awq-
@@ -37,6 +37,14 @@ if command -v bash >/dev/null; then
     completes table formats "$dsbench" list form
     completes file hello.txt "$dsbench" run --text hel
     completes short pareto "$dsbench" plot -p par
+    cp kept.db stranger-ids.db
+    # An identifier that a shell would run is offered as it stands, quoted.
+    $tiny_run --schemes bf16 --db stranger-ids.db --run-id 'x$(touch expanded)' --quiet >out 2>err
+    completes hostile-name 'x\$\(touch\ expanded\)' "$dsbench" layers --db stranger-ids.db x
+    equal hostile-name-not-run "$(ls expanded 2>/dev/null)" ''
+    : >'two words'
+    completes file-with-a-space 'two words' "$dsbench" run --text two
+    completes words-or-run 'show' "$dsbench" baseline sh
     completes number '' "$dsbench" layers --top ''
 fi
 if command -v zsh >/dev/null; then check zsh-reads-it 0 zsh -n _dsbench; fi

@@ -77,7 +77,7 @@ tiny_run="$dsbench run --model tiny --text $text --calibration $text --chunks 2 
 $tiny_run --schemes bf16,dynamic-int8 --db kept.db --run-id kept >out 2>err || { cat err; echo "0 passed, 1 failed"; exit 1; }
 untouched=$(kept)
 
-[ $# -gt 0 ] || set -- commands completion datasets identity resume stored gnuplot bad_model bad_text bad_suite bad_output bad_usage
+[ $# -gt 0 ] || set -- commands nightly export completion datasets identity resume stored gnuplot bad_model bad_text bad_suite bad_output bad_usage
 for theme in "$@"; do . "$here/$theme.sh"; done
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

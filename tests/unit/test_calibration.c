@@ -269,6 +269,15 @@ static void test_calibration__clipping_is_counted_on_the_scheme_s_own_stream(voi
     sr_close(r);
 }
 
+/* Each projection that reads the block's input counts once: here that of MLA's latent alone is static. */
+static void test_calibration__every_static_projection_counts_its_inputs(void **state) {
+    sr_run *r = sr_open();
+    sr_add_json(r, "{\"name\": \"latent\", \"rules\": [{\"role\": \"attn.kv_a\", \"format\": \"int8\", \"activation\": \"int8-static\"}]}");
+    sr_sweep(r, 1);
+    assert_int_equal(r->values[0], r->m.config.n_layer * SR_CHUNKS * SR_CTX * r->m.config.d_model);
+    sr_close(r);
+}
+
 static double mean_abs_by_hand(sr_run *r, int64_t layer, int64_t expert) {
     dsb_linear_spec specs[3];
     double sum = 0, n = 0;
@@ -385,6 +394,7 @@ int main(void) {
         cmocka_unit_test(test_calibration__without_chunks_every_static_linear_falls_back),
         cmocka_unit_test(test_calibration__each_calibrator_gives_its_own_scales),
         cmocka_unit_test(test_calibration__clipping_is_counted_on_the_scheme_s_own_stream),
+        cmocka_unit_test(test_calibration__every_static_projection_counts_its_inputs),
         cmocka_unit_test(test_calibration__starved_experts_get_what_the_policy_says),
         cmocka_unit_test(test_calibration__sparse_expert_picks_what_its_recipe_says),
         cmocka_unit_test(test_calibration__mean_abs_is_known_before_its_own_expert_is_decided),

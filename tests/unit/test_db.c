@@ -425,6 +425,18 @@ static void test_db__an_older_file_is_migrated(void **state) {
     dsb_db_close(db);
 }
 
+/* A file with other views of those names, as an earlier version may have had them. */
+static void test_db__views_are_made_anew_with_a_migration(void **state) {
+    char pragma[64];
+    dsb_db_close(opened(true));
+    snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", DSB_DB_VERSION - 1);
+    sql("DROP VIEW pareto; DROP VIEW about; CREATE VIEW about AS SELECT 7 AS meaning");
+    sql(pragma);
+    dsb_db_close(opened(true));
+    view_is("SELECT count(*) FROM about WHERE table_name = 'pareto'", SQLITE_INTEGER, 1);
+    view_is("SELECT count(*) FROM pareto", SQLITE_INTEGER, 0);
+}
+
 static void test_db__what_cannot_be_written_is_an_output_error(void **state) {
     dsb_db *db = NULL;
     dsb_err err = { 0 };
@@ -465,6 +477,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_db__two_runs_write_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__what_is_not_ours_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__an_older_file_is_migrated, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_db__views_are_made_anew_with_a_migration, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__what_cannot_be_written_is_an_output_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_db__a_read_only_place_can_still_be_read, set_up, tear_down),
     };

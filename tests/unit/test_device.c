@@ -4,6 +4,7 @@
 
 #include "host_memory.h"
 
+#include "harness/bench.h"
 #include "harness/bench_case.h"
 #include "quantizers/quantize.h"
 
@@ -49,9 +50,25 @@ static void d_quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *
 static void d_dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { cpu->dequantize(D(q), D(scale), n, cols, D(y)); }
 static void d_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, int64_t tail, float *y) { cpu->gemm_heads(w, heads, D(x), n, tail, D(y)); }
 static void d_quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { cpu->quantize_int4(D(x), n, cols, D(q), D(scale)); }
-static int64_t d_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) { return cpu->round_e4m3(D(x), n, cols, given, D(y)); }
+/* Counts of static scales come when the device settles too. */
+static struct {
+    int64_t n, *sum;
+} owed_count[8192];
+static int n_owed_count;
+static int64_t *count_sum;
+static void settle_counts(void) {
+    for (int i = 0; i < n_owed_count; i++) *owed_count[i].sum += owed_count[i].n;
+    n_owed_count = 0;
+}
+static void d_count_into(int64_t *sum) { count_sum = sum; }
+static int64_t counted(int64_t n) {
+    if (n_owed_count == 8192) settle_counts();
+    if (count_sum) owed_count[n_owed_count].n = n, owed_count[n_owed_count++].sum = count_sum;
+    return 0;
+}
+static int64_t d_round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) { return counted(cpu->round_e4m3(D(x), n, cols, given, D(y))); }
 static void d_histogram(const float *x, int64_t n, uint64_t *bins) { cpu->histogram(D(x), n, bins); }
-static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return cpu->quantize_static(D(x), n, cols, given, D(q), D(scale)); }
+static int64_t d_quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) { return counted(cpu->quantize_static(D(x), n, cols, given, D(q), D(scale))); }
 static void d_rms_norm(const float *x, int64_t xs, const float *w, double eps, int64_t n, int64_t d, float *y, int64_t ys) { cpu->rms_norm(D(x), xs, D(w), eps, n, d, D(y), ys); }
 static void d_rope(float *x, int64_t n, int64_t heads, int64_t rs, int64_t hs, int64_t dim, bool half, const int32_t *pos, const float *c, const float *s) { cpu->rope(D(x), n, heads, rs, hs, dim, half, D(pos), D(c), D(s)); }
 static void d_mla_assemble(const float *kv, const float *kpe, int64_t stride, int64_t n, int64_t heads, int64_t nope, int64_t v_dim, int64_t rope, float *k, float *v) {
@@ -78,6 +95,67 @@ static void d_gather(const float *src, const int32_t *idx, int64_t n, int64_t d,
 static void d_scatter_add(float *acc, const int32_t *idx, const float *w, const float *x, int64_t n, int64_t d) { cpu->scatter_add(D(acc), D(idx), D(w), D(x), n, d); }
 static void d_route(const dsb_router_shape *shape, const float *z, const float *bias, int64_t n, float *scores, int32_t *idx, float *w, float *margin) { cpu->route(shape, D(z), D(bias), n, D(scores), D(idx), D(w), D(margin)); }
 static void d_moments(const float *x, const float *y, int64_t n, dsb_moments *out) { host(out); cpu->moments(D(x), D(y), n, out); }
+/* Experts in one piece, by the single rows. Their weights are kept: the engine's unpacking leaves them. */
+struct dsb_experts {
+    dsb_wmat *w;
+    int64_t n_expert, k;
+};
+enum { FUSED_MOST = 256 };
+static dsb_experts *fused[FUSED_MOST];
+static int n_fused;
+static void d_unpack(dsb_wmat *w) {
+    for (int i = 0; i < n_fused; i++)
+        for (int64_t j = 0; fused[i] && j < 3 * fused[i]->n_expert; j++)
+            if (fused[i]->w[j].data == w->data) {
+                *w = (dsb_wmat){0};
+                return;
+            }
+    cpu->unpack(w);
+}
+static dsb_status d_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_experts_act act, dsb_err *err) {
+    *out = NULL;
+    for (int64_t i = 0; i < 3 * n_expert; i++)
+        if (act != DSB_EXPERTS_INT8 || w[i].kind != DSB_W_I8 || w[i].group < w[i].cols) return DSB_OK;
+    assert_true(n_fused < FUSED_MOST);
+    DSB_TRY(DSB_NEW(*out, 1, "experts", err));
+    **out = (dsb_experts){.n_expert = n_expert, .k = k};
+    DSB_TRY(DSB_NEW((*out)->w, 3 * n_expert, "experts", err));
+    memcpy((*out)->w, w, (size_t)(3 * n_expert) * sizeof *w);
+    fused[n_fused++] = *out;
+    return DSB_OK;
+}
+static void d_experts_release(dsb_experts *e) {
+    for (int i = 0; i < n_fused; i++)
+        if (fused[i] == e) fused[i] = NULL;
+    for (int64_t i = 0; i < 3 * e->n_expert; i++) cpu->unpack(&e->w[i]);
+    free(e->w);
+    free(e);
+}
+/* One row through one matrix, as an INT8 linear of a BF16 carrier. */
+static void one_linear(const dsb_wmat *w, const float *x, float *y) {
+    int8_t q[4096];
+    float scale;
+    assert_true(w->cols <= 4096);
+    cpu->quantize_dynamic(x, 1, w->cols, q, &scale);
+    cpu->gemm(w, &(dsb_act){.n = 1, .cols = w->cols, .q = q, .scale = &scale}, y);
+    cpu->round_bf16(y, w->rows);
+}
+static void d_experts_forward(dsb_experts *e, const float *x, int64_t n, const int32_t *idx, const float *weight, float *y) {
+    int64_t d = e->w[0].cols, ff = e->w[0].rows;
+    float g[4096], u[4096], out[4096], *to = D(y);
+    assert_true(d <= 4096 && ff <= 4096);
+    memset(to, 0, (size_t)(n * d) * sizeof *to);
+    for (int64_t i = 0; i < n * e->k; i++) {
+        const dsb_wmat *w = e->w + 3 * D(idx)[i];
+        one_linear(&w[0], D(x) + i / e->k * d, g);
+        one_linear(&w[1], D(x) + i / e->k * d, u);
+        cpu->silu_mul(g, u, ff, true, g);
+        one_linear(&w[2], g, out);
+        cpu->scatter_add(to + i / e->k * d, &(int32_t){0}, &D(weight)[i], out, 1, d);
+    }
+    cpu->round_bf16(to, n * d);
+}
+
 /* Figures come when the device settles, no earlier. */
 static struct {
     dsb_moments one, *sum;
@@ -86,6 +164,7 @@ static int n_owed;
 static void d_settle(void) {
     for (int i = 0; i < n_owed; i++) dsb_moments_add(owed[i].sum, &owed[i].one);
     n_owed = 0;
+    settle_counts();
 }
 static void d_moments_later(const float *x, const float *y, int64_t n, dsb_moments *sum) {
     if (n_owed == 8192) d_settle();
@@ -148,10 +227,10 @@ static void d_logit_rows(const float *ref, const float *test, const int32_t *tar
 /* Packed weights stay the CPU's: they are the backend's own, the engine has no address in them. */
 static dsb_backend device_backend(void) {
     return (dsb_backend){.name = "test", .isa = cpu->isa, .alloc = d_alloc, .release = d_release, .upload = d_upload, .download = d_download, .copy = d_copy, .zero = d_zero, .sync = cpu->sync, .check = cpu->check,
-                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = cpu->unpack, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
+                         .pack_float = cpu->pack_float, .pack_int = cpu->pack_int, .unpack = d_unpack, .fuse_experts = d_fuse_experts, .experts_forward = d_experts_forward, .experts_release = d_experts_release, .gemm = d_gemm, .quantize_dynamic = d_quantize_dynamic, .quantize_static = d_quantize_static, .quantize_int4 = d_quantize_int4, .dequantize = d_dequantize, .gemm_heads = d_gemm_heads, .round_e4m3 = d_round_e4m3, .histogram = d_histogram, .scale_columns = d_scale_columns, .hadamard = d_hadamard,
                          .rms_norm = d_rms_norm, .rope = d_rope, .mla_assemble = d_mla_assemble, .attention = d_attention, .silu_mul = d_silu_mul, .swiglu_clamped = d_swiglu_clamped, .add_bias = d_add_bias, .clamp = d_clamp, .sigmoid_gate = d_sigmoid_gate, .round_bf16 = d_round_bf16, .round_f16 = d_round_f16,
                          .load_bf16 = d_load_bf16, .store_bf16 = d_store_bf16, .add = d_add, .gather = d_gather, .scatter_add = d_scatter_add, .route = d_route, .moments = d_moments, .absmax = d_absmax,
-                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle, .whole_open = d_whole_open, .whole_close = d_whole_close, .whole_pack = d_whole_pack, .whole_round = d_whole_round, .whole_moments = d_whole_moments};
+                         .logit_rows = d_logit_rows, .channel_sums = d_channel_sums, .gram = d_gram, .facts = d_facts, .moments_later = d_moments_later, .settle = d_settle, .count_into = d_count_into, .whole_open = d_whole_open, .whole_close = d_whole_close, .whole_pack = d_whole_pack, .whole_round = d_whole_round, .whole_moments = d_whole_moments};
 }
 
 static int setup(void **state) {
@@ -213,6 +292,7 @@ static void check_model(const char *dir) {
     check_same(&be, dir);
     assert_true(used > 0);
     assert_true(n_rounded > 0);
+    assert_true(n_fused > 0 || strcmp(dir, sr_model) != 0);
 }
 
 static void test_device__the_engine_never_touches_device_memory(void **state) { check_model(sr_model); }
@@ -238,6 +318,23 @@ static void test_device__every_bench_case_lies_in_its_memory(void **state) {
     }
 }
 
+/* Experts in one piece are held to the CPU's single rows before they are timed. */
+static void test_device__experts_are_benchmarked_in_its_memory(void **state) {
+    dsb_backend be = device_backend();
+    dsb_bench_kernels b = {.repeats = 2, .n_expert = 8, .top_k = 3};
+    dsb_bench_job job = {.be = &be, .shape = {.n = 5, .rows = 32, .cols = 64}};
+    dsb_roofline roof = {0};
+    dsb_bench_row row;
+    dsb_arena arena;
+    dsb_err err = {0};
+    double seconds[2];
+    dsb_arena_init(&arena);
+    if (dsb_bench_experts_check(&b, &job, &err) || dsb_bench_experts_run(&b, &job, &arena, &roof, seconds, &row, &err)) fail_msg("%s", err.text);
+    assert_string_equal(row.shape, "32x64x5, 3 of 8");
+    assert_true(row.gops > 0 && row.gbps > 0);
+    dsb_arena_release(&arena);
+}
+
 static const char *const k_every[] = {"deepseek_v1", "deepseek_v2", "deepseek_v3", "glm4_moe", "gpt_oss", "mixtral", "mixtral_fused", "olmoe", "qwen2_moe", "qwen3_moe"};
 
 /* The reference, integer schemes, calibration, routing and metrics: all bits are the CPU's. */
@@ -259,6 +356,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_device__the_engine_never_touches_device_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__nor_in_other_architectures, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__every_bench_case_lies_in_its_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_device__experts_are_benchmarked_in_its_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_device__a_gpu_gives_the_cpus_bits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

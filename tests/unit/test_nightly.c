@@ -221,12 +221,42 @@ static void test_history__each_host_has_its_own(void **state) {
     dsb_db_close(db);
 }
 
+/* Sixteen nights on each of two hosts in turns; from the ninth of the first host on it decodes a tenth slower. The step is found at that night, of that host alone. */
+static void test_history__a_slower_build_is_a_step_of_its_host(void **state) {
+    enum { OF_HOST = 16, SLOWER = 8 };
+    dsb_db *db;
+    dsb_history h;
+    assert_int_equal(dsb_db_open(&db, db_path, true, &err), DSB_OK);
+    for (int i = 0; i < 2 * OF_HOST; i++) {
+        bool other = i % 2 == 0;
+        dsb_run_record run = synthetic_record(dsb_text_format(&arena, "night-%02d", i), 2, 2);
+        run.created_utc = dsb_text_format(&arena, "2025-01-%02dT02:30:00.000Z", i + 1 > 31 ? 31 : i + 1);
+        run.suite_json = "{\"name\": \"s\"}";
+        if (other) run.host.name_hash = "another";
+        double tps = (other ? 20 : 100) * (!other && i / 2 >= SLOWER ? 0.9 : 1) * (1 + 0.004 * synthetic_noise(i, 3, 1));
+        dsb_scheme_record scheme = { "s", NULL, NULL, NULL, NULL, 1, -1, -1, NAN, NAN };
+        dsb_throughput t = { "s", "decode", 64, 512, 1, 7, tps, tps, tps, 1, 1, 1, 3.5, 1, 1, 1, 1, 1, 1, 1, 1, "k" };
+        assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_scheme(db, run.id, &scheme, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_throughput(db, run.id, &t, &err), DSB_OK);
+        assert_int_equal(dsb_db_run_finish(db, run.id, "done", 1, 1, &err), DSB_OK);
+    }
+    if (dsb_history_load(db, &arena, "night-31", NULL, &h, &err)) fail_msg("%s", err.text);
+    assert_int_equal(h.n, 2 * OF_HOST);
+    assert_int_equal(h.n_step, 1);
+    assert_int_equal(h.steps[0].night, 2 * SLOWER + 1);
+    assert_true(h.steps[0].worse && h.steps[0].before > 98 && h.steps[0].after < 92);
+    assert_non_null(strstr(dsb_step_text(&h, &h.steps[0], &arena), "run night-17"));
+    dsb_db_close(db);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_nightly__a_planted_bug_is_found_and_located_and_nothing_else_alarms),
         T(test_prune__keeps_the_newest_the_baseline_and_those_named),
         T(test_history__each_host_has_its_own),
+        T(test_history__a_slower_build_is_a_step_of_its_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
