@@ -101,6 +101,9 @@ static inline int64_t cu_code_stride(int64_t cols, int64_t group) { return cu_ce
 
 __device__ static inline float cu_bf16(float x) { return dsb_bf16_to_f32(dsb_f32_to_bf16(x)); }
 
+/* 16 bytes to shared memory, on their way until cp.async.wait_group. */
+__device__ static inline void cu_copy16(void *to, const void *from) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from)); }
+
 /* The lanes' tree of kernels/portable/rows.h. */
 template <class T> __device__ static inline T cu_tree(const T a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
 

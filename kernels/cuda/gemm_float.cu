@@ -99,10 +99,6 @@ template <class T, int N> __global__ static void __launch_bounds__(THREADS, 2) g
 enum { FEW_THREADS = 128, CHUNK = 128, STAGES = 6 };
 template <class T, int R> constexpr size_t few_shared = (size_t)STAGES * CHUNK * (16 * sizeof(T) + R * sizeof(float)); /* 16: CU_PANEL */
 
-__device__ static void copy16(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
-}
-
 /* quads: rows of x begin at multiples of 16 bytes. */
 template <class T, int R> __global__ static void __launch_bounds__(FEW_THREADS) gemm_few(const T *panels, int64_t rows, int64_t cols, const float *x, int64_t n, bool quads, float *y) {
     enum { EACH = (R * CU_PANEL + FEW_THREADS - 1) / FEW_THREADS, STEP = 8 };
@@ -117,11 +113,11 @@ template <class T, int R> __global__ static void __launch_bounds__(FEW_THREADS) 
     auto fetch = [&](int c) {
         int len = cols - c * CHUNK < CHUNK ? (int)(cols - c * CHUNK) : CHUNK, s = c % STAGES;
         const T *from = panels + (int64_t)c * CHUNK * CU_PANEL;
-        for (int t = threadIdx.x; t < len * CU_PANEL * (int)sizeof(T) / 16; t += FEW_THREADS) copy16((char *)(ws + s * CHUNK * CU_PANEL) + t * 16, (const char *)from + t * 16);
+        for (int t = threadIdx.x; t < len * CU_PANEL * (int)sizeof(T) / 16; t += FEW_THREADS) cu_copy16((char *)(ws + s * CHUNK * CU_PANEL) + t * 16, (const char *)from + t * 16);
         float *to = xs + s * R * CHUNK;
         for (int t = threadIdx.x; quads && t < n_left * (CHUNK / 4); t += FEW_THREADS) {
             int row = t / (CHUNK / 4), k = t % (CHUNK / 4) * 4;
-            if (k < len) copy16(to + row * CHUNK + k, x + row * cols + c * CHUNK + k);
+            if (k < len) cu_copy16(to + row * CHUNK + k, x + row * cols + c * CHUNK + k);
         }
         for (int t = threadIdx.x; !quads && t < n_left * CHUNK; t += FEW_THREADS)
             if (t % CHUNK < len) to[t] = x[t / CHUNK * cols + c * CHUNK + t % CHUNK];

@@ -4,9 +4,6 @@
 
 enum { BM = CU_TILE_ROWS, BN = 64, BK = CU_LOOP, STAGES = 3, THREADS = 256, PITCH = BK + 16, NIBBLE_PITCH = BK / 2 + 16 };
 
-__device__ static void copy16(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
-}
 __device__ static void mma(int c[4], const uint32_t a[4], const uint32_t b[2]) {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -27,10 +24,10 @@ template <bool NIBBLES> struct __align__(16) stage {
 
 template <bool NIBBLES> __device__ static void fetch(const product &p, stage<NIBBLES> *s, int64_t o0, int64_t i0, int64_t k0) {
     enum { BYTES = NIBBLES ? BK / 2 : BK, PIECES = BYTES / 16 };
-    for (int t = threadIdx.x; t < BM * PIECES; t += THREADS) copy16(&s->w[t / PIECES][t % PIECES * 16], p.w + (o0 + t / PIECES) * (NIBBLES ? p.stride / 2 : p.stride) + (NIBBLES ? k0 / 2 : k0) + t % PIECES * 16);
+    for (int t = threadIdx.x; t < BM * PIECES; t += THREADS) cu_copy16(&s->w[t / PIECES][t % PIECES * 16], p.w + (o0 + t / PIECES) * (NIBBLES ? p.stride / 2 : p.stride) + (NIBBLES ? k0 / 2 : k0) + t % PIECES * 16);
     for (int t = threadIdx.x; t < BN * (BK / 16); t += THREADS) {
         int64_t i = i0 + t / (BK / 16) < p.n ? i0 + t / (BK / 16) : p.n - 1;
-        copy16(&s->x[t / (BK / 16)][t % (BK / 16) * 16], p.x + i * p.stride + k0 + t % (BK / 16) * 16);
+        cu_copy16(&s->x[t / (BK / 16)][t % (BK / 16) * 16], p.x + i * p.stride + k0 + t % (BK / 16) * 16);
     }
 }
 
