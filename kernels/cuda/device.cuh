@@ -60,7 +60,6 @@ void cu_arrived(void);
 void cu_send(cudaStream_t stream, void *dst, const void *src, size_t bytes);
 bool cu_launched_in(cudaStream_t stream, const char *what);
 bool cu_failed(void);
-void cu_settle_counts(void); /* rows.cu's part of `settle` */
 /* *sum += figures of y against x, block by block, in cu_copies; by the time `settle` returns. */
 void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum);
 /* To the device through pinned memory, so that nobody waits but for that to be free again: room for n bytes of it (one of two streams'), at most a piece. */
@@ -100,9 +99,6 @@ static inline int64_t cu_code_stride(int64_t cols, int64_t group) { return cu_ce
 #define CU_EACH(i, n) for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
 
 __device__ static inline float cu_bf16(float x) { return dsb_bf16_to_f32(dsb_f32_to_bf16(x)); }
-
-/* 16 bytes to shared memory, on their way until cp.async.wait_group. */
-__device__ static inline void cu_copy16(void *to, const void *from) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from)); }
 
 /* The lanes' tree of kernels/portable/rows.h. */
 template <class T> __device__ static inline T cu_tree(const T a[8]) { return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])); }
