@@ -11,7 +11,6 @@
 enum { LANES = 16, BLOCK = 256 };
 enum { PAIRS = 1, WEIGHED = 2 }; /* how: sub-blocks of 32; by importance. Constants where the functions are inlined */
 
-#pragma GCC diagnostic ignored "-Wpsabi" /* all are inlined: nothing is passed */
 typedef float vec __attribute__((vector_size(64)));
 typedef int32_t ivec __attribute__((vector_size(64)));
 
