@@ -12,29 +12,16 @@ struct shape {
     int64_t stride;       /* keys a row of scores has room for, a multiple of 8 */
 };
 
-/* Keys and queries come in pieces of DEPTH values through shared memory; a thread has one key of KT and half of the queries. */
 __device__ static void scores(const shape &p, const dsb_seq &s, int64_t head, int64_t first_q, int n_q, int64_t from, int64_t to, float *out) {
-    enum { DEPTH = 32, EACH = QT / (THREADS / KT) };
-    __shared__ float ks[KT][DEPTH + 1], qs[QT][DEPTH];
     const dsb_attention_shape &a = p.a;
     int64_t kv_head = head / (a.heads / a.kv_heads), kr = a.k_stride ? a.k_stride : a.kv_heads * a.qk_dim;
-    int key = threadIdx.x % KT, i0 = threadIdx.x / KT * EACH;
-    for (int64_t j0 = from; j0 < to; j0 += KT) {
-        int keys = to - j0 < KT ? (int)(to - j0) : KT;
-        float sum[EACH] = {};
-        for (int64_t d0 = 0; d0 < a.qk_dim; d0 += DEPTH) {
-            int len = a.qk_dim - d0 < DEPTH ? (int)(a.qk_dim - d0) : DEPTH, d = threadIdx.x % DEPTH;
-            __syncthreads();
-            for (int t = threadIdx.x / DEPTH; t < keys && d < len; t += THREADS / DEPTH) ks[t][d] = p.k[(s.kv0 + j0 + t) * kr + kv_head * a.qk_dim + d0 + d];
-            for (int t = threadIdx.x / DEPTH; t < n_q && d < len; t += THREADS / DEPTH) qs[t][d] = p.q[((s.q0 + first_q + t) * a.heads + head) * a.qk_dim + d0 + d];
-            __syncthreads();
-            for (int k = 0; k < len; k++) {
-                float v = ks[key][k];
-                for (int i = 0; i < EACH; i++) sum[i] = fmaf(qs[i0 + i][k], v, sum[i]);
-            }
-        }
-        for (int i = 0; i < EACH; i++)
-            if (i0 + i < n_q && key < keys) out[(i0 + i) * p.stride + j0 - from + key] = sum[i] * a.scale;
+    for (int64_t at = threadIdx.x; at < (to - from) * n_q; at += THREADS) {
+        int64_t j = from + at / n_q;
+        int i = (int)(at % n_q);
+        const float *q = p.q + ((s.q0 + first_q + i) * a.heads + head) * a.qk_dim, *k = p.k + (s.kv0 + j) * kr + kv_head * a.qk_dim;
+        float sum = 0;
+        for (int64_t d = 0; d < a.qk_dim; d++) sum = fmaf(q[d], k[d], sum);
+        out[i * p.stride + j - from] = sum * a.scale;
     }
 }
 
@@ -64,19 +51,8 @@ __device__ static float softmax(float *s, int64_t n, const float *sink) {
     return sum;
 }
 
-/* The first key that the query sees which n keys are not after. */
-__device__ static int64_t first_key(const dsb_attention_shape &a, int64_t n) { return a.window > 0 && n > a.window ? n - a.window : 0; }
-
-/* The chain over keys from .. to goes on. */
-__device__ static float weigh(const float *weight, const float *v, int64_t stride, int64_t from, int64_t to, float o) {
-#pragma unroll 4
-    for (int64_t j = from; j < to; j++) o = fmaf(weight[j], v[j * stride], o);
-    return o;
-}
-
 __global__ static void __launch_bounds__(THREADS) attend(shape p) {
     extern __shared__ float shared[];
-    __shared__ float sums[QT];
     const dsb_attention_shape &a = p.a;
     dsb_seq s = p.seqs[blockIdx.z];
     int64_t head = blockIdx.y, first_q = (int64_t)blockIdx.x * QT, vr = a.v_stride ? a.v_stride : a.kv_heads * a.v_dim, kv_head = head / (a.heads / a.kv_heads);
@@ -84,30 +60,17 @@ __global__ static void __launch_bounds__(THREADS) attend(shape p) {
     int n_q = s.n_q - first_q < QT ? (int)(s.n_q - first_q) : QT;
     float *sc = p.scratch ? p.scratch + ((blockIdx.z * (int64_t)gridDim.y + head) * gridDim.x + blockIdx.x) * QT * p.stride : shared;
     /* keys that any of the block's queries sees */
-    int64_t seen = s.n_kv - s.n_q + first_q + 1, from = first_key(a, seen), to = seen + n_q - 1;
+    int64_t seen = s.n_kv - s.n_q + first_q + 1, from = a.window > 0 && seen > a.window ? seen - a.window : 0, to = seen + n_q - 1;
     scores(p, s, head, first_q, n_q, from, to, sc);
     __syncthreads();
     for (int i = 0; i < n_q; i++) {
-        int64_t n = seen + i, first = first_key(a, n);
-        float sum = softmax(sc + i * p.stride + first - from, n - first, a.sinks ? a.sinks + head : NULL);
-        if (threadIdx.x == 0) sums[i] = sum;
-    }
-    __syncthreads();
-    /* keys that all of the block's queries see, read once; each query's own before and after them */
-    int64_t common = first_key(a, seen + n_q - 1), end = n_q == QT ? seen : common;
-    for (int64_t d = threadIdx.x; d < a.v_dim; d += THREADS) {
-        const float *v = p.v + s.kv0 * vr + kv_head * a.v_dim + d;
-        float o[QT] = {};
-        for (int i = 0; i < n_q; i++) o[i] = weigh(sc + i * p.stride - from, v, vr, first_key(a, seen + i), n_q == QT && common < end ? common : seen + i, 0);
-        if (n_q == QT)
-#pragma unroll 4
-            for (int64_t j = common; j < end; j++) {
-                float value = v[j * vr];
-                for (int i = 0; i < QT; i++) o[i] = fmaf(sc[i * p.stride + j - from], value, o[i]);
-            }
-        for (int i = 0; i < n_q; i++) {
-            if (n_q == QT && common < end) o[i] = weigh(sc + i * p.stride - from, v, vr, end, seen + i, o[i]);
-            p.out[((s.q0 + first_q + i) * a.heads + head) * a.v_dim + d] = o[i] / sums[i];
+        int64_t n = seen + i, first = a.window > 0 && n > a.window ? n - a.window : 0;
+        float *row = sc + i * p.stride + first - from, sum = softmax(row, n - first, a.sinks ? a.sinks + head : NULL);
+        for (int64_t d = threadIdx.x; d < a.v_dim; d += THREADS) {
+            const float *v = p.v + (s.kv0 + first) * vr + kv_head * a.v_dim + d;
+            float o = 0;
+            for (int64_t j = 0; j < n - first; j++) o = fmaf(row[j], v[j * vr], o);
+            p.out[((s.q0 + first_q + i) * a.heads + head) * a.v_dim + d] = o / sum;
         }
     }
 }

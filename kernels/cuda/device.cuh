@@ -60,7 +60,6 @@ void cu_arrived(void);
 void cu_send(cudaStream_t stream, void *dst, const void *src, size_t bytes);
 bool cu_launched_in(cudaStream_t stream, const char *what);
 bool cu_failed(void);
-void cu_settle_counts(void); /* rows.cu's part of `settle` */
 /* *sum += figures of y against x, block by block, in cu_copies; by the time `settle` returns. */
 void cu_moments_beside(const float *x, const float *y, int64_t n, dsb_moments *sum);
 /* To the device through pinned memory, so that nobody waits but for that to be free again: room for n bytes of it (one of two streams'), at most a piece. */

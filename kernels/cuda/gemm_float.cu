@@ -1,5 +1,5 @@
 /* Products with float weights: f32 FMA, one chain an output in ascending k as backend.h wants, so tensor cores (which add in their own order)
- * are not for these. Many rows: tiles of 128 outputs x 128 or 64 rows, 8 x 8 or 8 x 4 a thread. Few rows: a chain or two a thread. */
+ * are not for these. Many rows: tiles of 128 outputs x 128 or 64 rows, 8 x 8 or 8 x 4 a thread. Few rows: a thread an output. */
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/device.cuh"
@@ -95,73 +95,32 @@ template <class T, int N> __global__ static void __launch_bounds__(THREADS, 2) g
         }
 }
 
-/* R rows against a panel of 16 outputs a block: inputs come ahead through stages of shared memory, each thread has a chain or two. */
-enum { FEW_THREADS = 128, CHUNK = 128, STAGES = 6 };
-template <class T, int R> constexpr size_t few_shared = (size_t)STAGES * CHUNK * (16 * sizeof(T) + R * sizeof(float)); /* 16: CU_PANEL */
-
-__device__ static void copy16(void *to, const void *from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
-}
-
-/* quads: rows of x begin at multiples of 16 bytes. */
-template <class T, int R> __global__ static void __launch_bounds__(FEW_THREADS) gemm_few(const T *panels, int64_t rows, int64_t cols, const float *x, int64_t n, bool quads, float *y) {
-    enum { EACH = (R * CU_PANEL + FEW_THREADS - 1) / FEW_THREADS, STEP = 8 };
-    extern __shared__ __align__(16) uint8_t raw[];
-    T *ws = (T *)raw;
-    float *xs = (float *)(raw + STAGES * CHUNK * CU_PANEL * sizeof(T));
-    int64_t i0 = (int64_t)blockIdx.y * R;
-    int chunks = (int)cu_ceil(cols, CHUNK), o = threadIdx.x % CU_PANEL, r = threadIdx.x / CU_PANEL, n_left = n - i0 < R ? (int)(n - i0) : R;
-    float acc[EACH] = {};
-    panels += (int64_t)blockIdx.x * cols * CU_PANEL;
-    x += i0 * cols;
-    auto fetch = [&](int c) {
-        int len = cols - c * CHUNK < CHUNK ? (int)(cols - c * CHUNK) : CHUNK, s = c % STAGES;
-        const T *from = panels + (int64_t)c * CHUNK * CU_PANEL;
-        for (int t = threadIdx.x; t < len * CU_PANEL * (int)sizeof(T) / 16; t += FEW_THREADS) copy16((char *)(ws + s * CHUNK * CU_PANEL) + t * 16, (const char *)from + t * 16);
-        float *to = xs + s * R * CHUNK;
-        for (int t = threadIdx.x; quads && t < n_left * (CHUNK / 4); t += FEW_THREADS) {
-            int row = t / (CHUNK / 4), k = t % (CHUNK / 4) * 4;
-            if (k < len) copy16(to + row * CHUNK + k, x + row * cols + c * CHUNK + k);
+/* R rows at once against 32 outputs a block; rows pass through shared memory in pieces. */
+template <class T, int R> __global__ static void __launch_bounds__(32) gemm_few(const T *panels, int64_t rows, int64_t cols, const float *x, int64_t n, float *y) {
+    enum { PIECE = 256, AHEAD = 8 };
+    __shared__ float xs[R][PIECE];
+    int64_t o = (int64_t)blockIdx.x * 32 + threadIdx.x, i0 = (int64_t)blockIdx.y * R, panel = o / CU_PANEL;
+    bool real = o < cu_ceil(rows, CU_PANEL) * CU_PANEL;
+    const T *w = panels + panel * cols * CU_PANEL + o % CU_PANEL;
+    float acc[R] = {};
+    for (int64_t k0 = 0; k0 < cols; k0 += PIECE) {
+        int len = cols - k0 < PIECE ? (int)(cols - k0) : PIECE;
+        __syncwarp();
+        for (int i = 0; i < R; i++)
+            for (int k = threadIdx.x; k < len; k += 32) xs[i][k] = i0 + i < n ? x[(i0 + i) * cols + k0 + k] : 0.0f;
+        __syncwarp();
+        int k = 0;
+        for (; real && k + AHEAD <= len; k += AHEAD) {
+            float v[AHEAD];
+            for (int a = 0; a < AHEAD; a++) v[a] = widen(w[(k0 + k + a) * CU_PANEL]);
+            for (int a = 0; a < AHEAD; a++)
+                for (int i = 0; i < R; i++) acc[i] = fmaf(xs[i][k + a], v[a], acc[i]);
         }
-        for (int t = threadIdx.x; !quads && t < n_left * CHUNK; t += FEW_THREADS)
-            if (t % CHUNK < len) to[t] = x[t / CHUNK * cols + c * CHUNK + t % CHUNK];
-    };
-    for (int c = 0; c < STAGES - 1; c++) {
-        if (c < chunks) fetch(c);
-        asm volatile("cp.async.commit_group;");
+        for (; real && k < len; k++)
+            for (int i = 0; i < R; i++) acc[i] = fmaf(xs[i][k], widen(w[(k0 + k) * CU_PANEL]), acc[i]);
     }
-    for (int c = 0; c < chunks; c++) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
-        __syncthreads();
-        if (c + STAGES - 1 < chunks) fetch(c + STAGES - 1);
-        asm volatile("cp.async.commit_group;");
-        int len = cols - c * CHUNK < CHUNK ? (int)(cols - c * CHUNK) : CHUNK, k = 0;
-        const T *w = ws + c % STAGES * CHUNK * CU_PANEL + o;
-        const float *v = xs + c % STAGES * R * CHUNK + r * CHUNK;
-        if (r >= n_left) continue; /* of whole warps or their halves: they wait above with the others */
-        for (; k + STEP <= len; k += STEP) {
-            float a[STEP];
-            for (int u = 0; u < STEP; u++) a[u] = widen(w[(k + u) * CU_PANEL]);
-            for (int e = 0; e < EACH; e++) {
-                float b[STEP];
-                for (int u = 0; u < STEP; u += 4) *(float4 *)(b + u) = *(const float4 *)(v + e * (FEW_THREADS / CU_PANEL) * CHUNK + k + u);
-                for (int u = 0; u < STEP; u++) acc[e] = fmaf(b[u], a[u], acc[e]);
-            }
-        }
-        for (; k < len; k++)
-            for (int e = 0; e < EACH; e++) acc[e] = fmaf(v[e * (FEW_THREADS / CU_PANEL) * CHUNK + k], widen(w[k * CU_PANEL]), acc[e]);
-    }
-    for (int e = 0; e < EACH; e++) {
-        int row = r + e * (FEW_THREADS / CU_PANEL);
-        int64_t out = (int64_t)blockIdx.x * CU_PANEL + o;
-        if (row < n_left && out < rows) y[(i0 + row) * rows + out] = acc[e];
-    }
-}
-
-template <class T, int R> static void launch_few(const dsb_wmat *w, const dsb_act *x, bool quads, float *y) {
-    dim3 grid((unsigned)cu_ceil(w->rows, CU_PANEL), (unsigned)cu_ceil(x->n, R));
-    CU_SHARED_ONCE((gemm_few<T, R>), (few_shared<T, R>));
-    gemm_few<T, R><<<grid, FEW_THREADS, few_shared<T, R>, cu_stream>>>((const T *)w->data, w->rows, w->cols, x->f32, x->n, quads, y);
+    for (int i = 0; i < R; i++)
+        if (o < rows && i0 + i < n) y[(i0 + i) * rows + o] = acc[i];
 }
 
 /* ---- a matrix a head ---- */
@@ -208,17 +167,17 @@ void cu_gemm_heads(const dsb_wmat *w, int64_t heads, const float *x, int64_t n, 
 
 template <class T> static void gemm(const dsb_wmat *w, const dsb_act *x, float *y) {
     const T *p = (const T *)w->data;
-    bool quads = w->cols % 4 == 0 && (uintptr_t)x->f32 % 16 == 0;
     if (x->n > FEW) {
-        bool quads_out = w->rows % 4 == 0 && (uintptr_t)y % 16 == 0, wide = cu_ceil(w->rows, BM) * cu_ceil(x->n, 128) >= 4 * cu_processors; /* else too few blocks share the device evenly */
+        bool quads = w->cols % 4 == 0 && (uintptr_t)x->f32 % 16 == 0, quads_out = w->rows % 4 == 0 && (uintptr_t)y % 16 == 0, wide = cu_ceil(w->rows, BM) * cu_ceil(x->n, 128) >= 4 * cu_processors; /* else too few blocks share the device evenly */
         dim3 grid((unsigned)cu_ceil(w->rows, BM), (unsigned)cu_ceil(x->n, wide ? 128 : 64));
         if (wide) gemm_many<T, 128><<<grid, THREADS, 0, cu_stream>>>(p, w->rows, w->cols, x->f32, x->n, quads, quads_out, y);
         else gemm_many<T, 64><<<grid, THREADS, 0, cu_stream>>>(p, w->rows, w->cols, x->f32, x->n, quads, quads_out, y);
     } else {
-        if (x->n == 1) launch_few<T, 1>(w, x, quads, y);
-        else if (x->n <= 4) launch_few<T, 4>(w, x, quads, y);
-        else if (x->n <= 8) launch_few<T, 8>(w, x, quads, y);
-        else launch_few<T, 16>(w, x, quads, y);
+        int r = x->n == 1 ? 1 : x->n <= 4 ? 4 : 8;
+        dim3 grid((unsigned)cu_ceil(w->rows, 32), (unsigned)cu_ceil(x->n, r));
+        if (r == 1) gemm_few<T, 1><<<grid, 32, 0, cu_stream>>>(p, w->rows, w->cols, x->f32, x->n, y);
+        if (r == 4) gemm_few<T, 4><<<grid, 32, 0, cu_stream>>>(p, w->rows, w->cols, x->f32, x->n, y);
+        if (r == 8) gemm_few<T, 8><<<grid, 32, 0, cu_stream>>>(p, w->rows, w->cols, x->f32, x->n, y);
     }
     CU_LAUNCHED("gemm_float");
 }

@@ -98,70 +98,6 @@ template <bool NIBBLES> __global__ static void __launch_bounds__(THREADS) gemm(p
         }
 }
 
-/* ---- few rows: a warp an output, its lanes 16 bytes of codes at a time; sums of integers in any order are the same ---- */
-
-enum { FEW = 8, WARPS = 4 };
-
-/* Sums of one step of 16 bytes of w's codes with row i of x. */
-template <bool NIBBLES> __device__ static int dot16(uint4 w, const int8_t *x) {
-    const uint32_t v[4] = {w.x, w.y, w.z, w.w};
-    int sum = 0;
-    for (int h = 0; h < (NIBBLES ? 2 : 1); h++) {
-        uint4 codes = *(const uint4 *)(x + 16 * h);
-        const uint32_t c[4] = {codes.x, codes.y, codes.z, codes.w};
-        for (int i = 0; i < 4; i++) sum = __dp4a((int)(NIBBLES ? __vsub4(v[i] >> 4 * h & 0x0f0f0f0fu, 0x08080808u) : v[i]), (int)c[i], sum);
-    }
-    return sum;
-}
-
-/* R rows from blockIdx.y * R on. With several scales a row the sums of groups lie in shared memory, (WARPS, R, groups). */
-template <bool NIBBLES, int R> __global__ static void __launch_bounds__(WARPS * 32) gemm_few(product p) {
-    enum { CODES = NIBBLES ? 32 : 16 };
-    extern __shared__ int group_sum[];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, groups = (int)p.groups;
-    int64_t o = blockIdx.x * (int64_t)WARPS + warp, i0 = blockIdx.y * (int64_t)R, group_codes = (int64_t)p.steps_of_group * CU_STEP;
-    int n = p.n - i0 < R ? (int)(p.n - i0) : R, acc[R] = {}, *own = group_sum + warp * R * groups;
-    if (o >= p.rows) return;
-    if (groups > 1) {
-        for (int t = lane; t < R * groups; t += 32) own[t] = 0;
-        __syncwarp();
-    }
-    const uint8_t *w = p.w + o * (NIBBLES ? p.stride / 2 : p.stride);
-#pragma unroll 4
-    for (int64_t k = lane * CODES; k < p.stride; k += 32 * CODES) {
-        uint4 codes = __ldcs((const uint4 *)(w + (NIBBLES ? k / 2 : k)));
-#pragma unroll
-        for (int i = 0; i < R; i++) {
-            int sum = i < n ? dot16<NIBBLES>(codes, p.x + (i0 + i) * p.stride + k) : 0;
-            if (groups == 1) acc[i] += sum;
-            else if (i < n && k / group_codes < groups) atomicAdd(&own[i * groups + k / group_codes], sum);
-        }
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < R; i++)
-        for (int d = 16; d > 0; d /= 2) acc[i] += __shfl_xor_sync(~0u, acc[i], d);
-    if (lane >= n) return;
-    float f = 0;
-    if (groups == 1) {
-        int sum = 0;
-        for (int i = 0; i < R; i++) sum = lane == i ? acc[i] : sum;
-        f = fmaf((float)sum, p.w_scales[o], f);
-    }
-    for (int g = 0; g < groups && groups > 1; g++) f = fmaf((float)own[lane * groups + g], p.w_scales[g * p.padded_rows + o], f);
-    p.y[(i0 + lane) * p.rows + o] = f * p.x_scales[i0 + lane];
-}
-
-template <bool NIBBLES, int R> static bool launch_few(const product &p) {
-    enum { MOST = 96 << 10 };
-    size_t shared = p.groups > 1 ? (size_t)(WARPS * R * p.groups) * sizeof(int) : 0;
-    if (shared > MOST) return false;
-    CU_SHARED_ONCE((gemm_few<NIBBLES, R>), MOST);
-    gemm_few<NIBBLES, R><<<dim3((unsigned)cu_ceil(p.rows, WARPS), (unsigned)cu_ceil(p.n, R)), WARPS * 32, shared, cu_stream>>>(p);
-    return true;
-}
-template <bool NIBBLES> static bool few(const product &p) { return p.n == 1 ? launch_few<NIBBLES, 1>(p) : p.n <= 4 ? launch_few<NIBBLES, 4>(p) : p.n <= FEW && launch_few<NIBBLES, FEW>(p); }
-
 void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
     int64_t stride = cu_code_stride(w->cols, w->group), padded_group = cu_padded_group(w->group);
     product p = {(const uint8_t *)w->data, w->scales, x->scale, x->q, w->rows, cu_ceil(w->rows, BM) * BM, x->n, stride, cu_ceil(w->cols, w->group), (int)(padded_group / CU_STEP), y};
@@ -176,10 +112,6 @@ void cu_gemm_int(const dsb_wmat *w, const dsb_act *x, float *y) {
     dim3 grid((unsigned)cu_ceil(w->rows, BM), (unsigned)cu_ceil(x->n, BN));
     bool nibbles = w->kind == DSB_W_I4;
     size_t shared = STAGES * (nibbles ? sizeof(stage<true>) : sizeof(stage<false>));
-    if (nibbles ? few<true>(p) : few<false>(p)) {
-        CU_LAUNCHED("gemm_int_few");
-        return cu_drop(own);
-    }
     CU_SHARED_ONCE(gemm<true>, STAGES * sizeof(stage<true>));
     CU_SHARED_ONCE(gemm<false>, STAGES * sizeof(stage<false>));
     if (nibbles) gemm<true><<<grid, THREADS, shared, cu_stream>>>(p);

@@ -4,22 +4,12 @@
 
 #include "kernels/cuda/device.cuh"
 
-enum { T = 256, TILE = 1024, PITCH = TILE + 8, TOP = 10 }; /* PITCH: sums of a tile begin at other banks */
+enum { T = 256, TILE = 1024, TOP = 10 };
 
-/* lane[threadIdx.x] += its terms of a tile; threads beyond 8·sums do nothing. terms: (sums, TILE), PITCH apart. Loads run ahead of the sums. */
+/* lane[threadIdx.x] += its terms of a tile; threads beyond 8·sums do nothing. terms: (sums, TILE). */
 __device__ static void add_lanes(const double *terms, int sums, int len, double *lane) {
-    enum { AHEAD = 16 };
-    if (threadIdx.x >= 8 * sums) return;
-    const double *own = terms + threadIdx.x / 8 * PITCH;
-    double sum = *lane;
-    int i = threadIdx.x % 8;
-    for (; i + 8 * (AHEAD - 1) < len; i += 8 * AHEAD) {
-        double v[AHEAD];
-        for (int u = 0; u < AHEAD; u++) v[u] = own[i + 8 * u];
-        for (int u = 0; u < AHEAD; u++) sum += v[u];
-    }
-    for (; i < len; i += 8) sum += own[i];
-    *lane = sum;
+    if (threadIdx.x < 8 * sums)
+        for (int i = threadIdx.x % 8; i < len; i += 8) *lane += terms[threadIdx.x / 8 * TILE + i];
 }
 /* The tree of sum s of the lanes that add_lanes left. */
 __device__ static double lane_tree(const double *lanes, int s) { return cu_tree(lanes + 8 * s); }
@@ -27,7 +17,7 @@ __device__ static double lane_tree(const double *lanes, int s) { return cu_tree(
 /* ---- moments ---- */
 
 __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const float *y, int64_t n, dsb_moments *out) {
-    __shared__ double terms[4 * PITCH], lanes[32], most_d[T];
+    __shared__ double terms[4 * TILE], lanes[32], most_d[T];
     __shared__ float most_x[T], most_y[T];
     __shared__ unsigned long long first_bad;
     __shared__ int bad;
@@ -51,9 +41,9 @@ __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const 
             }
             double dx = (double)xf, dy = (double)yf, d = dx - dy, ad = fabs(d);
             terms[i] = dx * dx;
-            terms[PITCH + i] = dy * dy;
-            terms[2 * PITCH + i] = dx * dy;
-            terms[3 * PITCH + i] = d * d;
+            terms[TILE + i] = dy * dy;
+            terms[2 * TILE + i] = dx * dy;
+            terms[3 * TILE + i] = d * d;
             md = ad > md ? ad : md;
             mx = fmaxf(mx, fabsf(xf));
             my = fmaxf(my, fabsf(yf));
@@ -67,15 +57,12 @@ __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const 
     most_x[threadIdx.x] = mx;
     most_y[threadIdx.x] = my;
     __syncthreads();
-    for (int half = T / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) {
-            most_d[threadIdx.x] = fmax(most_d[threadIdx.x], most_d[threadIdx.x + half]);
-            most_x[threadIdx.x] = fmaxf(most_x[threadIdx.x], most_x[threadIdx.x + half]);
-            most_y[threadIdx.x] = fmaxf(most_y[threadIdx.x], most_y[threadIdx.x + half]);
-        }
-        __syncthreads();
-    }
     if (threadIdx.x) return;
+    for (int t = 1; t < T; t++) {
+        md = most_d[t] > md ? most_d[t] : md;
+        mx = fmaxf(mx, most_x[t]);
+        my = fmaxf(my, most_y[t]);
+    }
     dsb_moments *o = &out[blockIdx.x];
     o->n = len;
     o->nonfinite = bad;
@@ -84,9 +71,9 @@ __global__ static void __launch_bounds__(T) moment_blocks(const float *x, const 
     o->yy = lane_tree(lanes, 1);
     o->xy = lane_tree(lanes, 2);
     o->dd = lane_tree(lanes, 3);
-    o->max_diff = most_d[0];
-    o->max_x = (double)most_x[0];
-    o->max_y = (double)most_y[0];
+    o->max_diff = md;
+    o->max_x = (double)mx;
+    o->max_y = (double)my;
 }
 
 static void moments(const float *x, const float *y, int64_t n, dsb_moments *out) {
@@ -121,7 +108,6 @@ static struct {
 } later;
 
 static void settle(void) {
-    cu_settle_counts();
     cu_arrived(); /* what cu_copies wrote */
     dsb_moments *host = later.n_part ? (dsb_moments *)malloc((size_t)later.n_part * sizeof *host) : NULL;
     if (host) cu_to_host(host, later.part, (size_t)later.n_part * sizeof *host);
@@ -290,69 +276,46 @@ struct sides {
     int32_t best[2][TOP], nonfinite;
 };
 
-/* The TOP best of n finite values, descending, ties to the lower index: each thread's own first, then the best of their heads again and again. */
+/* The TOP best of z, descending, ties to the lower index: each pass takes the largest after the one before. */
 __device__ static void find_top(const float *z, int64_t n, int32_t *best) {
-    __shared__ float value[T / 32];
-    __shared__ int32_t index[T / 32];
-    float v[TOP];
-    int32_t at[TOP];
-    for (int k = 0; k < TOP; k++) {
-        v[k] = -INFINITY;
-        at[k] = INT32_MAX;
-    }
-    for (int64_t i = threadIdx.x; i < n; i += T) {
-        float c = z[i];
-        int32_t ci = (int32_t)i;
-        bool in = false;
-        if (!(c > v[TOP - 1])) continue;
-#pragma unroll
-        for (int k = 0; k < TOP; k++) { /* all behind the place of the new one move on */
-            in |= c > v[k];
-            float was = v[k];
-            int32_t was_at = at[k];
-            v[k] = in ? c : was;
-            at[k] = in ? ci : was_at;
-            c = in ? was : c;
-            ci = in ? was_at : ci;
-        }
-    }
+    __shared__ float value[T];
+    __shared__ int32_t index[T];
+    float last = INFINITY;
+    int32_t last_at = -1;
     for (int k = 0; k < TOP && k < n; k++) {
-        float top = v[0];
-        int32_t top_at = at[0];
-        for (int d = 16; d > 0; d /= 2) {
-            float other = __shfl_xor_sync(~0u, top, d);
-            int32_t other_at = __shfl_xor_sync(~0u, top_at, d);
-            bool take = other > top || (other == top && other_at < top_at);
-            top = take ? other : top;
-            top_at = take ? other_at : top_at;
-        }
-        if (threadIdx.x % 32 == 0) {
-            value[threadIdx.x / 32] = top;
-            index[threadIdx.x / 32] = top_at;
-        }
-        __syncthreads();
-        top = value[0];
-        top_at = index[0];
-        for (int w = 1; w < T / 32; w++) {
-            bool take = value[w] > top || (value[w] == top && index[w] < top_at);
-            top = take ? value[w] : top;
-            top_at = take ? index[w] : top_at;
-        }
-        if (threadIdx.x == 0) best[k] = top_at;
-        if (at[0] == top_at) {
-            for (int i = 0; i < TOP - 1; i++) {
-                v[i] = v[i + 1];
-                at[i] = at[i + 1];
+        float v = -INFINITY;
+        int32_t at = -1;
+        for (int64_t i = threadIdx.x; i < n; i += T) {
+            float c = z[i];
+            bool after = c < last || (c == last && i > last_at);
+            if (after && (at < 0 || c > v)) {
+                v = c;
+                at = (int32_t)i;
             }
-            v[TOP - 1] = -INFINITY;
-            at[TOP - 1] = INT32_MAX;
         }
+        value[threadIdx.x] = v;
+        index[threadIdx.x] = at;
+        __syncthreads();
+        for (int d = T / 2; d > 0; d /= 2) {
+            if (threadIdx.x < d) {
+                float ov = value[threadIdx.x + d], mv = value[threadIdx.x];
+                int32_t oi = index[threadIdx.x + d], mi = index[threadIdx.x];
+                if (oi >= 0 && (mi < 0 || ov > mv || (ov == mv && oi < mi))) {
+                    value[threadIdx.x] = ov;
+                    index[threadIdx.x] = oi;
+                }
+            }
+            __syncthreads();
+        }
+        last = value[0];
+        last_at = index[0];
+        if (threadIdx.x == 0) best[k] = last_at;
         __syncthreads();
     }
 }
 
 __global__ static void __launch_bounds__(T) first_pass(const float *ref, const float *test, const int32_t *target, int64_t vocab, sides *out) {
-    __shared__ double terms[2 * PITCH], lanes[16];
+    __shared__ double terms[2 * TILE], lanes[16];
     __shared__ int bad;
     const float *z[2] = {ref + blockIdx.x * vocab, test ? test + blockIdx.x * vocab : NULL};
     sides *o = &out[blockIdx.x];
@@ -371,7 +334,7 @@ __global__ static void __launch_bounds__(T) first_pass(const float *ref, const f
     for (int s = 0; s < n; s++) top[s] = (double)z[s][o->best[s][0]];
     for (int64_t at = 0; at < vocab; at += TILE) {
         int m = vocab - at < TILE ? (int)(vocab - at) : TILE;
-        for (int i = threadIdx.x; i < n * m; i += T) terms[i / m * PITCH + i % m] = pm_exp((double)z[i / m][at + i % m] - top[i / m]);
+        for (int i = threadIdx.x; i < n * m; i += T) terms[i / m * TILE + i % m] = pm_exp((double)z[i / m][at + i % m] - top[i / m]);
         __syncthreads();
         add_lanes(terms, n, m, &lane);
         __syncthreads();
@@ -388,7 +351,7 @@ __global__ static void __launch_bounds__(T) first_pass(const float *ref, const f
 
 /* ln of the sums comes from the host: its libm's last bit is the CPU's. */
 __global__ static void __launch_bounds__(T) second_pass(const float *ref, const float *test, const sides *first, const double *ln, int64_t vocab, double *out) {
-    __shared__ double terms[4 * PITCH], lanes[32];
+    __shared__ double terms[4 * TILE], lanes[32];
     const float *r = ref + blockIdx.x * vocab, *t = test + blockIdx.x * vocab;
     const sides *f = &first[blockIdx.x];
     if (f->nonfinite) return;
@@ -399,9 +362,9 @@ __global__ static void __launch_bounds__(T) second_pass(const float *ref, const 
             double zr = (double)r[at + i] - top_r, zt = (double)t[at + i] - top_t, ln_r = zr - lr, ln_t = zt - lt;
             double p = pm_exp(zr) * inv_r, q = pm_exp(zt) * inv_t, m = 0.5 * (p + q), lm = pm_log(m > 1e-300 ? m : 1e-300), diff = ln_r - ln_t;
             terms[i] = p * diff;
-            terms[PITCH + i] = -(q * diff);
-            terms[2 * PITCH + i] = m > 1e-300 ? 0.5 * (p * (ln_r - lm) + q * (ln_t - lm)) : 0.0;
-            terms[3 * PITCH + i] = 0.5 * fabs(p - q);
+            terms[TILE + i] = -(q * diff);
+            terms[2 * TILE + i] = m > 1e-300 ? 0.5 * (p * (ln_r - lm) + q * (ln_t - lm)) : 0.0;
+            terms[3 * TILE + i] = 0.5 * fabs(p - q);
         }
         __syncthreads();
         add_lanes(terms, 4, len, &lane);

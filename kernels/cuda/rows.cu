@@ -48,7 +48,7 @@ __global__ static void quantize_fixed(const float *x, int64_t cols, float given,
         c += r > 127.0f || r < -127.0f;
         q[blockIdx.x * cols + k] = (int8_t)(int32_t)(r > 127.0f ? 127.0f : r < -127.0f ? -127.0f : r);
     }
-    if (c && clipped) atomicAdd(clipped, (unsigned long long)c);
+    if (c) atomicAdd(clipped, (unsigned long long)c);
 }
 
 __global__ static void fp8_rows(const float *x, int64_t cols, float given, float *y, unsigned long long *clipped) {
@@ -61,7 +61,7 @@ __global__ static void fp8_rows(const float *x, int64_t cols, float given, float
         c += fabsf(v) > 448.0f;
         y[blockIdx.x * cols + k] = finite ? pm_e4m3(v) * s : NAN;
     }
-    if (c && finite && given > 0 && clipped) atomicAdd(clipped, (unsigned long long)c);
+    if (c && finite && given > 0) atomicAdd(clipped, (unsigned long long)c);
 }
 
 static void quantize_dynamic(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 127.0f, q, scale); }
@@ -71,93 +71,51 @@ __global__ static void dequantize_each(const int8_t *q, const float *scale, int6
 static void dequantize(const int8_t *q, const float *scale, int64_t n, int64_t cols, float *y) { RUN(dequantize_each, n * cols, q, scale, n, cols, y); }
 static void quantize_int4(const float *x, int64_t n, int64_t cols, int8_t *q, float *scale) { RUN_ROWS(quantize_rows, n, x, cols, 7.0f, q, scale); }
 
-/* ---- counts of static scales: fetched at once, or (count_into) left in cells of the device until `settle` ---- */
-
-enum { CELLS = 1 << 14 };
-static struct {
-    bool on;
-    unsigned long long *cell; /* device, (CELLS) */
-    int64_t *sum[CELLS];
-    int n, at; /* at: the cell that counts now, -1: none */
-} later;
-
-void cu_settle_counts(void) {
-    static unsigned long long host[CELLS];
-    if (later.n == 0) return;
-    cu_to_host(host, later.cell, (size_t)later.n * sizeof *host);
-    for (int i = 0; i < later.n && !cu_failed(); i++) *later.sum[i] += (int64_t)host[i];
-    if (later.cell) CU(cudaMemsetAsync(later.cell, 0, CELLS * sizeof *later.cell, cu_stream));
-    later.n = 0;
-}
-
-static void count_into(int64_t *sum) {
-    later.on = true;
-    later.at = -1;
-    if (!sum) return;
-    if (!later.cell && (later.cell = (unsigned long long *)cu_take(CELLS * sizeof *later.cell))) CU(cudaMemsetAsync(later.cell, 0, CELLS * sizeof *later.cell, cu_stream));
-    if (!later.cell) return;
-    if (later.n == CELLS) cu_settle_counts();
-    later.sum[later.n] = sum;
-    later.at = later.n++;
-}
-
 static unsigned long long *counter(void) {
-    if (later.on) return later.at < 0 ? NULL : later.cell + later.at;
     unsigned long long *c = (unsigned long long *)cu_take(sizeof *c);
     if (c) CU(cudaMemsetAsync(c, 0, sizeof *c, cu_stream));
     return c;
 }
 static int64_t counted(unsigned long long *c) {
     unsigned long long n = 0;
-    if (later.on) return 0;
     cu_to_host(&n, c, sizeof n);
     cu_drop(c);
     return (int64_t)n;
 }
 static int64_t quantize_static(const float *x, int64_t n, int64_t cols, float given, int8_t *q, float *scale) {
     unsigned long long *c = counter();
-    if (!c && !later.on) return 0;
+    if (!c) return 0;
     RUN_ROWS(quantize_fixed, n, x, cols, given, q, scale, c);
     return counted(c);
 }
 static int64_t round_e4m3(const float *x, int64_t n, int64_t cols, float given, float *y) {
     unsigned long long *c = given > 0 ? counter() : NULL; /* nothing saturates by its own largest */
-    if (given > 0 && !c && !later.on) return 0;
+    if (given > 0 && !c) return 0;
     RUN_ROWS(fp8_rows, n, x, cols, given, y, c);
     return c ? counted(c) : 0;
 }
 
 /* ---- norms and rotations ---- */
 
-/* 8 threads a row have a lane each; loads run ahead of the sums. */
-enum { NORM = 64 };
-__global__ static void __launch_bounds__(NORM) norm_rows(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
-    enum { ROWS = NORM / 8, AHEAD = 16 };
-    __shared__ double lane[ROWS][8];
-    __shared__ float inverse[ROWS];
-    int64_t first = blockIdx.x * (int64_t)ROWS, i = first + threadIdx.x / 8;
+/* 8 threads a row have a lane each. */
+__global__ static void norm_rows(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
+    __shared__ double lane[T / 8][8];
+    __shared__ float inverse[T / 8];
+    int64_t first = blockIdx.x * (int64_t)(T / 8), i = first + threadIdx.x / 8;
     double a = 0;
-    if (i < n) {
-        const float *row = x + i * x_stride;
-        int64_t k = threadIdx.x % 8;
-        for (; k + 8 * (AHEAD - 1) < d; k += 8 * AHEAD) {
-            float v[AHEAD];
-            for (int u = 0; u < AHEAD; u++) v[u] = row[k + 8 * u];
-            for (int u = 0; u < AHEAD; u++) a += (double)v[u] * (double)v[u];
-        }
-        for (; k < d; k += 8) a += (double)row[k] * (double)row[k];
-    }
+    if (i < n)
+        for (int64_t k = threadIdx.x % 8; k < d; k += 8) a += (double)x[i * x_stride + k] * (double)x[i * x_stride + k];
     lane[threadIdx.x / 8][threadIdx.x % 8] = a;
     __syncthreads();
     if (threadIdx.x % 8 == 0) inverse[threadIdx.x / 8] = (float)(1.0 / sqrt(cu_tree(lane[threadIdx.x / 8]) / (double)d + eps));
     __syncthreads();
-    for (int r = 0; r < ROWS && first + r < n; r++)
-        for (int64_t k = threadIdx.x; k < d; k += NORM) y[(first + r) * y_stride + k] = x[(first + r) * x_stride + k] * inverse[r] * weight[k];
+    for (int64_t at = threadIdx.x; at < T / 8 * d; at += T) {
+        int64_t r = at / d, k = at % d;
+        if (first + r < n) y[(first + r) * y_stride + k] = x[(first + r) * x_stride + k] * inverse[r] * weight[k];
+    }
 }
 static void rms_norm(const float *x, int64_t x_stride, const float *weight, double eps, int64_t n, int64_t d, float *y, int64_t y_stride) {
-    if (n == 0) return;
-    norm_rows<<<(unsigned)cu_ceil(n, NORM / 8), NORM, 0, cu_stream>>>(x, x_stride, weight, eps, n, d, y, y_stride);
-    CU_LAUNCHED("norm_rows");
+    RUN_ROWS(norm_rows, cu_ceil(n, T / 8), x, x_stride, weight, eps, n, d, y, y_stride);
 }
 
 __global__ static void rotate(float *x, int64_t n, int64_t heads, int64_t row_stride, int64_t head_stride, int64_t dim, bool half, const int32_t *pos, const float *cos_table, const float *sin_table) {
@@ -283,7 +241,6 @@ static void scatter_add(float *acc, const int32_t *idx, const float *weight, con
 void cu_rows_fill(dsb_backend *b) {
     b->quantize_dynamic = quantize_dynamic;
     b->quantize_static = quantize_static;
-    b->count_into = count_into;
     b->quantize_int4 = quantize_int4;
     b->dequantize = dequantize;
     b->round_e4m3 = round_e4m3;

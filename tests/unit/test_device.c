@@ -114,6 +114,7 @@ static void d_unpack(dsb_wmat *w) {
 }
 static dsb_status d_fuse_experts(dsb_experts **out, const dsb_wmat *w, int64_t n_expert, int64_t k, dsb_experts_act act, dsb_err *err) {
     *out = NULL;
+    if (act != DSB_EXPERTS_INT8) return DSB_OK;
     for (int64_t i = 0; i < 3 * n_expert; i++)
         if (act != DSB_EXPERTS_INT8 || w[i].kind != DSB_W_I8 || w[i].group < w[i].cols) return DSB_OK;
     assert_true(n_fused < FUSED_MOST);
