@@ -45,6 +45,12 @@ dsb_status dsb_db_prepare(dsb_db *db, sqlite3_stmt **out, const char *sql, dsb_e
     return sqlite3_prepare_v2(db->handle, sql, -1, out, NULL) == SQLITE_OK ? DSB_OK : dsb_db_fail(db, "preparing a statement", err);
 }
 
+dsb_status dsb_db_end(dsb_db *db, sqlite3_stmt *stmt, int rc, dsb_status s, const char *doing, dsb_err *err) {
+    if (!s && rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, doing, err);
+    sqlite3_finalize(stmt);
+    return s;
+}
+
 static dsb_status read_integer(dsb_db *db, const char *sql, int64_t *out, dsb_err *err) {
     sqlite3_stmt *stmt = NULL;
     DSB_TRY(dsb_db_prepare(db, &stmt, sql, err));

@@ -22,6 +22,11 @@ dsb_status dsb_db_prepare(dsb_db *db, sqlite3_stmt **out, const char *sql, dsb_e
 void dsb_row_bind(sqlite3_stmt *stmt, int first, const dsb_table *table, const void *row);
 dsb_status dsb_row_read(sqlite3_stmt *stmt, int first, const dsb_table *table, dsb_arena *arena, void *row, dsb_err *err);
 
+/* A column's text in the arena; NULL stays NULL. */
+dsb_status dsb_row_text(sqlite3_stmt *stmt, int column, dsb_arena *arena, const char **out, dsb_err *err);
+/* The end of a statement that was read row by row: rc of the last step, s what reading came to. */
+dsb_status dsb_db_end(dsb_db *db, sqlite3_stmt *stmt, int rc, dsb_status s, const char *doing, dsb_err *err);
+
 /* The id of the row with these facts (host, model, dataset), made where there is none. */
 dsb_status dsb_db_facts_id(dsb_db *db, const dsb_table *table, const void *facts, int64_t *id, dsb_err *err);
 /* Inserts a row with n more columns, `references`, that hold ids. */

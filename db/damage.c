@@ -2,18 +2,6 @@
 
 #include "db/connection.h"
 
-static dsb_status text(dsb_db *db, sqlite3_stmt *stmt, int column, dsb_arena *arena, const char **out, dsb_err *err) {
-    const char *found = (const char *)sqlite3_column_text(stmt, column);
-    *out = found ? dsb_arena_strdup(arena, found) : NULL;
-    return found && !*out ? dsb_fail(err, DSB_ENOMEM, "%s: out of memory while reading errors of weights", db->path) : DSB_OK;
-}
-
-static dsb_status finish(dsb_db *db, sqlite3_stmt *stmt, int rc, dsb_status s, dsb_err *err) {
-    if (!s && rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, "reading errors of weights", err);
-    sqlite3_finalize(stmt);
-    return s;
-}
-
 dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_role_error **rows, int64_t *n, dsb_err *err) {
     static const char sql[] = "SELECT s.name, w.role, t.layer, total(t.dd), total(w.xx) FROM scheme s JOIN tensor_row t ON t.scheme_id = s.id JOIN weight w ON w.id = t.weight_id"
                               " WHERE s.run_id = ?1 AND w.role IS NOT NULL GROUP BY s.name, t.layer, w.role";
@@ -28,10 +16,10 @@ dsb_status dsb_db_role_errors(dsb_db *db, dsb_arena *arena, const char *run_id, 
     while (!s && *n < room && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         dsb_role_error *r = &(*rows)[(*n)++];
         *r = (dsb_role_error){ .layer = sqlite3_column_int64(stmt, 2), .dd = sqlite3_column_double(stmt, 3), .xx = sqlite3_column_double(stmt, 4) };
-        s = text(db, stmt, 0, arena, &r->scheme, err);
-        if (!s) s = text(db, stmt, 1, arena, &r->role, err);
+        s = dsb_row_text(stmt, 0, arena, &r->scheme, err);
+        if (!s) s = dsb_row_text(stmt, 1, arena, &r->role, err);
     }
-    return finish(db, stmt, rc, s, err);
+    return dsb_db_end(db, stmt, rc, s, "reading errors of weights", err);
 }
 
 dsb_status dsb_db_worst_tensors(dsb_db *db, dsb_arena *arena, const char *run_id, int64_t layer, int64_t most, dsb_worst_tensor **rows, int64_t *n, dsb_err *err) {
@@ -49,9 +37,9 @@ dsb_status dsb_db_worst_tensors(dsb_db *db, dsb_arena *arena, const char *run_id
     while (!s && *n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         dsb_worst_tensor *r = &(*rows)[(*n)++];
         *r = (dsb_worst_tensor){ .expert = sqlite3_column_int64(stmt, 3), .nmse = sqlite3_column_double(stmt, 4) };
-        s = text(db, stmt, 0, arena, &r->scheme, err);
-        if (!s) s = text(db, stmt, 1, arena, &r->tensor, err);
-        if (!s) s = text(db, stmt, 2, arena, &r->format, err);
+        s = dsb_row_text(stmt, 0, arena, &r->scheme, err);
+        if (!s) s = dsb_row_text(stmt, 1, arena, &r->tensor, err);
+        if (!s) s = dsb_row_text(stmt, 2, arena, &r->format, err);
     }
-    return finish(db, stmt, rc, s, err);
+    return dsb_db_end(db, stmt, rc, s, "reading errors of weights", err);
 }

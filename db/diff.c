@@ -16,19 +16,7 @@ static dsb_status start(dsb_db *db, sqlite3_stmt **stmt, const char *sql, const 
     return DSB_OK;
 }
 
-static dsb_status finish(dsb_db *db, sqlite3_stmt *stmt, int rc, dsb_status s, dsb_err *err) {
-    if (!s && rc != SQLITE_ROW && rc != SQLITE_DONE) s = dsb_db_fail(db, "comparing two runs", err);
-    sqlite3_finalize(stmt);
-    return s;
-}
-
 static double real(sqlite3_stmt *stmt, int column) { return sqlite3_column_type(stmt, column) == SQLITE_NULL ? __builtin_nan("") : sqlite3_column_double(stmt, column); }
-
-static dsb_status text(sqlite3_stmt *stmt, int column, dsb_arena *arena, const char **out, dsb_err *err) {
-    const char *found = (const char *)sqlite3_column_text(stmt, column);
-    *out = found ? dsb_arena_strdup(arena, found) : NULL;
-    return found && !*out ? dsb_fail(err, DSB_ENOMEM, "out of memory while comparing two runs") : DSB_OK;
-}
 
 dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, dsb_weights_diff **rows, int64_t *n, dsb_err *err) {
     static const char sql[] =
@@ -39,7 +27,7 @@ dsb_status dsb_db_diff_weights(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
     DSB_TRY(dsb_arena_take(arena, (void **)rows, DIFF_LAYERS, sizeof **rows, "a comparison", err));
     DSB_TRY(start(db, &stmt, sql, pair, err));
     while (*n < DIFF_LAYERS && (rc = sqlite3_step(stmt)) == SQLITE_ROW) (*rows)[(*n)++] = (dsb_weights_diff){ sqlite3_column_int64(stmt, 0), real(stmt, 1), real(stmt, 2) };
-    return finish(db, stmt, rc, DSB_OK, err);
+    return dsb_db_end(db, stmt, rc, DSB_OK, "comparing two runs", err);
 }
 
 dsb_status dsb_db_diff_tensors(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, int64_t layer, int64_t most, dsb_tensor_diff **rows, int64_t *n, dsb_err *err) {
@@ -61,11 +49,11 @@ dsb_status dsb_db_diff_tensors(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
     while (!s && *n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         dsb_tensor_diff *r = &(*rows)[(*n)++];
         *r = (dsb_tensor_diff){ .expert = sqlite3_column_int64(stmt, 3), .base_nmse = real(stmt, 4), .head_nmse = real(stmt, 5) };
-        s = text(stmt, 0, arena, &r->tensor, err);
-        if (!s) s = text(stmt, 1, arena, &r->base_format, err);
-        if (!s) s = text(stmt, 2, arena, &r->head_format, err);
+        s = dsb_row_text(stmt, 0, arena, &r->tensor, err);
+        if (!s) s = dsb_row_text(stmt, 1, arena, &r->base_format, err);
+        if (!s) s = dsb_row_text(stmt, 2, arena, &r->head_format, err);
     }
-    return finish(db, stmt, rc, s, err);
+    return dsb_db_end(db, stmt, rc, s, "comparing two runs", err);
 }
 
 dsb_status dsb_db_diff_experts(dsb_db *db, dsb_arena *arena, const dsb_scheme_pair *pair, int64_t layer, bool by_load, int64_t most, dsb_expert_diff **rows, int64_t *n, dsb_err *err) {
@@ -86,5 +74,5 @@ dsb_status dsb_db_diff_experts(dsb_db *db, dsb_arena *arena, const dsb_scheme_pa
     sqlite3_bind_int64(stmt, 7, most);
     while (*n < most && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
         (*rows)[(*n)++] = (dsb_expert_diff){ sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2), real(stmt, 3), real(stmt, 4) };
-    return finish(db, stmt, rc, DSB_OK, err);
+    return dsb_db_end(db, stmt, rc, DSB_OK, "comparing two runs", err);
 }

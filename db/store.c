@@ -27,12 +27,10 @@ void dsb_row_bind(sqlite3_stmt *stmt, int first, const dsb_table *table, const v
     }
 }
 
-static dsb_status read_text(sqlite3_stmt *stmt, int column, dsb_arena *arena, char *field, dsb_err *err) {
+dsb_status dsb_row_text(sqlite3_stmt *stmt, int column, dsb_arena *arena, const char **out, dsb_err *err) {
     const char *text = (const char *)sqlite3_column_text(stmt, column);
-    char *copy = text ? dsb_arena_strdup(arena, text) : NULL;
-    if (text && !copy) return dsb_fail(err, DSB_ENOMEM, "out of memory while reading the database");
-    memcpy(field, &copy, sizeof copy);
-    return DSB_OK;
+    *out = text ? dsb_arena_strdup(arena, text) : NULL;
+    return text && !*out ? dsb_fail(err, DSB_ENOMEM, "out of memory while reading the database") : DSB_OK;
 }
 
 dsb_status dsb_row_read(sqlite3_stmt *stmt, int first, const dsb_table *table, dsb_arena *arena, void *row, dsb_err *err) {
@@ -41,7 +39,7 @@ dsb_status dsb_row_read(sqlite3_stmt *stmt, int first, const dsb_table *table, d
         char *field = (char *)row + c->offset;
         bool null = sqlite3_column_type(stmt, first + i) == SQLITE_NULL;
         if (c->type == DSB_COL_TEXT) {
-            DSB_TRY(read_text(stmt, first + i, arena, field, err));
+            DSB_TRY(dsb_row_text(stmt, first + i, arena, (const char **)(void *)field, err));
         } else if (c->type == DSB_COL_REAL) {
             double real = null ? __builtin_nan("") : sqlite3_column_double(stmt, first + i);
             memcpy(field, &real, sizeof real);
