@@ -56,8 +56,8 @@ static dsb_status baseline(const dsb_parsed *p, const char *name, dsb_arena *are
     dsb_db *db = NULL;
     if (!setting && !showing && strcmp(verb, "list")) return dsb_fail(err, DSB_EUSAGE, "baseline: '%s' is unknown; set RUN, show or list is wanted", verb);
     if (setting != (p->n_arg == 2)) return dsb_fail(err, DSB_EUSAGE, setting ? "baseline set: a run is wanted: dsbench baseline set RUN" : "baseline %s takes no run; --name SUITE picks one", verb);
-    DSB_TRY(dsb_db_open(&db, p->db, setting, err));
-    dsb_status s = setting ? set(db, arena, p->arg[1], name, p->quiet, out, err) : show(db, arena, showing ? name : NULL, p->json, out, err);
+    dsb_status s = setting ? dsb_stored_db_change(&db, p->db, err) : dsb_db_open(&db, p->db, false, err);
+    if (!s) s = setting ? set(db, arena, p->arg[1], name, p->quiet, out, err) : show(db, arena, showing ? name : NULL, p->json, out, err);
     dsb_db_close(db);
     return s ? s : dsb_print(out, err);
 }

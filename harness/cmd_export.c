@@ -33,19 +33,23 @@ static void put_csv(writer *w, int64_t row, const dsb_db_cell *c, dsb_arena *are
     }
 }
 
-static json_t *cell_json(const dsb_db_cell *c) {
+/* Text that is no UTF-8 has no JSON: its broken bytes are '?'. */
+static json_t *cell_json(const dsb_db_cell *c, dsb_arena *arena) {
     switch (c->kind) {
     case DSB_DB_INT: return json_integer(c->integer);
     case DSB_DB_REAL: return isfinite(c->real) ? json_real(c->real) : json_null();
-    case DSB_DB_TEXT: return json_string(c->text);
+    case DSB_DB_TEXT: {
+        json_t *text = json_string(c->text);
+        return text ? text : json_string(dsb_text_clean(arena, c->text));
+    }
     default: return json_null();
     }
 }
 
-static dsb_status put_json(writer *w, int64_t row, const dsb_db_cell *cells, int n, dsb_err *err) {
+static dsb_status put_json(writer *w, int64_t row, const dsb_db_cell *cells, int n, dsb_arena *arena, dsb_err *err) {
     if (row < 0) return DSB_OK;
     json_t *object = json_object();
-    for (int c = 0; c < n; c++) json_object_set_new(object, cells[c].column, cell_json(&cells[c]));
+    for (int c = 0; c < n; c++) json_object_set_new(object, cells[c].column, cell_json(&cells[c], arena));
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
     if (!text) return dsb_fail(err, DSB_ENOMEM, "out of memory while exporting a row");
@@ -61,7 +65,7 @@ static dsb_status write_row(void *to, int64_t row, const dsb_db_cell *cells, int
     w->line.size = 0;
     dsb_arena_init(&arena);
     dsb_status s = DSB_OK;
-    if (w->json) s = put_json(w, row, cells, n, err);
+    if (w->json) s = put_json(w, row, cells, n, &arena, err);
     for (int c = 0; c < n && !w->json; c++) {
         if (c) dsb_text_put(&w->line, ",");
         put_csv(w, row, &cells[c], &arena);

@@ -117,7 +117,7 @@ int dsb_cmd_runs(int argc, char **argv) {
     else if (pruning && o.keep < 0) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --keep N is wanted: how many of the newest runs of each suite stay");
     else if (!pruning && (o.keep >= 0 || o.kept.n || o.suite || o.thin || o.dry_run)) s = dsb_fail(&err, DSB_EUSAGE, "runs: --keep, --keep-run, --suite, --thin and --dry-run belong to `runs prune`");
     else if (pruning && p.csv) s = dsb_fail(&err, DSB_EUSAGE, "runs prune: --csv is of the list of runs");
-    if (!s) s = dsb_db_open(&db, p.db, pruning, &err);
+    if (!s) s = pruning && !o.dry_run ? dsb_stored_db_change(&db, p.db, &err) : dsb_db_open(&db, p.db, false, &err);
     if (!s) s = pruning ? prune(&p, &o, db, &arena, &out, &err) : list(dsb_plain_format(&p), db, &arena, &out, &err);
     dsb_text_release(&out);
     dsb_arena_release(&arena);

@@ -23,15 +23,18 @@ static dsb_status find_baseline(night *n, dsb_err *err) {
     return dsb_db_baseline_get(n->db, n->arena, n->q->run.suite->name ? n->q->run.suite->name : "", &n->r->baseline, err);
 }
 
-/* "a,b": the suite's presets, which both builds know by name. */
+/* "a,b": the suite's presets, which both builds know by name; NULL: none, or no memory. */
 static const char *preset_names(const dsb_suite *suite, dsb_arena *arena) {
     const dsb_preset_row *rows;
-    const char *names = NULL;
+    dsb_text names;
     int n = dsb_preset_list(&rows);
+    dsb_text_init(&names);
     for (int i = 0; i < suite->n_scheme; i++)
         for (int k = 0; k < n; k++)
-            if (!strcmp(rows[k].name, suite->recipes[i]->name)) names = names ? dsb_text_format(arena, "%s,%s", names, rows[k].name) : rows[k].name;
-    return names;
+            if (!strcmp(rows[k].name, suite->recipes[i]->name)) dsb_text_printf(&names, "%s%s", names.size ? "," : "", rows[k].name);
+    const char *kept = names.size && !names.failed ? dsb_arena_strdup(arena, names.data) : NULL;
+    dsb_text_release(&names);
+    return kept;
 }
 
 /* Speeds of both builds in turns take the place of those of separate runs, and gate: a family of their own. */
@@ -42,8 +45,11 @@ static dsb_status judge_rounds(night *n, dsb_err *err) {
     int64_t n_row;
     const char *schemes = preset_names(s, n->arena), *prefill = dsb_text_format(n->arena, "%lld", (long long)s->prefill), *decode = dsb_text_format(n->arena, "%lld", (long long)s->decode);
     if (!schemes) return dsb_fail(err, DSB_EUSAGE, "--base-build: the suite names no preset of `dsbench list schemes` that two builds could be timed with");
-    char *argv[] = { "bench", "--model", (char *)s->model, "--schemes", (char *)schemes, "--prefill", (char *)prefill, "--decode", (char *)decode, "--repeats", "1", "--text", (char *)s->text };
-    dsb_bench_builds b = { .base = n->q->base_build, .rounds = n->q->rounds, .argc = (int)(sizeof argv / sizeof *argv) - (s->text ? 0 : 2), .argv = argv };
+    char *argv[16] = { "bench", "--model", (char *)s->model, "--schemes", (char *)schemes, "--prefill", (char *)prefill, "--decode", (char *)decode, "--repeats", "1" };
+    int argc = 11;
+    if (s->text) argv[argc++] = "--text", argv[argc++] = (char *)s->text;
+    if (n->q->run.threads) argv[argc++] = "--threads", argv[argc++] = (char *)dsb_text_format(n->arena, "%lld", (long long)n->q->run.threads);
+    dsb_bench_builds b = { .base = n->q->base_build, .rounds = n->q->rounds, .argc = argc, .argv = argv };
     DSB_TRY(dsb_bench_builds_measure(&b, n->q->run.quiet, n->arena, &rows, &n_row, err));
     for (int64_t i = 0; i < n_row; i++) {
         bool prefills = !strcmp(rows[i].of, "prefill");

@@ -7,7 +7,7 @@
 #include "reports/history.h"
 
 typedef struct dsb_nightly_request {
-    dsb_run_request run;              /* its `out` (may be NULL: nothing is written) receives report.html, junit.xml, summary.md, trend plots */
+    dsb_run_request run;              /* its `out` (may be NULL: nothing is written) receives report.html, junit.xml, summary.md */
     const char *baseline;             /* RUN instead of the pinned one, or NULL */
     const dsb_tolerances *tolerances; /* NULL: the defaults */
     const char *base_build;           /* a program timed in turns with this one, or NULL; its speeds gate */

@@ -13,6 +13,13 @@ dsb_status dsb_stored_run_open(dsb_stored_run *r, const char *db_path, const cha
     return dsb_run_data_load(r->db, &r->arena, r->id, &r->data, err);
 }
 
+dsb_status dsb_stored_db_change(dsb_db **out, const char *path, dsb_err *err) {
+    DSB_TRY(dsb_db_open(out, path, false, err));
+    dsb_db_close(*out);
+    *out = NULL;
+    return dsb_db_open(out, path, true, err);
+}
+
 void dsb_stored_run_close(dsb_stored_run *r) {
     dsb_db_close(r->db);
     dsb_arena_release(&r->arena);

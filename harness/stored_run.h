@@ -19,6 +19,9 @@ typedef struct dsb_stored_run {
 dsb_status dsb_stored_run_open(dsb_stored_run *r, const char *db_path, const char *name, dsb_err *err);
 void dsb_stored_run_close(dsb_stored_run *r);
 
+/* For writing, but only a database that is there: a mistyped name makes none. */
+dsb_status dsb_stored_db_change(dsb_db **out, const char *path, dsb_err *err);
+
 /* A command that looks at one run: reads its options, opens the run, calls show with `what`. Returns the exit code. */
 typedef dsb_status dsb_stored_run_show(dsb_stored_run *r, const void *what, bool json, dsb_err *err);
 int dsb_stored_run_command(const dsb_usage *usage, int argc, char **argv, dsb_stored_run_show *show, const void *what);

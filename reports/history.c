@@ -136,7 +136,9 @@ static dsb_status speed_steps(finder *f, const char *scheme, const char *metric)
 
 static int by_night(const void *pa, const void *pb) {
     const dsb_step *a = pa, *b = pb;
-    return a->night != b->night ? (a->night > b->night) - (a->night < b->night) : strcmp(a->metric, b->metric);
+    int c = (a->night > b->night) - (a->night < b->night);
+    if (!c) c = strcmp(a->metric, b->metric);
+    return c ? c : strcmp(a->scheme, b->scheme);
 }
 
 dsb_status dsb_history_load(dsb_db *db, dsb_arena *arena, const char *run_id, const dsb_tolerances *tolerances, dsb_history *out, dsb_err *err) {

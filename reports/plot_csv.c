@@ -42,7 +42,8 @@ static void put_row(dsb_text *out, const char *line, const char *end, const char
         const char *cell = at + quoted, *stop = memchr(cell, quoted ? '"' : ' ', (size_t)(end - cell));
         if (!stop) stop = end;
         dsb_text_put(out, ",");
-        if (stop - cell != 1 || *cell != '?') put_cell(out, cell, (size_t)(stop - cell));
+        bool missing = !quoted && ((stop - cell == 1 && *cell == '?') || (stop - cell == 3 && !memcmp(cell, "NaN", 3)));
+        if (!missing) put_cell(out, cell, (size_t)(stop - cell));
         at = stop + (quoted && stop < end);
     }
     dsb_text_put(out, "\n");

@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Layers and experts index tables: a file that comes from elsewhere may say anything. */
+static dsb_status check_place(dsb_db *db, int64_t layer, int64_t least, int64_t expert, dsb_err *err) {
+    enum { MOST = 1 << 16 };
+    if (layer >= least && layer < MOST && expert >= 0 && expert < MOST) return DSB_OK;
+    return dsb_fail(err, DSB_EINPUT, "%s: a row of layer %lld, expert %lld; %lld to %d and 0 to %d are wanted, this is no record of ours", dsb_db_path(db), (long long)layer, (long long)expert, (long long)least, MOST - 1, MOST - 1);
+}
+
 dsb_status dsb_run_figures_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *d, dsb_err *err) {
     *d = (dsb_run_data){ 0 };
     DSB_TRY(dsb_db_run_get(db, arena, run_id, &d->run, err));
@@ -14,12 +21,14 @@ dsb_status dsb_run_figures_load(dsb_db *db, dsb_arena *arena, const char *run_id
     DSB_TRY(dsb_db_get_quality(db, arena, run_id, NULL, &d->quality, &d->n_quality, err));
     DSB_TRY(dsb_db_get_task_item(db, arena, run_id, NULL, &d->items, &d->n_item, err));
     DSB_TRY(dsb_db_get_throughput(db, arena, run_id, NULL, &d->speed, &d->n_speed, err));
+    for (int64_t i = 0; i < d->n_layer_row; i++) DSB_TRY(check_place(db, d->layers[i].layer, -1, 0, err));
     return dsb_db_get_event(db, arena, run_id, NULL, &d->events, &d->n_event, err);
 }
 
 dsb_status dsb_run_data_load(dsb_db *db, dsb_arena *arena, const char *run_id, dsb_run_data *d, dsb_err *err) {
     DSB_TRY(dsb_run_figures_load(db, arena, run_id, d, err));
     DSB_TRY(dsb_db_get_routing_expert(db, arena, run_id, NULL, &d->experts, &d->n_expert_row, err));
+    for (int64_t i = 0; i < d->n_expert_row; i++) DSB_TRY(check_place(db, d->experts[i].layer, 0, d->experts[i].expert, err));
     DSB_TRY(dsb_db_role_errors(db, arena, run_id, &d->roles, &d->n_role, err));
     DSB_TRY(dsb_db_get_quality_detail(db, arena, run_id, NULL, &d->detail, &d->n_detail, err));
     return dsb_db_get_calibration_coverage(db, arena, run_id, NULL, &d->coverage, &d->n_coverage, err);

@@ -131,7 +131,7 @@ bool dsb_plot_comparison(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
         dsb_text_put(script, "unset object 1\nunset nonlinear x\nunset label 99\n");
     }
     if (rows) {
-        dsb_plot_labels(script, "Change of each block's own (isolated) error: red grew, blue shrank", "layer", NULL);
+        dsb_plot_labels(script, "Change of each block's own (isolated) error: brown grew, blue shrank", "layer", NULL);
         write_schemes(c, script);
         dsb_text_printf(script,
                         "set lmargin at screen 0.27\nset rmargin at screen 0.86\nset tmargin at screen %s\nset bmargin at screen 0.12\nset xtics auto\nset xrange [-0.5:%lld.5]\nset yrange [%lld.5:-0.5]\nunset grid\n"

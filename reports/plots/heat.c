@@ -169,10 +169,15 @@ static int worst_layers(const dsb_run_data *d, const char *scheme, int64_t *laye
     return n;
 }
 
-static const dsb_routing_expert *find_expert(const dsb_run_data *d, const char *scheme, int64_t layer, int64_t expert) {
+/* Moved tokens of the experts of these layers in one walk over the rows. (n, experts) in the arena; NULL: no memory. */
+static double *moved_of_layers(const dsb_run_data *d, const char *scheme, const int64_t *layers, int n, int64_t experts, dsb_arena *arena) {
+    double *moved;
+    if (dsb_arena_take(arena, (void **)&moved, (size_t)(n * experts) + 1, sizeof *moved, "a heat map", NULL)) return NULL;
+    for (int64_t i = 0; i < n * experts; i++) moved[i] = NAN;
     for (int64_t i = 0; i < d->n_expert_row; i++)
-        if (d->experts[i].layer == layer && d->experts[i].expert == expert && is_accumulated(&d->experts[i], scheme)) return &d->experts[i];
-    return NULL;
+        for (int k = 0; k < n; k++)
+            if (d->experts[i].layer == layers[k] && is_accumulated(&d->experts[i], scheme)) moved[k * experts + d->experts[i].expert] = moved_percent(&d->experts[i]);
+    return moved;
 }
 
 bool dsb_plot_heat_worst(const dsb_summary *s, dsb_arena *arena, dsb_text *script) {
@@ -183,12 +188,13 @@ bool dsb_plot_heat_worst(const dsb_summary *s, dsb_arena *arena, dsb_text *scrip
     double share[WORST];
     int n = worst ? worst_layers(d, worst->scheme->name, layers, share, WORST) : 0;
     if (!n) return false;
-    dsb_plot_block(script, "$worst", worst->scheme->name, "expert\trow\tmoved_percent\tlayer", NULL);
     int64_t experts = dsb_run_expert_count(d);
+    const double *moved = moved_of_layers(d, worst->scheme->name, layers, n, experts, arena);
+    if (!moved) return false;
+    dsb_plot_block(script, "$worst", worst->scheme->name, "expert\trow\tmoved_percent\tlayer", NULL);
     for (int k = 0; k < n; k++)
         for (int64_t x = 0; x < experts; x++) {
-            const dsb_routing_expert *e = find_expert(d, worst->scheme->name, layers[k], x);
-            double v = e ? moved_percent(e) : NAN;
+            double v = moved[k * experts + x];
             dsb_text_printf(script, "%lld %d", (long long)x, k);
             if (isnan(v)) dsb_text_printf(script, " NaN %lld\n", (long long)layers[k]);
             else dsb_text_printf(script, " %.4g %lld\n", v, (long long)layers[k]);

@@ -38,7 +38,7 @@ holds report-base-verdict worse.html 'class="answer regressed"'
 
 # Two builds in turns: stand-ins for builds that are far slower, far faster, broken, or no build at all. Rows that a build alone has are refused.
 cp night.db rounds.db
-turns="$dsbench nightly night.json --db rounds.db --out turns --quiet"
+turns="$dsbench nightly night.json --db rounds.db --out turns --quiet --threads 1"
 fake() {
     { printf '#!/bin/sh\necho "$@" >>calls\necho "['; sep=
       for scheme in bf16 dynamic-int8; do for phase in prefill decode; do
@@ -51,7 +51,7 @@ fake slow.sh 0.00
 fake fast.sh 99999999
 check nightly-slow-base 0 $turns --base-build ./slow.sh --rounds 5 --run-id four
 holds nightly-slow-base-says out 'decode_tps' 'improved'
-holds nightly-base-asked calls 'bench --model tiny --schemes bf16,dynamic-int8'
+holds nightly-base-asked calls 'bench --model tiny --schemes bf16,dynamic-int8' '--threads 1'
 check nightly-fast-base 1 $turns --base-build ./fast.sh --rounds 5 --run-id five
 holds nightly-fast-base-says out 'Regressed: prefill_tps of bf16'
 check nightly-broken-base 2 $turns --base-build /bin/false --run-id six
@@ -77,4 +77,7 @@ refuse baseline-unknown-verb 2 "'pin' is unknown" "$dsbench" baseline pin kept -
 refuse baseline-unknown-run 2 "no run 'nope'" "$dsbench" baseline set nope --db kept.db
 refuse baseline-none 2 "no baseline of 'x'" "$dsbench" baseline show --name x --db kept.db
 refuse prune-without-keep 2 '--keep N is wanted' "$dsbench" runs prune --db kept.db
+refuse prune-makes-no-database 2 'nowhere.db|no such database' "$dsbench" runs prune --keep 1 --db nowhere.db
+refuse baseline-makes-no-database 2 'nowhere.db|no such database' "$dsbench" baseline set latest --db nowhere.db
+if [ -e nowhere.db ]; then wrong no-database-was-made 'nowhere.db is there'; else ok no-database-was-made; fi
 refuse prune-unknown-verb 2 "'trim' is unknown" "$dsbench" runs trim --db kept.db

@@ -76,8 +76,8 @@ static void test_plot__every_plot_draws_svg_png_pdf_and_letters(void **state) {
 static void test_plot__csv_holds_the_data_under_its_columns(void **state) {
     dsb_text t;
     dsb_text_init(&t);
-    dsb_plot_csv("set x\n$a << END\n#@one\tx\ty\tname\n1 ? \"a, b\"\n 2 0.5 \"=SUM(1)\"\nEND\nplot $a\n$b << END\n#@-two\tx\ty\tname\n-3 4 \"\"\nEND\n$c << END\n#\tz\n7\nEND\n", &t);
-    assert_string_equal(t.data, "series,x,y,name\none,1,,\"a, b\"\none,2,0.5,\"'=SUM(1)\"\n\"'-two\",-3,4,\n\nseries,z\n,7\n");
+    dsb_plot_csv("set x\n$a << END\n#@one\tx\ty\tname\n1 ? \"a, b\"\n 2 0.5 \"=SUM(1)\"\nEND\nplot $a\n$b << END\n#@-two\tx\ty\tname\n-3 4 \"\"\n5 NaN \"NaN\"\nEND\n$c << END\n#\tz\n7\nEND\n", &t);
+    assert_string_equal(t.data, "series,x,y,name\none,1,,\"a, b\"\none,2,0.5,\"'=SUM(1)\"\n\"'-two\",-3,4,\n\"'-two\",5,,NaN\n\nseries,z\n,7\n");
     dsb_text_release(&t);
 }
 

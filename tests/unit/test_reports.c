@@ -236,6 +236,28 @@ static void test_reports__an_empty_run_is_shown(void **state) {
     dsb_text_release(&t);
 }
 
+/* Layers and experts that would index beyond a table are refused where they are read. */
+static void test_reports__absurd_places_are_refused(void **state) {
+    static const int64_t places[][2] = { { 0, -1 }, { -1, 0 }, { INT64_MAX, 0 }, { 0, (int64_t)1 << 40 } };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char id[16];
+        dsb_arena arena;
+        dsb_run_data data;
+        dsb_err err = { 0 };
+        snprintf(id, sizeof id, "absurd%zu", i);
+        dsb_run_record run = synthetic_record(id, 2, 2);
+        dsb_scheme_record scheme = { "s", NULL, NULL, NULL, NULL, 0, 1000, 1000, 4, 4 };
+        dsb_routing_expert expert = { "s", "accumulated", places[i][0], places[i][1], 10, 9, 2, 1, 1, 1, 1e-3 };
+        assert_int_equal(dsb_db_run_insert(db, &run, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_scheme(db, id, &scheme, &err), DSB_OK);
+        assert_int_equal(dsb_db_put_routing_expert(db, id, &expert, &err), DSB_OK);
+        dsb_arena_init(&arena);
+        assert_int_equal(dsb_run_data_load(db, &arena, id, &data, &err), DSB_EINPUT);
+        assert_non_null(strstr(err.text, "no record of ours"));
+        dsb_arena_release(&arena);
+    }
+}
+
 static void test_inspect__worst_first_and_filtered(void **state) {
     dsb_arena arena;
     dsb_run_data data;
@@ -338,6 +360,7 @@ int main(void) {
         T(test_summary__warnings_are_shown),
         T(test_summary__prints_text_markdown_and_json),
         T(test_reports__an_empty_run_is_shown),
+        T(test_reports__absurd_places_are_refused),
         T(test_inspect__worst_first_and_filtered),
         T(test_inspect__a_non_finite_layer_comes_first),
         T(test_html__is_whole_self_contained_and_inert),
