@@ -133,13 +133,13 @@ dsb_status sw_calib_finish(sweep *sw, sw_calib *c, dsb_err *err);
 /* ---- what all parts use (sweep.c) ---- */
 /* Of a scheme's streams (engine/rotate.h); 0: as the model's. */
 int64_t sw_rotation(const sweep *sw, int scheme);
-/* test is rotated back before it is compared. */
 /* *sum += figures of y against x, at the latest when the device has settled. */
 void sw_moments(const sweep *sw, const float *x, const float *y, int64_t n, dsb_moments *sum);
 void sw_settle(const sweep *sw);
 /* Hands out the events that wait: of tensors, then of layers. */
 dsb_status sw_tell(sweep *sw, dsb_err *err);
 dsb_status sw_tell_tensors(sweep *sw, dsb_err *err);
+/* test is rotated back before it is compared. */
 dsb_status sw_layer_event(sweep *sw, int scheme, int64_t layer, dsb_point point, dsb_kind kind, int64_t chunk, const float *ref, const float *test, dsb_err *err);
 /* A part of a weight or all of it, without telling the observer; event as dsb_load_scheme's. */
 dsb_status sw_load_scheme_part(sweep *sw, int scheme, const dsb_linear_spec *spec, const dsb_linear *ref, dsb_linear *out, dsb_tensor_event *event, dsb_err *err);

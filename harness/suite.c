@@ -45,7 +45,7 @@ dsb_status dsb_suite_find(dsb_arena *arena, const char *name, const char **out, 
         snprintf(path, sizeof path, "%s%s/%s.json", exe, k_place[i], name);
         if (stat(path, &st) == 0) return keep(arena, path, out, err);
     }
-    return dsb_fail(err, DSB_EINPUT, "%s: neither a file nor a suite; a path, or one of quick, classic, formats, algorithms, moe is wanted", name);
+    return dsb_fail(err, DSB_EINPUT, "%s: neither a file nor a suite; a path, or one of quick, classic, formats, algorithms, moe, everything is wanted", name);
 }
 
 dsb_status dsb_suite_default(dsb_suite *s, dsb_arena *arena, const char *model, dsb_err *err) {

@@ -251,7 +251,7 @@ static dsb_status check_scheme(const dsb_run_data *d, const char *scheme, dsb_er
 
 dsb_status dsb_compare_make(dsb_db *db, dsb_arena *arena, const dsb_compare_request *q, dsb_comparison *c, dsb_err *err) {
     const char *base_id, *head_id;
-    *c = (dsb_comparison){ .base_name = q->base, .head_name = q->head };
+    *c = (dsb_comparison){ .base_name = q->base, .head_name = q->head, .tolerances = q->tolerances };
     work w = { db, arena, q->tolerances, c, NULL, NULL, err };
     DSB_TRY(resolve(db, arena, q->base, &base_id, &c->base_scheme, err));
     DSB_TRY(resolve(db, arena, q->head, &head_id, &c->head_scheme, err));

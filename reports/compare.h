@@ -29,6 +29,7 @@ typedef struct dsb_run_difference {
 typedef struct dsb_comparison {
     dsb_run_data base, head;
     const char *base_name, *head_name;     /* as asked */
+    const dsb_tolerances *tolerances;      /* as asked, borrowed; NULL: the defaults */
     const char *base_scheme, *head_scheme; /* NULL: all that both have */
     dsb_compare_row *rows;
     dsb_blame *blames;

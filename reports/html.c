@@ -240,7 +240,7 @@ dsb_status dsb_html_report(dsb_db *db, const char *run_id, const dsb_comparison 
     dsb_page p = { .s = &sum, .arena = &arena, .out = out };
     dsb_status s = dsb_run_data_load(db, &arena, run_id, &data, err);
     if (!s) s = dsb_summary_make(&data, &arena, &sum, err);
-    if (!s) s = dsb_history_load(db, &arena, run_id, NULL, &history, err);
+    if (!s) s = dsb_history_load(db, &arena, run_id, comparison ? comparison->tolerances : NULL, &history, err);
     sum.history = &history;
     sum.comparison = comparison;
     if (!s) s = page(&p, db, err);

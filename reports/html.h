@@ -6,7 +6,7 @@
 #include "reports/compare.h"
 #include "reports/summary.h"
 
-/* Appends the whole page, with the trend of the run's suite; comparison (or NULL): with that base, its verdict first.
+/* Appends the whole page, with the trend of the run's suite; comparison (or NULL): with that base, its verdict first, and its tolerances for the trend.
  * Without gnuplot the page is made without plots and says so. */
 dsb_status dsb_html_report(dsb_db *db, const char *run_id, const dsb_comparison *comparison, dsb_text *out, dsb_err *err);
 /* The same into a file. DSB_EOUTPUT. */
